@@ -1,0 +1,12 @@
+"""Networks of DePLSR. Importing this package registers them with BasicSR."""
+
+from __future__ import annotations
+
+from basicsr_plugin.compat import mend
+
+mend()
+
+from deplsr_arch.dat_arch import DAT  # noqa: E402
+from deplsr_arch.fused_dat_arch import FusedDAT  # noqa: E402
+
+__all__ = ['DAT', 'FusedDAT']

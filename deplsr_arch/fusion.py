@@ -1,0 +1,170 @@
+"""The Cross-Modal Fusion Module (CMFM) of DePLSR.
+
+Source: Real-world super-resolution with VLM-based degradation prior learning, Scientific Reports 15, 28837 (2025),
+Cross-Modal Fusion Module. Parameter names are those of the authors' code, so that their weights load.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deplsr_arch.checks import expect, expect_choice, expect_counts, expect_positive
+
+Fusion = Literal['residual', 'paper']
+
+
+def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
+    """Parts channels into heads: (B, N, C) -> (B, heads, N, C / heads)."""
+    return tokens.unflatten(2, (num_heads, -1)).transpose(1, 2)
+
+
+def join_heads(tokens: Tensor) -> Tensor:
+    """The inverse of :func:`split_heads`: (B, heads, N, d) -> (B, N, heads * d)."""
+    return tokens.transpose(1, 2).flatten(2)
+
+
+def all_pairs(content: Tensor, degradation: Tensor) -> Tensor:
+    """Joins every content token to every degradation token: (B, n, C), (B, m, C) -> (B, n * m, 2 C)."""
+    content, degradation = torch.broadcast_tensors(content.unsqueeze(2), degradation.unsqueeze(1))  # (B, n, m, C)
+    return torch.cat([content, degradation], dim=-1).flatten(1, 2)
+
+
+class CrossAttention(nn.Module):
+    """Lets the tokens of a prior look at the tokens of the picture.
+
+    Shape:
+        - query: (B, n, C), context: (B, N, C); returns (B, n, C).
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        """Attends from query to context."""
+        q, k, v = (split_heads(x, self.num_heads) for x in (self.q(query), *self.kv(context).chunk(2, dim=-1)))
+        return self.proj(join_heads(F.scaled_dot_product_attention(q, k, v)))
+
+
+class PairAttention(nn.Module):
+    """Lets the tokens of the picture look at all pairs of a content and a degradation token (dense interaction).
+
+    Holds the two cross attentions of the prior as well, only because the published names have them here.
+
+    Shape:
+        - x: (B, N, C), content: (B, n, C), degradation: (B, m, C); returns (B, N, C).
+    """
+
+    def __init__(self, dim: int, num_heads: int, attn_ratio: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = (dim // num_heads) ** -0.5  # of the full width, whatever attn_ratio is: as published
+        narrowed = int(dim * attn_ratio)
+        self.attn_i = CrossAttention(dim, num_heads)
+        self.attn_d = CrossAttention(dim, num_heads)
+        self.q = nn.Linear(dim, narrowed)
+        self.k = nn.Linear(2 * dim, narrowed)
+        self.v = nn.Linear(2 * dim, dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, content: Tensor, degradation: Tensor) -> Tensor:
+        """Attends from the picture to the n * m pairs."""
+        pairs = all_pairs(content, degradation)
+        q, k, v = (split_heads(y, self.num_heads) for y in (self.q(x), self.k(pairs), self.v(pairs)))
+        return self.proj(join_heads(F.scaled_dot_product_attention(q, k, v, scale=self.scale)))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a GELU between: (B, N, C) -> (B, N, C)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps each token."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class CrossModalFusion(nn.Module):
+    """Lets the tokens of an SR network attend to a content and a degradation prior (CMFM).
+
+    Both forms have the same parameters. With n(.) for LayerNorm, A_i, A_d for the cross attentions of the prior on the
+    picture and P for the attention of the picture on all pairs:
+
+    - 'paper', as published. The stream of the SR network is replaced by its normalised self, the prior by what it saw::
+
+        x, xi, xd = n(x), n(xi), n(xd)
+        xi, xd = A_i(xi, x), A_d(xd, x)
+        x = x + P(x, xi, xd)
+
+    - 'residual'. The picture's stream goes on untouched (it is normalised only to be read), and the prior keeps its own
+      tokens beside what it saw. They are kept as normalised, because the projection that makes them starts at 1/250 of
+      a normalised token's size: kept raw, P would start two orders of magnitude weaker (0.0004 instead of 0.05 rms)::
+
+        xi, xd = n(xi), n(xd)
+        xi, xd = xi + A_i(xi, n(x)), xd + A_d(xd, n(x))
+        x = x + P(n(x), xi, xd)
+
+    Both end with ``x = x + MLP(n(x))``. The order of degradation tokens changes nothing but the order of their outputs.
+
+    Args:
+        dim: Channels C of a token; a multiple of ``num_heads``.
+        num_heads: Attention heads of all three attentions.
+        attn_ratio: Width of queries and keys in the attention on pairs, in multiples of C.
+        mlp_ratio: Hidden width of the MLP, in multiples of C.
+        form: 'residual' or 'paper', see above.
+
+    Shape:
+        - x: (B, N, C) tokens. xi: (B, n, C) content, n = 1 in DePLSR. xd: (B, m, C) degradation, m = 5.
+        - returns the three, fused, in the same shapes.
+
+    Raises:
+        ValueError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 6,
+        *,
+        attn_ratio: float = 1.0,
+        mlp_ratio: float = 1.0,
+        form: Fusion = 'residual',
+    ) -> None:
+        super().__init__()
+        expect_counts(fusion_num_heads=num_heads)
+        expect_positive(fusion_attn_ratio=attn_ratio, fusion_mlp_ratio=mlp_ratio)
+        expect(dim % num_heads == 0, 'fusion_num_heads', f'a divisor of {dim} channels', num_heads, 'the paper has 6')
+        narrowed = int(dim * attn_ratio)
+        mend = f'it makes {narrowed} channels for {num_heads} heads'
+        fits = narrowed > 0 and narrowed % num_heads == 0
+        expect(fits, 'fusion_attn_ratio', 'a ratio that all heads can share', attn_ratio, mend)
+        expect_choice('fusion', form, get_args(Fusion))
+        self.form = form
+        self.norm1_x = nn.LayerNorm(dim)
+        self.norm1_xd = nn.LayerNorm(dim)
+        self.norm1_xi = nn.LayerNorm(dim)
+        self.attn = PairAttention(dim, num_heads, attn_ratio)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = FeedForward(dim, max(1, int(dim * mlp_ratio)))
+
+    def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Fuses tokens x (B, N, C) with the prior xi (B, n, C), xd (B, m, C)."""
+        read, xi, xd = self.norm1_x(x), self.norm1_xi(xi), self.norm1_xd(xd)
+        seen_i, seen_d = self.attn.attn_i(xi, read), self.attn.attn_d(xd, read)
+        if self.form == 'paper':
+            x, xi, xd = read, seen_i, seen_d
+        else:
+            xi, xd = xi + seen_i, xd + seen_d
+        x = x + self.attn(read, xi, xd)
+        return x + self.mlp(self.norm2(x)), xi, xd
