@@ -1,0 +1,52 @@
+"""Captions to CLIP tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor
+
+from basicsr_plugin.errors import OptionError
+from basicsr_plugin.options import nearest
+
+__all__ = ['check_tokenizer', 'tokenize']
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(model: str, context_length: int | None) -> Any:
+    return open_clip.get_tokenizer(model, context_length=context_length)
+
+
+# levels come in steps of 0.1, so nearly all fine captions come again: 7 captions take 0.01 ms where new ones take 0.5
+@lru_cache(maxsize=16384)
+def _tokens(text: str, model: str, context_length: int | None) -> Tensor:
+    return _tokenizer(model, context_length)([text])[0]
+
+
+def check_tokenizer(model: str, where: str) -> None:
+    """Refuses a name that open_clip does not know.
+
+    Raises:
+        OptionError: One line that begins with ``where`` and ends in the nearest name.
+    """
+    if ':' not in model and model not in open_clip.list_models():
+        known = open_clip.list_models()
+        raise OptionError(f'{where}: expected the name of an open_clip model, got {model!r}{nearest(model, known)}')
+
+
+def tokenize(texts: Sequence[str], model: str, context_length: int | None = None) -> Tensor:
+    """Turns texts into tokens of an open_clip model.
+
+    Args:
+        texts: N texts; one longer than the context is cut.
+        model: open_clip model whose tokenizer to use.
+        context_length: L; that of the model if None.
+
+    Returns:
+        (N, L) int64.
+    """
+    return torch.stack([_tokens(text, model, context_length) for text in texts])

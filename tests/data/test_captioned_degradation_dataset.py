@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from PIL import Image
+from skimage import data
+
+from basicsr_plugin.errors import UserError
+from basicsr_plugin.sampling_index import SampleIndex
+from deplsr_data.apply_cpu import apply
+from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
+from deplsr_data.captions import captions, levels
+from deplsr_data.records import from_json
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('photos')
+    for name in ('astronaut', 'chelsea', 'coffee'):
+        Image.fromarray(getattr(data, name)()[:150, :181]).save(folder / f'{name}.png')
+    return folder
+
+
+def _opt(root, **changes):
+    train = {
+        'name': 'photos',
+        'type': 'CaptionedDegradationDataset',
+        'phase': 'train',
+        'scale': 4,
+        'dataroot_gt': str(root),
+        'io_backend': {'type': 'disk'},
+        'gt_size': 64,
+        'num_worker_per_gpu': 0,
+        'batch_size_per_gpu': 2,
+        'dataset_enlarge_ratio': 4,
+        'recipe': {'type': 'semantic'},
+    }
+    opt = {**train, **changes}
+    if opt['phase'] != 'train' and 'gt_size' not in changes:
+        del opt['gt_size']
+    return opt
+
+
+def test_basicsr_builds_it_by_name(root):
+    dataset = build_dataset(_opt(root))
+    assert isinstance(dataset, CaptionedDegradationDataset)
+    assert dataset.opt['name'] == 'photos'
+    assert len(dataset) == 3
+
+
+def test_an_item_holds_the_pair_its_words_and_its_record(root):
+    item = CaptionedDegradationDataset(_opt(root))[1]
+    assert set(item) == {'lq', 'gt', 'captions', 'tokens', 'levels', 'record', 'lq_path', 'gt_path'}
+    assert (item['lq'].shape, item['gt'].shape) == ((3, 16, 16), (3, 64, 64))
+    assert item['lq'].dtype == item['gt'].dtype == item['levels'].dtype == torch.float32
+    record = from_json(item['record'])
+    assert item['captions'] == captions(record)
+    np.testing.assert_allclose(item['levels'], levels(record), rtol=1e-6)
+    np.testing.assert_array_equal(
+        item['lq'].numpy(),
+        apply(record, np.ascontiguousarray(item['gt'].numpy().transpose(1, 2, 0))).transpose(2, 0, 1),
+    )
+    assert torch.equal(item['tokens'], open_clip.get_tokenizer('ViT-B-32')(item['captions']))
+    assert item['gt_path'].endswith('chelsea.png')
+
+
+def test_a_short_context_holds_every_whole_caption(root):
+    item = CaptionedDegradationDataset(_opt(root, context_length=40))[0]
+    assert item['tokens'].shape == (7, 40)
+    text = (
+        'blur with sigma:2.9, gaussian noise with sigma:29.9, jpeg with quality factor:57.4, '
+        'ringing and overshoot artifacts'
+    )
+    assert int(open_clip.get_tokenizer('ViT-B-32')([text]).count_nonzero()) <= 40
+
+
+def _records(dataset, workers, epoch):
+    sampler = EnlargedSampler(dataset, 1, 0, 4)
+    sampler.set_epoch(epoch)
+    opt = {**dataset.opt, 'num_worker_per_gpu': workers}
+    items = list(build_dataloader(dataset, opt, sampler=sampler, seed=3))
+    return [text for item in items for text in item['record']], torch.cat([item['gt'] for item in items])
+
+
+def test_records_and_crops_do_not_depend_on_the_workers_but_on_the_epoch(root):
+    dataset = CaptionedDegradationDataset(_opt(root))
+    none, two = _records(dataset, 0, epoch=1), _records(dataset, 2, epoch=1)
+    assert none[0] == two[0]
+    assert torch.equal(none[1], two[1])
+    assert len(set(none[0])) == 12  # each round of a photo draws for itself
+    assert not set(none[0]) & set(_records(dataset, 0, epoch=2)[0])
+
+
+def test_the_seed_changes_the_draws(root):
+    first, again, other = (CaptionedDegradationDataset(_opt(root, seed=seed))[0]['record'] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_validation_does_not_depend_on_the_epoch_and_keeps_the_photo(root):
+    dataset = CaptionedDegradationDataset(_opt(root, phase='val'))
+    plain, indexed = dataset[0], dataset[SampleIndex(0, epoch=5, round=2)]
+    assert plain['record'] == indexed['record']
+    assert torch.equal(plain['lq'], indexed['lq'])
+    assert (plain['gt'].shape, plain['lq'].shape) == ((3, 148, 180), (3, 37, 45))
+    photo = data.astronaut()[1:149, :180].transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(plain['gt'], photo, atol=1e-6)
+
+
+def test_validation_draws_a_photo_as_often_as_asked(root):
+    dataset = CaptionedDegradationDataset(_opt(root, phase='val', draws_per_image=4, gt_size=64))
+    items = [dataset[index] for index in range(len(dataset))]
+    assert len(items) == 12
+    assert len({item['record'] for item in items}) == 12
+    assert len({item['lq_path'] for item in items}) == 12
+    assert [item['gt_path'] for item in items[:4]] == [items[0]['gt_path']] * 4
+    assert torch.equal(items[0]['gt'], items[3]['gt'])
+
+
+def test_a_photo_smaller_than_the_crop_is_mirrored_in_training_and_kept_in_validation(tmp_path):
+    Image.fromarray(data.astronaut()[:50, :30]).save(tmp_path / 'small.png')
+    train = CaptionedDegradationDataset(_opt(tmp_path, use_hflip=False, use_rot=False))[0]['gt']
+    assert train.shape == (3, 64, 64)
+    assert torch.equal(train[:, :50, 30:59], train[:, :50, :29].flip(2))
+    assert CaptionedDegradationDataset(_opt(tmp_path, phase='val', gt_size=64))[0]['gt'].shape == (3, 48, 28)
+
+
+def test_flips_and_turns_can_be_switched_off(root):
+    fixed = CaptionedDegradationDataset(_opt(root, use_hflip=False, use_rot=False))
+    photo = torch.from_numpy(data.astronaut()[:150, :181].transpose(2, 0, 1) / np.float32(255))
+    windows = photo.unfold(1, 64, 1).unfold(2, 64, 1)
+    turned = CaptionedDegradationDataset(_opt(root))
+    indices = [SampleIndex(0, epoch=0, round=round) for round in range(8)]
+
+    def upright(gt):
+        return bool((windows[:, :, :, 0, 0] == gt[:, :1, :1]).all(0).any()) and any(
+            torch.equal(windows[:, y, x], gt)
+            for y, x in (windows[:, :, :, 0, 0] == gt[:, :1, :1]).all(0).nonzero().tolist()
+        )
+
+    assert all(upright(fixed[index]['gt']) for index in indices)
+    assert not all(upright(turned[index]['gt']) for index in indices)
+
+
+def test_titles_become_semantic_captions(root, tmp_path):
+    table = tmp_path / 'titles.tsv'
+    table.write_text('filepath\ttitle\ncoffee.png\ta cup of coffee\n')
+    dataset = CaptionedDegradationDataset(_opt(root, meta_info=str(table)))
+    assert len(dataset) == 1
+    assert dataset[0]['captions'][0] == 'a cup of coffee'
+
+
+def test_an_lmdb_gives_the_items_of_its_folder(root, tmp_path):
+    names = ['astronaut', 'chelsea', 'coffee']
+    make_lmdb_from_imgs(str(root), str(tmp_path / 'x.lmdb'), [f'{name}.png' for name in names], names)
+    lmdb = CaptionedDegradationDataset(_opt(tmp_path / 'x.lmdb', io_backend={'type': 'lmdb'}))
+    disk = CaptionedDegradationDataset(_opt(root))
+    expected = torch.stack([disk[index]['lq'] for index in range(3)])
+    for workers in (0, 2):  # first here, then in processes forked from here
+        loader = torch.utils.data.DataLoader(lmdb, batch_size=3, num_workers=workers)
+        assert torch.equal(next(iter(loader))['lq'], expected)
+
+
+def test_a_data_set_can_be_sent_to_a_spawned_worker(root):
+    dataset = CaptionedDegradationDataset(_opt(root))
+    record = dataset[0]['record']
+    assert pickle.loads(pickle.dumps(dataset))[0]['record'] == record
+
+
+@pytest.mark.parametrize(
+    ('changes', 'parts'),
+    [
+        ({'jpg_range': [30, 95]}, ['datasets.train', "'jpg_range'"]),
+        ({'gt_sise': 64}, ["did you mean 'gt_size'"]),
+        ({'recipe': {'type': 'semantic', 'jpeg_range': [95, 30]}}, ['datasets.train.recipe.jpeg_range', 'swap them']),
+        ({'recipe': {'jpg_range': [30, 95]}}, ['datasets.train.recipe', "did you mean 'jpeg_range'"]),
+        ({'dataroot_gt': 'nowhere'}, ['datasets.train.dataroot_gt', "'nowhere'"]),
+        ({'gt_size': 66}, ['datasets.train.gt_size', 'multiple of scale 4, got 66; take 64']),
+        ({'gt_size': None}, ["missing key 'gt_size'"]),
+        ({'tokenizer': 'ViT-B-33'}, ['datasets.train.tokenizer', "did you mean 'ViT-B-32'"]),
+        ({'io_backend': {'type': 'tape'}}, ['datasets.train.io_backend', 'tape']),
+        ({'draws_per_image': 2}, ['draws_per_image', 'dataset_enlarge_ratio']),
+        ({'scale': 'four'}, ['datasets.train.scale', 'four']),
+        ({'seed': -1}, ['datasets.train.seed', '-1']),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(root, changes, parts):
+    with pytest.raises(UserError) as caught:
+        CaptionedDegradationDataset(_opt(root, **changes))
+    assert '\n' not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_missing_root_is_named(root):
+    opt = _opt(root)
+    del opt['dataroot_gt']
+    with pytest.raises(UserError, match="missing key 'dataroot_gt'"):
+        CaptionedDegradationDataset(opt)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_unreadable_picture_is_named(tmp_path, workers):
+    (tmp_path / 'bad.png').write_bytes(b'no picture')
+    dataset = CaptionedDegradationDataset(_opt(tmp_path))
+    loader = torch.utils.data.DataLoader(dataset, num_workers=workers)
+    with pytest.raises(UserError, match=r'bad\.png') as caught:
+        list(loader)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_photo_smaller_than_the_scale_is_named_in_validation(tmp_path):
+    Image.fromarray(data.astronaut()[:3, :30]).save(tmp_path / 'sliver.png')
+    with pytest.raises(UserError, match=r'sliver\.png'):
+        CaptionedDegradationDataset(_opt(tmp_path, phase='val'))[0]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from deplsr_data import captions
+from deplsr_data.captions import KINDS, fine_captions, levels, parse_caption, whole_caption
+from deplsr_data.recipes import SemanticRecipe
+from deplsr_data.records import Blur, Jpeg, Noise, Record, Sinc
+from deplsr_data.sampling import draw, rng_for
+
+RECORD = Record(4, (Blur(9, 1.2, 1.2), Noise('gaussian', 12.3, False, 1), Jpeg(57.4), Sinc(7, 2.0)))
+RANGES = {'blur': range(51), 'gaussian': range(501), 'poisson': range(51), 'jpeg': range(10, 1001), 'ringing': (0, 10)}
+
+
+@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.name)
+def test_every_level_survives_its_caption(kind):
+    for tenths in RANGES[kind.name]:
+        assert parse_caption(kind.say(tenths / 10)) == (kind.name, tenths / 10)
+
+
+def test_the_words_are_the_papers():
+    assert fine_captions(RECORD) == (
+        'blur with sigma:1.2',
+        'gaussian noise with sigma:12.3',
+        'poisson noise with scale:0.0',
+        'jpeg with quality factor:57.4',
+        'ringing and overshoot artifacts',
+    )
+    assert whole_caption(RECORD) == (
+        'blur with sigma:1.2, gaussian noise with sigma:12.3, jpeg with quality factor:57.4, '
+        'ringing and overshoot artifacts'
+    )
+
+
+def test_what_does_not_occur_is_said_with_its_zero_level_and_left_out_of_the_whole():
+    clean = Record(4, (Blur(1, 0.0, 0.0), Noise('poisson', 0.0, False, 1)))
+    assert fine_captions(clean) == (
+        'blur with sigma:0.0',
+        'gaussian noise with sigma:0.0',
+        'poisson noise with scale:0.0',
+        'jpeg with quality factor:100.0',
+        'no ringing and overshoot artifacts',
+    )
+    assert whole_caption(clean) == 'no degradation'
+
+
+def test_a_photo_without_a_title_gets_the_fallback():
+    assert captions.captions(RECORD)[0] == captions.captions(RECORD, '')[0] == 'a photo'
+    assert captions.captions(RECORD, 'a cat')[0] == 'a cat'
+    assert len(captions.captions(RECORD)) == 7
+
+
+@pytest.mark.parametrize('resize', ['last', 'before_noise'])
+@pytest.mark.parametrize('second_order', [False, True])
+def test_captions_say_what_was_applied(resize, second_order):
+    recipe = SemanticRecipe(resize=resize, second_order=second_order)
+    for index in range(200):
+        record = draw(recipe, 4, rng_for(5, 0, index, 0, 'degradation'), (64, 64))
+        read = dict(parse_caption(text) for text in fine_captions(record))
+        assert tuple(read.values()) == levels(record)
+        blur = next(step for step in record.steps if isinstance(step, Blur))
+        assert read['blur'] == pytest.approx(blur.sigma)
+        for noise in (step for step in record.steps if isinstance(step, Noise)):
+            assert read[noise.kind] == noise.level
+            assert read['gaussian' if noise.kind == 'poisson' else 'poisson'] == 0
+        assert [read['jpeg']] == [step.quality for step in record.steps if isinstance(step, Jpeg)]
+        assert read['ringing'] == any(isinstance(step, Sinc) for step in record.steps)
+        assert all(parse_caption(text)[1] == read[parse_caption(text)[0]] for text in whole_caption(record).split(', '))
+
+
+def test_of_two_orders_the_first_blur_and_the_last_noise_and_jpeg_are_named():
+    record = Record(
+        4,
+        (
+            *(Blur(9, 1.2, 1.2), Noise('gaussian', 12.0, False, 1), Jpeg(40.0)),
+            *(Blur(9, 0.3, 0.3), Noise('gaussian', 8.0, False, 1), Jpeg(80.0)),
+        ),
+    )
+    assert levels(record) == (1.2, 8.0, 0.0, 80.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    'text', ['', 'a photo', 'blur with sigma:', 'blur with sigma:x', 'blur with sigma', 'no blur with sigma:1.0']
+)
+def test_other_text_is_refused(text):
+    with pytest.raises(ValueError, match=re.escape(repr(text))):
+        parse_caption(text)
+
+
+def test_evaluation_asks_the_published_levels_in_the_words_of_training():
+    expected = {'blur': 4, 'gaussian': 3, 'poisson': 4, 'jpeg': 4, 'ringing': 2}
+    for name, count in expected.items():
+        texts = captions.evaluation_texts(name)
+        assert len(texts) == count
+        read = [parse_caption(text.removeprefix('A photo with ')) for text in texts]
+        assert [level for _, level in read] == list(captions.evaluation_levels(name))
+    assert captions.evaluation_texts('jpeg')[1] == 'A photo with jpeg with quality factor:50.0'
+    with pytest.raises(ValueError, match='hue'):
+        captions.evaluation_texts('hue')
