@@ -7,6 +7,7 @@ from basicsr_plugin.compat import mend
 mend()
 
 from deplsr_arch.dat_arch import DAT  # noqa: E402
+from deplsr_arch.degradation_adaptor_arch import AdaptorOutput, DegradationAdaptor  # noqa: E402
 from deplsr_arch.fused_dat_arch import FusedDAT  # noqa: E402
 
-__all__ = ['DAT', 'FusedDAT']
+__all__ = ['DAT', 'AdaptorOutput', 'DegradationAdaptor', 'FusedDAT']

@@ -1,0 +1,234 @@
+"""An open_clip model as the frozen backbone of the degradation adaptor: build, load, feed.
+
+A backbone is built in three steps that do not mix: a model name or an inline mapping becomes a checked config, the
+config becomes a plain ``open_clip.CLIP``, and a tag or a local file becomes weights that must fit it exactly. Nothing
+is fetched unless the user names a tag of open_clip's own table.
+
+The image towers are driven block by block through their public parts, because the adaptor needs every block's output.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+
+from basicsr_plugin.errors import UserError
+from basicsr_plugin.options import nearest
+from deplsr_arch.clip_weights import find_weights, load_strictly, one_line
+
+__all__ = [
+    'MAX_CROPS_PER_SIDE',
+    'Backbone',
+    'View',
+    'build_backbone',
+    'clip_views',
+    'embed_patches',
+    'freeze',
+    'pool_tokens',
+]
+
+View = Literal['resize', 'native']
+
+#: Crops along one side in view 'native'; nine at most, so that a large photo costs no more than nine forwards.
+MAX_CROPS_PER_SIDE = 3
+
+_CONFIG_KEYS = ('embed_dim', 'vision_cfg', 'text_cfg')
+_OPTIONAL_KEYS = ('quick_gelu', 'init_logit_scale', 'init_logit_bias', 'custom_text')
+
+
+class Backbone(NamedTuple):
+    """A CLIP and the pixel statistics its image tower was trained with.
+
+    Attributes:
+        clip: The whole model, image and text tower, in float32 on the CPU.
+        mean: Mean of R, G, B for pixels in 0..1.
+        std: Standard deviation of R, G, B for pixels in 0..1.
+    """
+
+    clip: open_clip.CLIP
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def build_backbone(clip: str | Mapping[str, Any], pretrained: str | None = None) -> Backbone:
+    """Builds a CLIP with a ViT image tower and loads its weights.
+
+    Patch dropout is always off: the control tower must see the same tokens as the frozen tower it is added to.
+
+    Args:
+        clip: A name of ``open_clip.list_models()``, or a mapping like one of open_clip's model configs: ``embed_dim``,
+            ``vision_cfg``, ``text_cfg`` and, where wanted, ``quick_gelu``, ``init_logit_scale``, ``init_logit_bias``.
+            ``custom_text`` is read and ignored: the plain layout, text tower at the top level, is always built.
+        pretrained: A tag of open_clip for that name (downloaded or taken from the cache), the path of a local file
+            (``.safetensors``, or a torch file of plain tensors), or None for random weights.
+
+    Returns:
+        The model with its pixel statistics: those of the tag, else OpenAI CLIP's.
+
+    Raises:
+        UserError: Unknown name, key or tag; a tower that is no ViT with class token or average pooling; a missing or
+            unreadable file; weights that do not fit.
+    """
+    name = clip if isinstance(clip, str) else None
+    config = _named_config(clip) if isinstance(clip, str) else _inline_config(clip)
+    _check_towers(config, name or 'inline config')
+    weights = find_weights(name, pretrained, quick_gelu=config.get('quick_gelu', False))
+    model = _build(config)
+    if weights.path is not None:
+        load_strictly(model, weights.path)
+    elif name is not None:
+        _warn_random(name)
+    return Backbone(model, weights.mean, weights.std)
+
+
+def freeze(module: nn.Module) -> None:
+    """Puts ``module`` in eval mode and its parameters out of reach of an optimiser."""
+    module.eval().requires_grad_(False)
+
+
+def embed_patches(visual: VisionTransformer, image: Tensor) -> Tensor:
+    """Everything of a ViT image tower before its first block.
+
+    Shape:
+        - image: (B, 3, S, S), S the tower's image size; the positional embedding fits no other.
+        - returns tokens (B, 1 + N, W), class token first, or (1 + N, B, W) where the blocks want it so.
+    """
+    patches = visual.conv1(image).flatten(2).transpose(1, 2)  # (B, N, W)
+    class_token = visual.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)  # (B, 1, W)
+    tokens = torch.cat([class_token, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
+    return _swap_unless_batch_first(visual, visual.ln_pre(visual.patch_dropout(tokens)))
+
+
+def pool_tokens(visual: VisionTransformer, tokens: Tensor) -> Tensor:
+    """Everything of a ViT image tower after its last block: norm, class token or average, projection.
+
+    Shape:
+        - tokens: as the blocks give them, see :func:`embed_patches`.
+        - returns (B, D), not normalised.
+    """
+    tokens = _swap_unless_batch_first(visual, tokens)  # (B, 1 + N, W)
+    if not visual.final_ln_after_pool:
+        tokens = visual.ln_post(tokens)
+    pooled = tokens[:, 0] if visual.pool_type == 'tok' else tokens[:, 1:].mean(dim=1)  # (B, W)
+    if visual.final_ln_after_pool:
+        pooled = visual.ln_post(pooled)
+    return pooled @ visual.proj
+
+
+def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
+    """Brings pictures of any size to CLIP's input.
+
+    ``'resize'`` squashes the whole picture, bilinear without antialiasing, as the published code does: noise keeps its
+    strength, shapes are distorted. ``'native'`` cuts crops at the picture's own scale on an even grid from border to
+    border; a side shorter than ``size`` is stretched to it first. Both agree where no side is longer than ``size``.
+
+    Shape:
+        - lq: (B, C, h, w).
+        - returns (B, K, C, size, size), K = 1 for ``'resize'``, 1 to ``MAX_CROPS_PER_SIDE ** 2`` for ``'native'``.
+    """
+    if view == 'resize':
+        return _resize(lq, size, size).unsqueeze(1)
+    height, width = lq.shape[-2:]
+    lq = _resize(lq, max(height, size), max(width, size))
+    crops = [
+        lq[..., top : top + size, left : left + size]
+        for top in _crop_starts(lq.shape[-2], size)
+        for left in _crop_starts(lq.shape[-1], size)
+    ]
+    return torch.stack(crops, dim=1)
+
+
+def _resize(picture: Tensor, height: int, width: int) -> Tensor:
+    if tuple(picture.shape[-2:]) == (height, width):
+        return picture
+    return F.interpolate(picture, (height, width), mode='bilinear', align_corners=False, antialias=False)
+
+
+def _crop_starts(length: int, size: int) -> list[int]:
+    """First pixels of evenly spaced crops of ``size`` that cover ``length``, as far as the limit lets them."""
+    count = min(math.ceil(length / size), MAX_CROPS_PER_SIDE)
+    return [round(index * (length - size) / max(count - 1, 1)) for index in range(count)]
+
+
+def _swap_unless_batch_first(visual: VisionTransformer, tokens: Tensor) -> Tensor:
+    """Changes between (B, N, W) and (N, B, W) where the tower's blocks take the sequence first."""
+    return tokens if getattr(visual.transformer, 'batch_first', True) else tokens.transpose(0, 1)
+
+
+def _warn_random(name: str) -> None:
+    logging.getLogger('basicsr').warning(
+        'CLIP %s has random weights until a checkpoint is loaded; to start from trained ones, set `pretrained` to a '
+        'file or to a tag of open_clip.list_pretrained_tags_by_model(%r).',
+        name,
+        name,
+    )
+
+
+def _named_config(name: str) -> dict[str, Any]:
+    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    if config is None:
+        hint = nearest(name, open_clip.list_models()) or '; see open_clip.list_models()'
+        raise UserError(f"clip: expected a model name of open_clip, got '{name}'{hint}")
+    return config
+
+
+def _inline_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The inline config as plain dicts, its keys checked against open_clip's own config classes."""
+    _check_keys('clip', config, (*_CONFIG_KEYS, *_OPTIONAL_KEYS))
+    for key in _CONFIG_KEYS:
+        if key not in config:
+            raise UserError(f"clip: missing key '{key}'; expected embed_dim, vision_cfg and text_cfg as in open_clip")
+    for key, config_class in (('vision_cfg', open_clip.CLIPVisionCfg), ('text_cfg', open_clip.CLIPTextCfg)):
+        if not isinstance(config[key], Mapping):
+            raise UserError(f'clip.{key}: expected a mapping, got {config[key]!r}; see a model config of open_clip')
+        _check_keys(f'clip.{key}', config[key], [field.name for field in dataclasses.fields(config_class)])
+    return {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+
+
+def _check_keys(where: str, given: Mapping[str, Any], known: list[str] | tuple[str, ...]) -> None:
+    for key in given:
+        if key not in known:
+            raise UserError(f"{where}: unknown key '{key}'{nearest(str(key), known)}")
+
+
+def _check_towers(config: Mapping[str, Any], name: str) -> None:
+    """Refuses, before anything is built, towers that the adaptor cannot copy or inject into."""
+    vision, text = config['vision_cfg'], config['text_cfg']
+    size = vision.get('image_size', open_clip.CLIPVisionCfg.image_size)
+    reasons = {
+        'an image tower of timm': vision.get('timm_model_name'),
+        'a ResNet image tower': isinstance(vision.get('layers'), (list, tuple)),
+        'attentional pooling': vision.get('attentional_pool'),
+        'no pooling': vision.get('pool_type') == 'none',
+        'a caption decoder (CoCa)': 'multimodal_cfg' in config,
+        'a text tower of transformers': text.get('hf_model_name'),
+        'a class token in the text tower': text.get('embed_cls'),
+        f'an oblong input {size}': isinstance(size, (list, tuple)) and len(set(size)) != 1,
+    }
+    for reason, found in reasons.items():
+        if found:
+            raise UserError(
+                f"clip: expected open_clip's own ViT with class token or average pooling and a square input, got "
+                f"'{name}' with {reason}; take a plain ViT such as ViT-B-32"
+            )
+
+
+def _build(config: Mapping[str, Any]) -> open_clip.CLIP:
+    arguments = {key: value for key, value in config.items() if key != 'custom_text'}
+    arguments['vision_cfg'] = {**config['vision_cfg'], 'patch_dropout': 0.0, 'output_tokens': False}
+    try:
+        return open_clip.CLIP(**arguments)
+    except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(
+            f'clip: expected sizes that open_clip can build, got {one_line(error)}; '
+            f'check widths against heads, image_size against patch_size'
+        ) from error

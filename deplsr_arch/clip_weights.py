@@ -1,0 +1,128 @@
+"""Weights of a CLIP: find them by tag or path, read them safely, load them strictly or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import open_clip
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from basicsr_plugin.errors import UserError
+from basicsr_plugin.options import nearest
+
+__all__ = ['Weights', 'find_weights', 'load_strictly', 'one_line']
+
+
+class Weights(NamedTuple):
+    """Where a CLIP's weights lie, and how the pixels were normalised that they were trained with.
+
+    Attributes:
+        path: A file on this machine; None for random weights.
+        mean: Mean of R, G, B for pixels in 0..1.
+        std: Standard deviation of R, G, B for pixels in 0..1.
+    """
+
+    path: Path | None
+    mean: tuple[float, float, float] = open_clip.OPENAI_DATASET_MEAN
+    std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
+
+
+def find_weights(name: str | None, pretrained: str | None, quick_gelu: bool) -> Weights:
+    """Finds the weights that ``pretrained`` names, and fetches them if it is a tag that is not in the cache yet.
+
+    Args:
+        name: open_clip's name of the model; None for an inline config, which has no tags.
+        pretrained: A tag of that model, the path of a local file, or None.
+        quick_gelu: Whether the model is built with QuickGELU.
+
+    Raises:
+        UserError: There is no such tag or file, the tag cannot be fetched, or it was trained with the other activation.
+    """
+    if pretrained is None:
+        return Weights(None)
+    tag = open_clip.get_pretrained_cfg(name, pretrained) if name else None
+    if not name or not tag:
+        return Weights(_find_file(name, pretrained))
+    if tag.get('quick_gelu', False) != quick_gelu:
+        # open_clip warns and goes on; the features would be those of another network
+        other = name.removesuffix('-quickgelu') if quick_gelu else f'{name}-quickgelu'
+        raise UserError(
+            f"pretrained: expected weights for the activation of '{name}' (quick_gelu: {quick_gelu}), "
+            f"got '{pretrained}', trained with the other; set clip: {other}"
+        )
+    return Weights(_download(tag, f'{name}:{pretrained}'), tuple(tag['mean']), tuple(tag['std']))
+
+
+def _find_file(name: str | None, pretrained: str) -> Path:
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return path
+    tags = open_clip.list_pretrained_tags_by_model(name) if name else []
+    if path.suffix or len(path.parts) > 1 or not tags:
+        raise UserError(f"pretrained: expected a weights file, got '{pretrained}', which does not exist; mend the path")
+    hint = nearest(pretrained, tags) or f'; one of {", ".join(tags)}'
+    raise UserError(f"pretrained: expected a tag of {name} or a file, got '{pretrained}'{hint}")
+
+
+def _download(tag: dict[str, Any], label: str) -> Path:
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"pretrained: expected to fetch '{label}', got {type(error).__name__}: {one_line(error)}; "
+            f'check the network, or name a local file'
+        ) from error
+
+
+def load_strictly(model: open_clip.CLIP, path: Path) -> None:
+    """Loads weights that fit the model in every name and shape.
+
+    Raises:
+        UserError: The file cannot be read as plain tensors, or fits in part only.
+    """
+    weights, own = _read_weights(path), model.state_dict()
+    for key in ('logit_scale', 'logit_bias'):
+        if key in weights and key in own and weights[key].numel() == own[key].numel():
+            weights[key] = weights[key].reshape(own[key].shape)  # a scalar in some files, one element in others
+    faults = {
+        'missing': [key for key in own if key not in weights],
+        'unknown': [key for key in weights if key not in own],
+        'of another shape': [key for key in own if key in weights and weights[key].shape != own[key].shape],
+    }
+    if any(faults.values()):
+        listed = ', '.join(f"{len(keys)} {kind} (first '{keys[0]}')" for kind, keys in faults.items() if keys)
+        raise UserError(
+            f"pretrained: expected the weights of clip, got '{path}' with keys {listed}; name the model they belong to"
+        )
+    model.load_state_dict(weights)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, without running anything a file may carry; ``state_dict`` and ``module.`` are unwrapped."""
+    content: Any
+    try:
+        if path.suffix == '.safetensors':
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise UserError(
+            f"pretrained: expected a file of plain tensors, got '{path}' ({type(error).__name__}); "
+            f'save the state dict with torch.save or as .safetensors'
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
+        content = content['state_dict']
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"pretrained: expected a state dict, got '{path}' with other content; save only the state dict")
+    return {str(key).removeprefix('module.'): value for key, value in content.items()}
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error's message, or its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

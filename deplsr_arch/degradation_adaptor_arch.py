@@ -1,0 +1,242 @@
+"""The degradation adaptor of stage 1: a photo's content and degradations as embeddings in CLIP's space.
+
+Source: "Real-world super-resolution with VLM-based degradation prior learning", Sci. Rep. 15, 28837 (2025),
+Degradation Adaptor (SRCLIP in the authors' code); the reversed injection follows DA-CLIP.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from basicsr_plugin.errors import UserError
+from basicsr_plugin.options import nearest
+from deplsr_arch.clip_backbone import View, build_backbone, clip_views, embed_patches, freeze, pool_tokens
+
+__all__ = ['NUM_KINDS', 'AdaptorOutput', 'DegradationAdaptor', 'LogitInit', 'rename_published']
+
+LogitInit = Literal['clip', 'siglip']
+
+#: Fine embeddings, in this order: blur, gaussian noise, poisson noise, jpeg, ringing.
+NUM_KINDS = 5
+
+_SIGLIP_SCALE, _SIGLIP_BIAS = 10.0, -10.0
+
+_PUBLISHED_PREFIXES = (
+    ('visual_control.transformer.transformer.', 'visual_control.transformer.'),
+    ('visual_control.transformer.zero_modules.', 'zero_modules.'),
+    ('visual.', 'clip.visual.'),  # a second name of the frozen image tower
+)
+
+
+class AdaptorOutput(NamedTuple):
+    """What the adaptor reads off a batch of photos.
+
+    Attributes:
+        content: (B, D), what is seen, as if the photo were clean.
+        degradation: (B, D), all degradations together.
+        fine: (B, 5, D), one row a kind: blur, gaussian noise, poisson noise, jpeg, ringing.
+    """
+
+    content: Tensor
+    degradation: Tensor
+    fine: Tensor
+
+
+@ARCH_REGISTRY.register()
+class DegradationAdaptor(nn.Module):
+    """Reads content and degradations of a photo as embeddings in the space of a frozen CLIP.
+
+    A trainable copy of CLIP's image tower, the control tower, gives the degradation embeddings. Each of its blocks also
+    hands a correction through a zero-initialised layer to the frozen tower, last block first, so that the content
+    embedding of a bad photo can come out like that of the clean one. Before training nothing is corrected: the content
+    embedding is exactly CLIP's. The control tower is a deep copy, so every parameter starts from the one of its name
+    (the published code walks two parameter lists of different length and misses this).
+
+    The state dict holds the frozen CLIP and its pixel statistics too, so a checkpoint needs no other file; give
+    ``pretrained`` only to start a training. :meth:`load_state_dict` reads the authors' SRCLIP files as they are.
+
+    Args:
+        clip: A model name of open_clip (a ViT), or an inline config with ``embed_dim``, ``vision_cfg``, ``text_cfg``.
+        pretrained: A tag of open_clip or a local weights file; None for random weights.
+        clip_normalize: Normalise pixels as CLIP was trained; False for the authors' weights, which see plain 0..1.
+        view: How a photo comes to CLIP's input: ``'resize'`` squashes it (published), ``'native'`` averages over crops
+            at its own scale.
+        logit_init: Start of the losses' scale and bias: ``'clip'`` takes CLIP's scale and has no bias (softmax loss),
+            ``'siglip'`` takes 10 and -10 (sigmoid loss).
+
+    Shape:
+        - lq: (B, 3, h, w) RGB, or (B, 1, h, w) grey, in 0..1, of any size.
+        - returns :class:`AdaptorOutput`, each embedding of unit length.
+
+    Raises:
+        UserError: ``clip`` or ``pretrained`` cannot be used (see :func:`build_backbone`), or an unknown choice.
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+    logit_bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        clip: str | Mapping[str, Any],
+        pretrained: str | None = None,
+        clip_normalize: bool = True,
+        view: View = 'resize',
+        logit_init: LogitInit = 'clip',
+    ) -> None:
+        super().__init__()
+        _check_choice('view', view, get_args(View))
+        _check_choice('logit_init', logit_init, get_args(LogitInit))
+        backbone = build_backbone(clip, pretrained)
+        visual = backbone.clip.visual
+        self.clip_normalize = clip_normalize
+        self.view: View = view
+        self.embed_dim: int = visual.output_dim
+        self.image_size: int = visual.image_size[0]
+        self.context_length: int = backbone.clip.context_length
+        # kept with the weights: some tags were trained with other statistics, which a checkpoint must not lose
+        self.register_buffer('image_mean', torch.tensor(backbone.mean))
+        self.register_buffer('image_std', torch.tensor(backbone.std))
+
+        self.visual_control = copy.deepcopy(visual)
+        self.clip = backbone.clip
+        freeze(self.clip)
+        width = visual.conv1.out_channels
+        self.zero_modules = nn.ModuleList(_zero_linear(width) for _ in visual.transformer.resblocks)
+        self.out_linear = nn.Linear(self.embed_dim, NUM_KINDS * self.embed_dim)
+        self._init_logits(logit_init)
+
+    def forward(self, lq: Tensor) -> AdaptorOutput:
+        """Embeds photos; see the class for shapes."""
+        views = clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view)  # (B, K, 3, S, S)
+        if self.clip_normalize:
+            views = (views - self.image_mean.view(3, 1, 1)) / self.image_std.view(3, 1, 1)
+        per_view = self.embed(views.flatten(0, 1))  # each (B K, ...)
+        split = views.shape[:2]
+        return AdaptorOutput(*(_unit(_unit(value).unflatten(0, split).mean(dim=1)) for value in per_view))
+
+    def embed(self, image: Tensor) -> AdaptorOutput:
+        """Embeds pictures that are CLIP input already, without normalising the embeddings.
+
+        Shape:
+            - image: (B, 3, S, S), S = ``image_size``, pixels normalised or not as the weights want it.
+        """
+        degradation, corrections = self._control(image)
+        fine = self.out_linear(degradation).unflatten(-1, (NUM_KINDS, self.embed_dim))  # (B, 5, D)
+        return AdaptorOutput(self._content(image, corrections), degradation, fine)
+
+    def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
+        """The condition of the SR network: content (B, 1, D) and fine degradations (B, 5, D) of ``lq``, unit length."""
+        output = self(lq)
+        return output.content.unsqueeze(1), output.fine
+
+    @torch.no_grad()
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Embeds texts with the frozen text tower.
+
+        Shape:
+            - tokens: (N, L) integers of CLIP's tokeniser, L = ``context_length``.
+            - returns (N, D) of unit length, without gradient.
+
+        Raises:
+            UserError: ``tokens`` has another length.
+        """
+        if tokens.ndim != 2 or tokens.shape[1] != self.context_length:
+            raise UserError(
+                f'tokens: expected (N, {self.context_length}), got {tuple(tokens.shape)}; '
+                f"tokenise with the text tower's context_length"
+            )
+        return _unit(self.clip.encode_text(tokens))
+
+    def trainable_parameters(self) -> Iterator[nn.Parameter]:
+        """Everything but the frozen CLIP: control tower, zero layers, out_linear, logit_scale, logit_bias."""
+        return (value for name, value in self.named_parameters() if not name.startswith('clip.'))
+
+    def train(self, mode: bool = True) -> DegradationAdaptor:
+        """As in torch, but the frozen CLIP stays in eval mode."""
+        super().train(mode)
+        self.clip.eval()
+        return self
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in torch; also takes the authors' SRCLIP layout, with or without its aliases and a ``module.`` prefix.
+
+        Pixel statistics and ``logit_bias`` keep their values where the file has none; a bias that this adaptor was
+        built without is passed over. What is read from a photo does not depend on a bias.
+        """
+        state = rename_published(state_dict)
+        own = self.state_dict()
+        for key in ('image_mean', 'image_std', 'logit_bias'):
+            if key in own:
+                state.setdefault(key, own[key])
+        for key in ('logit_bias', 'clip.logit_bias'):
+            if key not in own:
+                state.pop(key, None)
+        return super().load_state_dict(state, strict=strict, assign=assign)
+
+    def _init_logits(self, logit_init: LogitInit) -> None:
+        if logit_init == 'siglip':
+            self.logit_scale = nn.Parameter(torch.tensor(math.log(_SIGLIP_SCALE)))
+            self.logit_bias = nn.Parameter(torch.tensor(_SIGLIP_BIAS))
+        else:
+            self.logit_scale = nn.Parameter(self.clip.logit_scale.detach().clone())
+            self.register_parameter('logit_bias', None)
+
+    def _control(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The degradation embedding (B, D) and each block's correction (B, 1 + N, W) for the frozen tower."""
+        tokens = embed_patches(self.visual_control, image)
+        corrections = []
+        for block, zero_module in zip(self.visual_control.transformer.resblocks, self.zero_modules, strict=True):
+            tokens = block(tokens)
+            corrections.append(zero_module(tokens))
+        return pool_tokens(self.visual_control, tokens), corrections
+
+    def _content(self, image: Tensor, corrections: list[Tensor]) -> Tensor:
+        """The content embedding (B, D): after the frozen block k comes the correction of control block L - 1 - k."""
+        # gradients must pass through the frozen blocks to reach the corrections, so there is no no_grad here
+        visual = self.clip.visual
+        tokens = embed_patches(visual, image)
+        for block, correction in zip(visual.transformer.resblocks, reversed(corrections), strict=True):
+            tokens = block(tokens) + correction
+        return pool_tokens(visual, tokens)
+
+
+def rename_published(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the keys of the authors' SRCLIP layout our names; a state dict of ours passes unchanged.
+
+    The control tower loses its doubled ``transformer``, the zero layers come to the top level, ``visual.*`` (the frozen
+    tower's second name) falls together with ``clip.visual.*``, which wins. A ``module.`` prefix is dropped.
+    """
+    renamed: dict[str, Any] = {}
+    for key, value in state.items():
+        name = key.removeprefix('module.')
+        target = next((new + name[len(old) :] for old, new in _PUBLISHED_PREFIXES if name.startswith(old)), name)
+        if target == name or target not in renamed:
+            renamed[target] = value
+    return renamed
+
+
+def _unit(embedding: Tensor) -> Tensor:
+    """Unit length along the last axis, in float32 at least: half precision would be off by some 1e-3."""
+    return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
+
+
+def _zero_linear(width: int) -> nn.Linear:
+    layer = nn.Linear(width, width)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        hint = nearest(str(given), choices) or f'; choose {" or ".join(choices)}'
+        raise UserError(f"{name}: expected one of {', '.join(choices)}, got '{given}'{hint}")

@@ -1,0 +1,20 @@
+"""Training steps of DePLSR: importing this registers its models, losses and metrics with BasicSR."""
+
+from __future__ import annotations
+
+from basicsr_plugin.compat import mend
+
+mend()  # BasicSR 1.4.2 cannot be imported beside today's torchvision without it
+
+from .degradation_adaptor_model import DegradationAdaptorModel  # noqa: E402
+from .degradation_contrastive_loss import DegradationSigmoidLoss, DegradationSoftmaxLoss  # noqa: E402
+from .deplsr_model import DePLSRModel  # noqa: E402
+from .reading_accuracy_metric import calculate_reading_accuracy  # noqa: E402
+
+__all__ = [
+    'DePLSRModel',
+    'DegradationAdaptorModel',
+    'DegradationSigmoidLoss',
+    'DegradationSoftmaxLoss',
+    'calculate_reading_accuracy',
+]

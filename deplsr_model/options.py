@@ -1,0 +1,158 @@
+"""What the option file of each training stage may say, outside of data sets and networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+Positive = Annotated[int, Field(gt=0)]
+Section = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LoggerOptions:
+    """Section ``logger``: what is printed and how often checkpoints are written, in iterations."""
+
+    print_freq: Positive = 100
+    save_checkpoint_freq: Annotated[float, Field(gt=0)] = 5000
+    use_tb_logger: bool = False
+    wandb: Section | None = None
+
+
+@dataclass(frozen=True)
+class PathOptions:
+    """Keys of section ``path`` that both stages know; BasicSR adds the folders of the run."""
+
+    pretrain_network_da: str | None = None
+    param_key_da: str = 'params'
+    resume_state: str | None = None
+    ignore_resume_networks: list[str] | None = None
+    experiments_root: str | None = None
+    results_root: str | None = None
+    models: str | None = None
+    training_states: str | None = None
+    log: str | None = None
+    visualization: str | None = None
+
+
+@dataclass(frozen=True)
+class SRPathOptions(PathOptions):
+    """Section ``path`` of stage 2."""
+
+    pretrain_network_g: str | None = None
+    param_key_g: str = 'params'
+    strict_load_g: bool = True
+
+
+@dataclass(frozen=True)
+class AdaptorTrainOptions:
+    """Section ``train`` of stage 1."""
+
+    total_iter: Annotated[float, Field(gt=0)]
+    optim_da: Section
+    scheduler: Section
+    contrastive_opt: Section
+    warmup_iter: int = -1
+
+
+@dataclass(frozen=True)
+class SRTrainOptions:
+    """Section ``train`` of stage 2."""
+
+    total_iter: Annotated[float, Field(gt=0)]
+    optim_g: Section
+    scheduler: Section
+    pixel_opt: Section | None = None
+    perceptual_opt: Section | None = None
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
+    warmup_iter: int = -1
+
+
+@dataclass(frozen=True)
+class ValOptions:
+    """Keys of section ``val`` that both stages know."""
+
+    val_freq: Annotated[float, Field(gt=0)] = 5000
+    save_img: bool = False
+    pbar: bool = True
+    suffix: str | None = None
+
+
+@dataclass(frozen=True)
+class AdaptorValOptions(ValOptions):
+    """Section ``val`` of stage 1.
+
+    Attributes:
+        template: What a level is asked with; ``{}`` stands for the fine caption. The paper asks ``A photo with {}``.
+        batch: Photos of one size that are read at once.
+    """
+
+    template: str = '{}'
+    batch: Positive = 32
+
+
+@dataclass(frozen=True)
+class SRValOptions(ValOptions):
+    """Section ``val`` of stage 2.
+
+    Attributes:
+        tile: Side of a tile in LR pixels; 0 for the whole picture at once.
+        tile_overlap: LR pixels that neighbouring tiles share.
+    """
+
+    metrics: Section | None = None
+    tile: Annotated[int, Field(ge=0)] = 0
+    tile_overlap: Annotated[int, Field(ge=0)] = 16
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Top-level keys that both stages know; those in the second half are set by BasicSR."""
+
+    name: str
+    model_type: str
+    num_gpu: int
+    datasets: Section
+    scale: Positive = 4
+    manual_seed: int | None = None
+    plugins: list[str] = field(default_factory=list)
+    logger: LoggerOptions = field(default_factory=LoggerOptions)
+    dist_params: Section | None = None
+    find_unused_parameters: bool = False
+    # set by BasicSR while it reads the file
+    dist: bool = False
+    rank: int = 0
+    world_size: int = 1
+    auto_resume: bool = False
+    is_train: bool = True
+    root_path: str | None = None
+
+
+@dataclass(frozen=True)
+class AdaptorOptions(RunOptions):
+    """Option file of stage 1, :class:`DegradationAdaptorModel`."""
+
+    network_da: Section = field(default_factory=dict)
+    path: PathOptions = field(default_factory=PathOptions)
+    train: AdaptorTrainOptions | None = None
+    val: AdaptorValOptions = field(default_factory=AdaptorValOptions)
+
+
+@dataclass(frozen=True)
+class SROptions(RunOptions):
+    """Option file of stage 2, :class:`DePLSRModel`.
+
+    Attributes:
+        prior: ``adaptor`` reads the prior off the LR photo; ``none`` gives the network zeros in its place, for
+            comparison: the same network without knowledge of the degradation.
+    """
+
+    network_g: Section = field(default_factory=dict)
+    network_da: Section | None = None
+    prior: Literal['adaptor', 'none'] = 'adaptor'
+    path: SRPathOptions = field(default_factory=SRPathOptions)
+    train: SRTrainOptions | None = None
+    val: SRValOptions = field(default_factory=SRValOptions)
