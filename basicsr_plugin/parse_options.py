@@ -1,0 +1,216 @@
+"""Stands in for ``basicsr.utils.options.parse_options``: same arguments, same result, checked, and no code is run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from os import path as osp
+from typing import Any
+
+import yaml
+
+from basicsr_plugin.checks import check_names_and_files, require_keys
+from basicsr_plugin.discovery import load_plugins, warn
+from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.options import nearest
+
+__all__ = ['argument_parser', 'parse_options', 'read_yaml']
+
+
+def argument_parser(**kwargs: Any) -> argparse.ArgumentParser:
+    """Builds the parser of BasicSR's arguments and ``--plugin``; ``kwargs`` go to :class:`argparse.ArgumentParser`."""
+    parser = argparse.ArgumentParser(**kwargs)
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
+    parser.add_argument('--auto_resume', action='store_true', help='go on from the last whole checkpoint of the run')
+    parser.add_argument('--debug', action='store_true', help='log, save and validate often')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers; not needed')
+    parser.add_argument(
+        '--force_yml', nargs='+', default=[], metavar='KEY=VALUE', help='change options: train:ema_decay=0.999'
+    )
+    parser.add_argument(
+        '--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first; may be given repeatedly'
+    )
+    return parser
+
+
+def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[str, Any], argparse.Namespace]:
+    """Reads the command line and the option file it names.
+
+    Args:
+        root_path: Folder of ``experiments`` and ``results``, unless ``path.experiments_root`` or ``path.results_root``
+            name others (relative to it).
+        is_train: Whether for training or for testing.
+
+    Returns:
+        The options and the parsed command line.
+
+    Raises:
+        UserError: The file cannot be read, a plug-in cannot be loaded, or an option is missing, misspelt or unusable.
+    """
+    args = argument_parser().parse_args()
+    opt = read_yaml(args.opt)
+    _override(opt, args.force_yml)
+    require_keys(opt, is_train)
+    load_plugins(args.plugin)
+    load_plugins(opt.get('plugins') or [], where='plugins')
+    opt['auto_resume'] = args.auto_resume
+    opt['is_train'] = is_train
+    if args.debug and not opt['name'].startswith('debug'):
+        opt['name'] = f'debug_{opt["name"]}'
+    _settle_paths(opt, root_path)
+    _settle_debug(opt)
+    check_names_and_files(opt)
+    _settle_devices(opt, distributed=args.launcher != 'none')
+    _settle_processes(opt, args.launcher)
+    _settle_datasets(opt)
+    return opt, args
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only, as ordered mappings; ``1e-4`` is a number as in YAML 1.2."""
+
+
+def _ordered(loader: _Loader, node: yaml.MappingNode) -> Iterator[OrderedDict[Any, Any]]:
+    data: OrderedDict[Any, Any] = OrderedDict()
+    yield data
+    loader.flatten_mapping(node)
+    data.update((loader.construct_object(key, deep=True), loader.construct_object(value)) for key, value in node.value)
+
+
+_Loader.add_constructor('tag:yaml.org,2002:map', _ordered)
+_Loader.add_implicit_resolver(
+    'tag:yaml.org,2002:float', re.compile(r'^[-+]?(\d+|\d*\.\d+|\d+\.)[eE][-+]?\d+$'), list('-+.0123456789')
+)
+
+
+def read_yaml(path: str) -> OrderedDict[str, Any]:
+    """Reads an option file.
+
+    Raises:
+        UserError: The file is missing, is no YAML, is no mapping, or has a tag that would run code.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            opt = yaml.load(file, Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f'-opt: expected an option file, got {path}: {getattr(error, "strerror", None) or error}'
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(_yaml_error(path, error)) from None
+    if not isinstance(opt, Mapping):
+        raise UserError(f'{path}: expected a mapping of options, got {type(opt).__name__}')
+    return opt  # type: ignore[return-value]
+
+
+def _yaml_error(where: str, error: yaml.YAMLError) -> str:
+    mark = getattr(error, 'problem_mark', None)
+    line = f', line {mark.line + 1}' if mark else ''
+    problem = getattr(error, 'problem', None) or str(error)
+    if 'could not determine a constructor' in problem:
+        problem += '; only plain values are read, never objects'
+    return f'{where}{line}: {" ".join(problem.split())}'
+
+
+def _override(opt: OrderedDict[str, Any], entries: list[str]) -> None:
+    """Applies ``--force_yml``: each entry changes one key that the file has; no value is evaluated."""
+    for entry in entries:
+        path, equals, text = entry.partition('=')
+        if not equals:
+            raise UserError(f"--force_yml: expected KEY=VALUE such as train:ema_decay=0.999, got '{entry}'")
+        *parents, last = (part.strip() for part in path.split(':'))
+        parent: Any = opt
+        section: Any = opt
+        for key in [*parents, last]:
+            if not isinstance(section, Mapping) or key not in section:
+                keys = list(section) if isinstance(section, Mapping) else []
+                hint = nearest(key, keys) or '; add the key to the option file first'
+                raise UserError(f"--force_yml {path.strip()}: unknown key '{key}'{hint}")
+            parent, section = section, section[key]
+        parent[last] = _plain_value(path.strip(), text.strip())
+
+
+def _plain_value(path: str, text: str) -> Any:
+    if text.lower() == 'none':  # BasicSR's spelling of null
+        return None
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UserError(_yaml_error(f'--force_yml {path}', error)) from None
+
+
+def _settle_paths(opt: OrderedDict[str, Any], root_path: str) -> None:
+    paths = opt['path']
+    for key, value in paths.items():
+        if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
+            paths[key] = osp.expanduser(value)
+    for dataset in opt['datasets'].values():
+        for key in ('dataroot_gt', 'dataroot_lq'):
+            if isinstance(dataset.get(key), str):
+                dataset[key] = osp.expanduser(dataset[key])
+    kept, other = ('experiments', 'results') if opt['is_train'] else ('results', 'experiments')
+    paths.pop(f'{other}_root', None)  # BasicSR would make that folder too
+    root = osp.join(root_path, osp.expanduser(paths.get(f'{kept}_root') or kept), opt['name'])
+    paths[f'{kept}_root'] = paths['log'] = root
+    paths['visualization'] = osp.join(root, 'visualization')
+    if opt['is_train']:
+        paths['models'] = osp.join(root, 'models')
+        paths['training_states'] = osp.join(root, 'training_states')
+
+
+def _settle_debug(opt: OrderedDict[str, Any]) -> None:
+    if opt['is_train'] and 'debug' in opt['name']:
+        if opt.get('val'):
+            opt['val']['val_freq'] = 8
+        opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
+
+
+def _settle_devices(opt: OrderedDict[str, Any], distributed: bool) -> None:
+    """Makes ``num_gpu`` a number that the machine has."""
+    import torch
+
+    wanted, found = opt['num_gpu'], torch.cuda.device_count()
+    if wanted != 'auto' and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0):
+        raise OptionError(f"num_gpu: expected a number of GPUs or 'auto', got {wanted!r}")
+    opt['num_gpu'] = found if wanted == 'auto' else wanted
+    if found == 0 and wanted != 0:
+        warn(f'num_gpu: {wanted}, but there is no CUDA GPU; running on the CPU')
+        opt['num_gpu'] = 0
+    elif opt['num_gpu'] > found and not distributed:  # under a launcher each process takes one
+        warn(f'num_gpu: {wanted}, but there are {found}; the batch shrinks to {found} x batch_size_per_gpu')
+        opt['num_gpu'] = found
+    if opt['num_gpu'] == 0:
+        for dataset in opt['datasets'].values():
+            if dataset.get('prefetch_mode') == 'cuda':
+                dataset['prefetch_mode'] = None
+
+
+def _settle_processes(opt: OrderedDict[str, Any], launcher: str) -> None:
+    from basicsr.utils import set_random_seed
+    from basicsr.utils.dist_util import get_dist_info, init_dist
+
+    opt['dist'] = launcher != 'none'
+    if launcher == 'pytorch':
+        if 'RANK' not in os.environ:
+            raise UserError(
+                "--launcher pytorch: expected torchrun's environment; start with torchrun -m basicsr_plugin.cli"
+            )
+        init_dist(launcher, backend='nccl' if opt['num_gpu'] else 'gloo')
+    elif launcher == 'slurm':
+        init_dist(launcher, **(opt.get('dist_params') or {}))
+    opt['rank'], opt['world_size'] = get_dist_info()
+    if opt.get('manual_seed') is None:
+        opt['manual_seed'] = random.randint(1, 10000)
+    set_random_seed(opt['manual_seed'] + opt['rank'])
+
+
+def _settle_datasets(opt: OrderedDict[str, Any]) -> None:
+    for phase, dataset in opt['datasets'].items():
+        dataset['phase'] = phase.split('_')[0]
+        if 'scale' in opt:
+            dataset['scale'] = opt['scale']

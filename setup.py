@@ -1,0 +1,44 @@
+"""Metadata of the distribution; see the Makefile for an installation that does not download torch twice."""
+
+from __future__ import annotations
+
+import sys
+
+from setuptools import setup
+
+if not (3, 10) <= sys.version_info[:2] <= (3, 12):
+    sys.exit(
+        'deplsr: expected Python 3.10, 3.11 or 3.12, got {}.{}; BasicSR 1.4.2, which it builds on, cannot be installed '
+        'on others: make an environment with python3.11'.format(*sys.version_info)
+    )
+
+PACKAGES = ['basicsr_plugin', 'deplsr_arch', 'deplsr_data', 'deplsr_model']
+
+setup(
+    name='deplsr',
+    version='0.1.0',
+    description='BasicSR plug-in: real-world super-resolution with a degradation prior (DePLSR)',
+    license='Apache-2.0',
+    packages=PACKAGES,
+    python_requires='>=3.10,<3.13',
+    install_requires=[
+        'basicsr==1.4.2',
+        'torch>=2.4',
+        'torchvision>=0.19',
+        'open_clip_torch>=3',
+        'pydantic>=2',
+        'numpy',
+        'opencv-python',
+        'PyYAML',
+        'safetensors',
+    ],
+    extras_require={
+        'dev': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'types-PyYAML'],
+        'metrics': ['pyiqa'],
+        'weights': ['spandrel'],
+    },
+    entry_points={
+        'console_scripts': ['basicsr = basicsr_plugin.cli:entry'],
+        'basicsr.plugins': [f'{name} = {name}' for name in PACKAGES[1:]],
+    },
+)

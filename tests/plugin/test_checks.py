@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from basicsr_plugin.checks import check_names_and_files
+from basicsr_plugin.compat import mend
+from basicsr_plugin.errors import OptionError
+
+mend()
+
+CHANGES = [
+    ({'model_type': 'SRModl'}, "model_type: nothing called 'SRModl' is registered; did you mean 'SRModel'?"),
+    ({'network_g__type': 'Wxyz'}, "network_g.type: nothing called 'Wxyz' is registered; see basicsr list"),
+    (
+        {'network_g__num_fat': 4},
+        "network_g: unknown key 'num_fat'; did you mean 'num_feat'? (MSRResNet has no such key)",
+    ),
+    ({'network_g': 3}, 'network_g: expected a section of keys, got 3'),
+    (
+        {'network_g': {'type': 'EDSR', 'num_in_ch': 3}},
+        "network_g: missing key 'num_out_ch', which EDSR needs; did you mean 'num_in_ch'?",
+    ),
+    (
+        {'datasets__val__type': 'PairedDataset'},
+        "datasets.val.type: nothing called 'PairedDataset' is registered; did you mean 'PairedImageDataset'?",
+    ),
+    (
+        {'train__pixel_opt__type': 'L1'},
+        "train.pixel_opt.type: nothing called 'L1' is registered; did you mean 'L1Loss'?",
+    ),
+    (
+        {'train__pixel_opt__weight': 2},
+        "train.pixel_opt: unknown key 'weight'; did you mean 'loss_weight'? (L1Loss has no such key)",
+    ),
+    (
+        {'val__metrics__psnr__type': 'psnr'},
+        "val.metrics.psnr.type: nothing called 'psnr' is registered; did you mean 'calculate_psnr'?",
+    ),
+    (
+        {'val__metrics__psnr': {'type': 'calculate_psnr', 'crop_boder': 4}},
+        "val.metrics.psnr: missing key 'crop_border', which calculate_psnr needs; did you mean 'crop_boder'?",
+    ),
+    (
+        {'datasets__train__dataroot_gt': 'nowhere'},
+        "datasets.train.dataroot_gt: expected an existing path, got 'nowhere', which does not exist",
+    ),
+    (
+        {'datasets__val__dataroot_lq': 'nowhere'},
+        "datasets.val.dataroot_lq: expected an existing path, got 'nowhere', which does not exist",
+    ),
+    (
+        {'path__pretrain_network_g': 'none.pth'},
+        "path.pretrain_network_g: expected an existing file, got 'none.pth', which does not exist",
+    ),
+    ({'path__pretrain_netwrk_g': 'g.pth'}, "path: unknown key 'pretrain_netwrk_g'; did you mean 'pretrain_network_g'?"),
+]
+
+
+@pytest.mark.parametrize(('changes', 'line'), CHANGES)
+def test_each_mistake_gives_one_line_before_anything_is_built(workplace, changes, line):
+    opt = {**workplace.options(**changes), 'auto_resume': False}
+    with pytest.raises(OptionError) as error:
+        check_names_and_files(opt)
+    assert str(error.value) == line
+
+
+def test_good_options_pass(workplace):
+    opt = workplace.options(datasets__train__io_backend={'type': 'memcached'}, datasets__train__dataroot_gt='on/server')
+    opt['path']['my_own_weights'] = 'some.pth'
+    opt['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3}  # registered as UNetDiscriminatorSN_basicsr
+    opt['val']['metrics']['psnr']['better'] = 'higher'
+    check_names_and_files({**opt, 'auto_resume': False})
+
+
+def test_pretrained_file_may_be_gone_when_a_run_goes_on(workplace):
+    check_names_and_files({**workplace.options(path__pretrain_network_g='none.pth'), 'auto_resume': True})

@@ -1,0 +1,196 @@
+"""Every mend: the fault without it (faults.py, in a process of its own), and its absence with it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from basicsr_plugin import compat
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='the fault shows without CUDA')
+
+
+@pytest.fixture(scope='module')
+def faults(tmp_path_factory):
+    run = subprocess.run(
+        [sys.executable, Path(__file__).with_name('faults.py')],
+        cwd=tmp_path_factory.mktemp('faults'),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def real_esrgan_options(workplace, model_type):
+    kernels = {
+        f'{key}{suffix}': value
+        for suffix in ('', '2')
+        for key, value in {
+            'blur_kernel_size': 21,
+            'kernel_list': ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso'],
+            'kernel_prob': [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
+            'sinc_prob': 0.1,
+            'blur_sigma': [0.2, 3],
+            'betag_range': [0.5, 4],
+            'betap_range': [1, 2],
+        }.items()
+    }
+    degradations = {
+        f'{key}{suffix}': value
+        for suffix in ('', '2')
+        for key, value in {
+            'resize_prob': [0.2, 0.7, 0.1],
+            'resize_range': [0.5, 1.5],
+            'gaussian_noise_prob': 0.5,
+            'noise_range': [1, 30],
+            'poisson_scale_range': [0.05, 3],
+            'gray_noise_prob': 0.4,
+            'jpeg_range': [30, 95],
+        }.items()
+    }
+    opt = workplace.options('val', 'datasets__val', model_type=model_type, train__total_iter=2)
+    opt.update(degradations, second_blur_prob=0.8, gt_usm=True, queue_size=2, gt_size=32)
+    (workplace.path / 'names.txt').write_text('0.png\n1.png\n2.png\n3.png\n')
+    opt['datasets']['train'] = {
+        'name': 'tiny',
+        'type': 'RealESRGANDataset',
+        'dataroot_gt': 'gt',
+        'meta_info': 'names.txt',
+        'io_backend': {'type': 'disk'},
+        'final_sinc_prob': 0.8,
+        'gt_size': 32,
+        'use_hflip': True,
+        'use_rot': False,
+        'num_worker_per_gpu': 0,
+        'batch_size_per_gpu': 2,
+        **kernels,
+    }
+    return opt
+
+
+def test_mending_again_changes_nothing():
+    applied = compat.mend()
+    assert applied == compat.mend()
+    assert not any(one() for one in compat.MENDS.values())
+
+
+def test_import_of_basicsr(faults):
+    if 'functional_tensor' in compat.mend():
+        assert faults['functional_tensor'].startswith('ModuleNotFoundError')
+    from torchvision.transforms.functional import rgb_to_grayscale
+    from torchvision.transforms.functional_tensor import rgb_to_grayscale as aliased
+
+    assert aliased is rgb_to_grayscale
+
+
+def test_stand_in_leaves_a_torchvision_that_has_the_module_alone(tmp_path):
+    package = tmp_path / 'torchvision' / 'transforms'
+    package.mkdir(parents=True)
+    (tmp_path / 'torchvision' / '__init__.py').touch()
+    (package / '__init__.py').touch()
+    (package / 'functional_tensor.py').write_text('rgb_to_grayscale = "its own"')
+    code = (
+        'from basicsr_plugin.compat import alias_functional_tensor as alias; alias(); alias()\n'
+        'from torchvision.transforms.functional_tensor import rgb_to_grayscale as found\n'
+        'import sys; sys.exit(found != "its own")'
+    )
+    root = Path(compat.__file__).parents[1]
+    subprocess.run([sys.executable, '-c', code], env={'PYTHONPATH': f'{tmp_path}:{root}'}, check=True)
+
+
+@without_gpu
+def test_resume_needs_cuda_without_the_mend(faults):
+    assert 'RuntimeError' in faults['resume'] or 'AssertionError' in faults['resume']
+
+
+def test_options_and_forced_values_run_code_without_the_mend(faults):
+    # what test_parse_options shows to be refused
+    assert faults['options'] == faults['force_yml'][0]
+    assert Path(faults['options']).name.startswith('faults')
+
+
+def test_sampler_hands_out_bare_numbers_without_the_mend(faults):
+    assert faults['sampler'] == ['int']
+
+
+def test_averaged_network_gets_the_batch_norm_statistics(faults):
+    assert faults['ema'] == 0
+    compat.mend()
+    from basicsr.models.base_model import BaseModel
+
+    model = BaseModel({'num_gpu': 0, 'is_train': True})
+    model.net_g, model.net_g_ema = torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
+    model.net_g(torch.rand(2, 2, 4, 4) + 5)
+    torch.nn.init.constant_(model.net_g.weight, 3)
+    model.model_ema(0.5)
+    assert torch.equal(model.net_g_ema.running_mean, model.net_g.running_mean)
+    assert model.net_g_ema.num_batches_tracked == 1
+    assert torch.equal(model.net_g_ema.weight, torch.full((2,), 2.0))
+
+
+@without_gpu
+@pytest.mark.parametrize('model_type', ['RealESRNetModel', 'RealESRGANModel'])
+def test_real_esrgan_trains_on_the_cpu(faults, workplace, model_type):
+    assert 'RuntimeError' in faults['real_esrgan'] or 'AssertionError' in faults['real_esrgan']
+    opt = real_esrgan_options(workplace, model_type)
+    if model_type == 'RealESRGANModel':
+        opt.update(network_d={'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4})
+        opt.update(l1_gt_usm=True, percep_gt_usm=True, gan_gt_usm=False)
+        opt['train'].update(optim_d={'type': 'Adam', 'lr': 1e-4})
+        opt['train'].update(gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1})
+    assert workplace.basicsr('train', '-opt', workplace.write(opt)) == 0
+    assert 'iter:       2' in workplace.log()  # the pool of pairs was full after the first
+
+
+@without_gpu
+def test_launcher_needs_cuda_without_the_mend(faults):
+    # test_command runs it with the mend, under torchrun
+    assert 'Error' in faults['distributed']
+
+
+def test_error_in_a_prefetching_thread_reaches_the_loop(faults):
+    assert faults['prefetch'] == 'nothing to take'  # BasicSR would wait here for ever
+    compat.mend()
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+    def batches():
+        yield 'batch'
+        raise OSError('disk gone')
+
+    generator = PrefetchGenerator(batches(), 1)
+    assert next(generator) == 'batch'
+    with pytest.raises(OSError, match='disk gone'):
+        next(generator)
+    assert list(PrefetchGenerator(iter('ab'), 1)) == ['a', 'b']
+
+
+def test_random_jpeg_takes_any_quality(faults):
+    if 'jpeg' in compat.mend():
+        assert 'imencode' in faults['jpeg']
+    from basicsr.data.degradations import add_jpg_compression, random_add_jpg_compression
+
+    img = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32)
+    assert np.array_equal(add_jpg_compression(img, 60.9), add_jpg_compression(img, 60))
+    assert random_add_jpg_compression(img, (30, 95)).shape == img.shape
+
+
+def test_blur_of_real_esrgan_agrees_with_opencv_in_any_memory_order(faults):
+    if 'filter2d' in compat.mend():
+        assert 'view size is not compatible' in faults['filter2d']
+    from basicsr.models import realesrnet_model
+
+    generator = np.random.default_rng(0)
+    images = generator.random((2, 9, 8, 3), dtype=np.float32)
+    kernels = generator.random((2, 3, 3), dtype=np.float32)
+    got = realesrnet_model.filter2D(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(kernels))
+    for image, kernel, blurred in zip(images, kernels, got, strict=True):
+        expected = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+        np.testing.assert_allclose(blurred.permute(1, 2, 0), expected, atol=1e-5)

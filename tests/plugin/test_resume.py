@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+import torch
+
+from basicsr_plugin import resume
+from basicsr_plugin.errors import UserError
+from basicsr_plugin.resume import load_resume_state
+
+
+class Run:
+    """The files of a run."""
+
+    def __init__(self, path):
+        self.models, self.states = path / 'models', path / 'training_states'
+        self.models.mkdir()
+        self.states.mkdir()
+        self.opt = {
+            'auto_resume': True,
+            'rank': 0,
+            'dist': False,
+            'num_gpu': 0,
+            'datasets': {'train': {'batch_size_per_gpu': 2}},
+            'network_g': {},
+            'path': {'models': str(self.models), 'training_states': str(self.states), 'param_key_g': 'params_ema'},
+        }
+
+    def checkpoint(self, iteration, *labels):
+        for label in labels or 'g':
+            torch.save({'params': {'weight': torch.zeros(64)}}, self.models / f'net_{label}_{iteration}.pth')
+        scheduler = {'milestones': Counter([3]), 'restarts': (0,)}
+        state = {'epoch': 1, 'iter': iteration, 'optimizers': [{'m': torch.zeros(64)}], 'schedulers': [scheduler]}
+        torch.save(state, self.states / f'{iteration}.state')
+
+    def resumed(self):
+        state = load_resume_state(self.opt)
+        return state and state['iter']
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def test_newest_checkpoint_is_taken_by_number_not_by_name(run):
+    for iteration in (20, 100, 9):
+        run.checkpoint(iteration)
+    assert run.resumed() == 100
+    assert run.opt['path']['pretrain_network_g'] == str(run.models / 'net_g_100.pth')
+    assert run.opt['path']['param_key_g'] == 'params'
+    assert run.opt['path']['resume_state'] == str(run.states / '100.state')
+
+
+def test_checkpoints_that_are_not_whole_are_passed_over_with_a_line_each(run, capsys):
+    for iteration in (1, 2, 3, 4, 5):
+        run.checkpoint(iteration)
+    cut(run.states / '5.state')
+    cut(run.models / 'net_g_4.pth')
+    (run.models / 'net_g_3.pth').unlink()
+    (run.states / '2.state').write_bytes(b'')
+    assert run.resumed() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(' is passed over')[0] for line in lines[:4]] == [f'Checkpoint {i}' for i in (5, 4, 3, 2)]
+    assert 'cut short' in lines[0]
+    assert 'missing' in lines[2]
+    assert lines[4:] == ['Going on from iteration 1: network_g resumed.']
+
+
+def test_without_a_whole_checkpoint_training_starts_from_scratch(run, capsys):
+    run.checkpoint(7)
+    cut(run.models / 'net_g_7.pth')
+    assert run.resumed() is None
+    assert 'training starts from scratch' in capsys.readouterr().out
+    assert 'pretrain_network_g' not in run.opt['path']
+
+
+def test_frozen_network_that_is_never_saved_keeps_its_file_and_key(run):
+    run.checkpoint(5)
+    run.opt['network_da'] = {}
+    run.opt['path'].update(pretrain_network_da='adaptor.pth', param_key_da='params_ema')
+    assert run.resumed() == 5
+    assert run.opt['path']['pretrain_network_da'] == 'adaptor.pth'
+    assert run.opt['path']['param_key_da'] == 'params_ema'
+
+
+def test_every_saved_network_must_be_whole(run):
+    run.opt['network_d'] = {}
+    run.checkpoint(5, 'g', 'd')
+    run.checkpoint(6, 'g')
+    assert run.resumed() == 5
+    assert run.opt['path']['pretrain_network_d'].endswith('net_d_5.pth')
+
+
+def test_networks_that_are_not_to_be_resumed_are_left_alone(run):
+    run.opt['network_d'] = {}
+    run.checkpoint(5, 'g', 'd')
+    run.opt['path']['ignore_resume_networks'] = ['network_d']
+    cut(run.models / 'net_d_5.pth')
+    assert run.resumed() == 5
+    assert 'pretrain_network_d' not in run.opt['path']
+
+
+def test_given_resume_state_is_loaded(run):
+    run.checkpoint(5)
+    run.checkpoint(6)
+    run.opt.update(auto_resume=False)
+    run.opt['path']['resume_state'] = str(run.states / '5.state')
+    assert run.resumed() == 5
+
+
+@pytest.mark.parametrize('harm', ['state', 'network', 'both'])
+def test_given_resume_state_that_is_not_whole_is_an_error(run, harm):
+    run.checkpoint(5)
+    path = run.states / '5.state'
+    run.opt.update(auto_resume=False)
+    run.opt['path']['resume_state'] = str(path)
+    if harm == 'state':
+        cut(path)
+    elif harm == 'network':
+        cut(run.models / 'net_g_5.pth')
+    else:
+        path.unlink()
+    with pytest.raises(UserError, match=r'^path.resume_state: .*5\.(state|pth)'):
+        run.resumed()
+
+
+def test_training_state_that_would_run_code_is_refused(run, tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'harm'),)
+
+    run.checkpoint(5)
+    torch.save({'iter': 5, 'harm': Harmful()}, run.states / '5.state')
+    with pytest.raises(UserError, match='cannot be read as a training state'):
+        run.resumed()
+    assert not (tmp_path / 'harm').exists()
+
+
+def test_run_killed_in_mid_training_goes_on_from_its_last_whole_checkpoint(workplace):
+    opt = workplace.options(train__total_iter=10**6, logger__save_checkpoint_freq=5, path__experiments_root='elsewhere')
+    opt['val']['val_freq'] = 10**6
+    name = workplace.write(opt)
+    states = workplace.path / 'elsewhere' / 'run' / 'training_states'
+    arguments = [sys.executable, '-m', 'basicsr_plugin.cli', 'train', '-opt', name]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as training:
+        end = time.monotonic() + 100
+        while len(list(states.glob('*.state'))) < 3 and time.monotonic() < end and training.poll() is None:
+            time.sleep(0.02)
+        training.send_signal(signal.SIGKILL)
+    saved = sorted(int(path.stem) for path in states.glob('*.state'))
+    cut(states / f'{saved[-1]}.state')  # whatever the kill left, the newest is now half written
+    whole = saved[-2]
+
+    forced = ['--force_yml', f'train:total_iter={whole + 3}', f'val:val_freq={whole + 3}']
+    assert workplace.basicsr('train', '-opt', name, '--auto_resume', *forced) == 0
+    log = workplace.log(root='elsewhere')
+    assert f'Resuming training from epoch: {(whole - 1) // 2}, iter: {whole}.' in log
+    assert f'net_g_{whole}.pth, with param key: [params].' in log
+    assert f'net_g_{whole}.pth, with param key: [params_ema].' in log
+    assert re.search(r'# psnr: \d\d\.', log)
+    # the learning rate is that of a run that was never stopped: halved at iteration 3
+    assert 'lr:(5.000e-04,)' in log
+    assert (workplace.path / 'elsewhere' / 'run' / 'models' / 'net_g_latest.pth').exists()
+
+
+def test_resumed_run_equals_one_that_was_not_stopped(workplace):
+    opt = workplace.options(train__total_iter=10, logger__save_checkpoint_freq=3)
+    opt['datasets']['train'].update(gt_size=32, use_hflip=False, use_rot=False)  # else BasicSR draws per process
+    opt['datasets']['train']['dataset_enlarge_ratio'] = 3  # six iterations an epoch: 3 is in mid-epoch
+    name = workplace.write(opt)
+    assert workplace.basicsr('train', '-opt', name, '--force_yml', 'name=straight') == 0
+    for iterations in (4, 7, 10):
+        forced = ['--force_yml', 'name=stopped', f'train:total_iter={iterations}']
+        assert workplace.basicsr('train', '-opt', name, '--auto_resume', *forced) == 0
+    for file in ('training_states/9.state', 'models/net_g_9.pth', 'models/net_g_latest.pth'):
+        straight, stopped = (
+            torch.load(f'experiments/{run}/{file}', weights_only=True) for run in ('straight', 'stopped')
+        )
+        torch.testing.assert_close(straight, stopped, rtol=0, atol=0)
+
+
+def test_epoch_starts_anew_when_the_batch_size_has_changed(run):
+    run.checkpoint(9)
+    assert run.resumed() == 9
+    assert resume.samples_seen(1, 16) == 2  # 8 iterations an epoch; the ninth was the first of epoch 1
+    assert resume.samples_seen(0, 16) == 0
+    assert resume.samples_seen(1, 4) == 0
