@@ -17,8 +17,8 @@ class UserError(Exception):
         super().__init__(without_worker_traceback(message))
 
 
-class OptionError(UserError):
-    """A key or value of an option file that cannot be used."""
+class OptionError(UserError, ValueError):
+    """A key or value of an option file, or an argument in its name, that cannot be used."""
 
 
 def without_worker_traceback(message: str) -> str:

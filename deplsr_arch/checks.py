@@ -1,19 +1,21 @@
-"""Checks of arguments, shared by the networks. Each raises ValueError with one line that says how to mend it."""
+"""Checks of arguments, shared by the networks. Each raises an OptionError (a ValueError), one line that says the mend."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
 
+from basicsr_plugin.errors import OptionError
+
 
 def expect(holds: bool, argument: str, expected: str, got: Any, mend: str) -> None:
     """Refuses an argument unless ``holds``.
 
     Raises:
-        ValueError: ``holds`` is false.
+        OptionError: ``holds`` is false.
     """
     if not holds:
-        raise ValueError(f'{argument}: expected {expected}, got {got!r}; {mend}')
+        raise OptionError(f'{argument}: expected {expected}, got {got!r}; {mend}')
 
 
 def is_count(value: Any) -> bool:

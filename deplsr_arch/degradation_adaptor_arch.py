@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import nearest
 from deplsr_arch.clip_backbone import View, build_backbone, clip_views, embed_patches, freeze, pool_tokens
+from deplsr_arch.conv_stem import conv_stem
 
-__all__ = ['NUM_KINDS', 'AdaptorOutput', 'DegradationAdaptor', 'LogitInit', 'rename_published']
+__all__ = ['NUM_KINDS', 'AdaptorOutput', 'DegradationAdaptor', 'LogitInit', 'Stem', 'rename_published']
 
 LogitInit = Literal['clip', 'siglip']
+Stem = Literal['patch', 'conv']
 
 #: Fine embeddings, in this order: blur, gaussian noise, poisson noise, jpeg, ringing.
 NUM_KINDS = 5
@@ -69,6 +71,8 @@ class DegradationAdaptor(nn.Module):
         clip_normalize: Normalise pixels as CLIP was trained; False for the authors' weights, which see plain 0..1.
         view: How a photo comes to CLIP's input: ``'resize'`` squashes it (published), ``'native'`` averages over crops
             at its own scale.
+        stem: How the control tower sees pixels: ``'patch'``, CLIP's patch embedding (published), or ``'conv'``,
+            convolutions on the same grid, for towers trained from scratch (see :func:`conv_stem`).
         logit_init: Start of the losses' scale and bias: ``'clip'`` takes CLIP's scale and has no bias (softmax loss),
             ``'siglip'`` takes 10 and -10 (sigmoid loss).
 
@@ -90,10 +94,12 @@ class DegradationAdaptor(nn.Module):
         pretrained: str | None = None,
         clip_normalize: bool = True,
         view: View = 'resize',
+        stem: Stem = 'patch',
         logit_init: LogitInit = 'clip',
     ) -> None:
         super().__init__()
         _check_choice('view', view, get_args(View))
+        _check_choice('stem', stem, get_args(Stem))
         _check_choice('logit_init', logit_init, get_args(LogitInit))
         backbone = build_backbone(clip, pretrained)
         visual = backbone.clip.visual
@@ -110,6 +116,8 @@ class DegradationAdaptor(nn.Module):
         self.clip = backbone.clip
         freeze(self.clip)
         width = visual.conv1.out_channels
+        if stem == 'conv':
+            self.visual_control.conv1 = conv_stem(width, visual.conv1.kernel_size[0])
         self.zero_modules = nn.ModuleList(_zero_linear(width) for _ in visual.transformer.resblocks)
         self.out_linear = nn.Linear(self.embed_dim, NUM_KINDS * self.embed_dim)
         self._init_logits(logit_init)

@@ -7,13 +7,18 @@ from basicsr_plugin.compat import mend
 mend()  # BasicSR 1.4.2 cannot be imported beside today's torchvision without it
 
 from .degradation_adaptor_model import DegradationAdaptorModel  # noqa: E402
-from .degradation_contrastive_loss import DegradationSigmoidLoss, DegradationSoftmaxLoss  # noqa: E402
+from .degradation_contrastive_loss import (  # noqa: E402
+    DegradationOrdinalLoss,
+    DegradationSigmoidLoss,
+    DegradationSoftmaxLoss,
+)
 from .deplsr_model import DePLSRModel  # noqa: E402
 from .reading_accuracy_metric import calculate_reading_accuracy  # noqa: E402
 
 __all__ = [
     'DePLSRModel',
     'DegradationAdaptorModel',
+    'DegradationOrdinalLoss',
     'DegradationSigmoidLoss',
     'DegradationSoftmaxLoss',
     'calculate_reading_accuracy',

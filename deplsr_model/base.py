@@ -40,6 +40,21 @@ class DePLSRBaseModel(BaseModel):
         except (TypeError, ValueError) as error:
             raise OptionError(f'train: {optim_type}: {error}') from error
 
+    def setup_schedulers(self) -> None:
+        """Builds the schedulers.
+
+        Raises:
+            OptionError: A cosine schedule ends before the training does; BasicSR would fail when it gets there.
+        """
+        train = self.opt['train']
+        periods = train['scheduler'].get('periods')
+        if periods is not None and sum(periods) < train['total_iter']:
+            raise OptionError(
+                f'train.scheduler.periods: expected a sum of at least total_iter ({train["total_iter"]:.0f}), '
+                f'got {periods}; lengthen them'
+            )
+        super().setup_schedulers()
+
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:

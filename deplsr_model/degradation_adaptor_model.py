@@ -23,6 +23,7 @@ from .options import AdaptorOptions
 from .reading import DegradationReader
 from .reading_accuracy_metric import calculate_reading_accuracy
 from .text_cache import TextCache
+from .vocabulary import TRAINING_LEVELS, embed_levels
 
 __all__ = ['DegradationAdaptorModel']
 
@@ -56,6 +57,7 @@ class DegradationAdaptorModel(DePLSRBaseModel):
         tokenizer = next(iter(opt['datasets'].values())).get('tokenizer', 'ViT-B-32')
         self.reader = DegradationReader(net, tokenizer, self.options.val.template)
         if self.is_train:
+            self.vocabulary = embed_levels(net, TRAINING_LEVELS, tokenizer, '{}', self.device)
             self._init_training()
 
     def _log_sizes(self, net: nn.Module) -> None:
@@ -86,14 +88,21 @@ class DegradationAdaptorModel(DePLSRBaseModel):
             )
         self.lq = data['lq'].to(self.device, non_blocking=True)
         self.tokens = data['tokens']
-        self.levels = data['levels']
+        self.levels = data['levels'].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one training step."""
         net = self.get_bare_model(self.net_da)
         self.optimizer_da.zero_grad()
         text = self.encode_text(self.tokens, self.device)
-        losses = self.cri_contrastive(self.net_da(self.lq), text, net.logit_scale.exp(), net.logit_bias)
+        losses = self.cri_contrastive(
+            self.net_da(self.lq),
+            text,
+            net.logit_scale.exp(),
+            net.logit_bias,
+            levels=self.levels,
+            vocabulary=self.vocabulary,
+        )
         losses['l_total'].backward()
         self.optimizer_da.step()
         with torch.no_grad():

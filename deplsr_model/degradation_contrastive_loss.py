@@ -1,22 +1,30 @@
-"""The two published losses of stage 1, as BasicSR losses."""
+"""The losses of stage 1 as BasicSR losses: the two published ones, and one that knows the order of levels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from basicsr_plugin.errors import UserError
 from deplsr_arch.degradation_adaptor_arch import AdaptorOutput
-from deplsr_model.functional import PairLoss, contrastive_terms, sigmoid_contrastive, softmax_contrastive
+from deplsr_model.functional import (
+    PairLoss,
+    contrastive_terms,
+    ordinal_cross_entropy,
+    sigmoid_contrastive,
+    softmax_contrastive,
+)
+from deplsr_model.vocabulary import Vocabulary
 
-__all__ = ['DegradationSigmoidLoss', 'DegradationSoftmaxLoss']
+__all__ = ['DegradationOrdinalLoss', 'DegradationSigmoidLoss', 'DegradationSoftmaxLoss']
 
 
 class _DegradationContrastiveLoss(nn.Module):
-    """What both losses share: the three terms, their weights and names."""
+    """What the losses share: the three terms, their weights and names."""
 
     def __init__(self, loss_weight: float = 1.0, weights: Sequence[float] = (0.2, 0.3, 0.5)) -> None:
         super().__init__()
@@ -61,9 +69,15 @@ class DegradationSoftmaxLoss(_DegradationContrastiveLoss):
     """
 
     def forward(
-        self, output: AdaptorOutput, text: Tensor, logit_scale: Tensor, logit_bias: Tensor | None = None
+        self,
+        output: AdaptorOutput,
+        text: Tensor,
+        logit_scale: Tensor,
+        logit_bias: Tensor | None = None,
+        levels: Tensor | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> dict[str, Tensor]:
-        """Computes the terms; a softmax does not feel ``logit_bias``, which is taken so that both losses fit."""
+        """Computes the terms; what only other losses need is taken so that all fit the same call."""
         return self._named_terms(partial(softmax_contrastive, logit_scale=logit_scale), output, text)
 
 
@@ -90,8 +104,70 @@ class DegradationSigmoidLoss(_DegradationContrastiveLoss):
     """
 
     def forward(
-        self, output: AdaptorOutput, text: Tensor, logit_scale: Tensor, logit_bias: Tensor | None = None
+        self,
+        output: AdaptorOutput,
+        text: Tensor,
+        logit_scale: Tensor,
+        logit_bias: Tensor | None = None,
+        levels: Tensor | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> dict[str, Tensor]:
-        """Computes the terms."""
+        """Computes the terms; what only other losses need is taken so that all fit the same call."""
         pair_loss = partial(sigmoid_contrastive, logit_scale=logit_scale, logit_bias=logit_bias)
         return self._named_terms(pair_loss, output, text)
+
+
+@LOSS_REGISTRY.register()
+class DegradationOrdinalLoss(_DegradationContrastiveLoss):
+    """Finds each level among the texts of all levels of its kind; near misses count as nearly right.
+
+    The fine term of the published losses is replaced by :func:`ordinal_cross_entropy`; content and whole degradation
+    keep CLIP's cross-entropy over the batch. With towers trained from scratch it reads well where the published losses
+    still read at chance (README, "What the demo shows").
+
+    Args:
+        loss_weight: Factor on ``l_total``; the three terms are reported as they are.
+        weights: Of content, degradation and fine term.
+        softness: Width of the target in steps of the vocabulary.
+
+    Shape:
+        - output, text, logit_scale: As in :class:`DegradationSoftmaxLoss`. levels: (B, 5) true levels. vocabulary: for
+          each kind the levels (L,) and their texts' embeddings (L, D).
+        - returns scalars ``l_content``, ``l_degradation``, ``l_fine`` and ``l_total``.
+
+    Raises:
+        UserError: ``weights`` are not three numbers of at least 0, or ``softness`` is not above 0.
+    """
+
+    def __init__(
+        self, loss_weight: float = 1.0, weights: Sequence[float] = (0.2, 0.3, 0.5), softness: float = 1.0
+    ) -> None:
+        super().__init__(loss_weight, weights)
+        if softness <= 0:
+            raise UserError(f'softness: expected a number above 0, got {softness}; 1 is one step of the vocabulary')
+        self.softness = softness
+
+    def forward(
+        self,
+        output: AdaptorOutput,
+        text: Tensor,
+        logit_scale: Tensor,
+        logit_bias: Tensor | None = None,
+        levels: Tensor | None = None,
+        vocabulary: Vocabulary | None = None,
+    ) -> dict[str, Tensor]:
+        """Computes the terms; ``levels`` and ``vocabulary`` are needed."""
+        if levels is None or vocabulary is None:
+            raise UserError('DegradationOrdinalLoss: expected true levels and a vocabulary, got none; give both')
+        fine = [
+            ordinal_cross_entropy(image, texts, known.to(texts.device), true, logit_scale, self.softness)
+            for image, (known, texts), true in zip(output.fine.unbind(1), vocabulary, levels.unbind(1), strict=True)
+        ]
+        terms = {
+            'l_content': softmax_contrastive(output.content, text[:, 0], logit_scale),
+            'l_degradation': softmax_contrastive(output.degradation, text[:, 1], logit_scale),
+            'l_fine': torch.stack(fine).mean(),
+        }
+        # a term without weight is left out of the sum: no time is spent on its gradient
+        weighted = [weight * term for weight, term in zip(self.weights, terms.values(), strict=True) if weight]
+        return {**terms, 'l_total': self.loss_weight * torch.stack(weighted).sum()}

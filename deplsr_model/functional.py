@@ -18,6 +18,7 @@ __all__ = [
     'ContrastiveTerms',
     'PairLoss',
     'contrastive_terms',
+    'ordinal_cross_entropy',
     'sigmoid_contrastive',
     'softmax_contrastive',
 ]
@@ -72,6 +73,39 @@ def sigmoid_contrastive(
         logits = logits + logit_bias
     labels = 2 * torch.eye(logits.shape[-1], dtype=logits.dtype, device=logits.device) - 1  # 1 for partners, else -1
     return -F.logsigmoid(labels * logits).sum(dim=(-2, -1)) / logits.shape[-1]
+
+
+def ordinal_cross_entropy(
+    image: Tensor,
+    texts: Tensor,
+    text_levels: Tensor,
+    levels: Tensor,
+    logit_scale: Tensor | float,
+    softness: float = 1.0,
+) -> Tensor:
+    """Cross-entropy of finding a level among the texts of all levels of its kind, near misses counted as nearly right.
+
+    The target is a Gaussian around the true level, ``softness`` steps of the level texts wide. Unlike in the published
+    losses, the negatives are levels and not other photos, so equal captions in a batch do no harm, and sigma 1.0 is
+    nearer to 1.1 than to 2.9.
+
+    Args:
+        image: Fine embeddings of one kind, of unit length.
+        texts: Embeddings of the texts of L levels, of unit length.
+        text_levels: What these texts say, ascending and evenly spaced.
+        levels: True level of each photo; beyond the ends of ``text_levels`` it counts as the end.
+        logit_scale: Factor on the cosine similarities, already exponentiated.
+        softness: Standard deviation of the target in steps between neighbouring texts.
+
+    Shape:
+        - image: (B, D). texts: (L, D). text_levels: (L,). levels: (B,). Returns a scalar.
+    """
+    logits = logit_scale * image.to(texts.dtype) @ texts.T  # (B, L)
+    step = text_levels[1] - text_levels[0]
+    levels = levels.clamp(text_levels[0], text_levels[-1])
+    distance = (levels[:, None] - text_levels) / (softness * step)
+    target = (-(distance**2) / 2).softmax(dim=-1)
+    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
 
 
 def contrastive_terms(

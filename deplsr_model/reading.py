@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from deplsr_data.captions import KINDS
-from deplsr_data.tokens import tokenize
+
+from .vocabulary import Vocabulary, embed_levels
 
 __all__ = ['DegradationReader']
 
@@ -28,16 +29,7 @@ class DegradationReader:
         self._adaptor = adaptor
         self._tokenizer = tokenizer
         self._template = template
-        self._texts: list[Tensor] | None = None
-
-    def _embeddings(self, device: torch.device) -> list[Tensor]:
-        if self._texts is None:
-            self._texts = []
-            for kind in KINDS:
-                texts = [self._template.format(kind.say(level)) for level in kind.evaluation_levels]
-                tokens = tokenize(texts, self._tokenizer, self._adaptor.context_length)
-                self._texts.append(self._adaptor.encode_text(tokens.to(device)).float())
-        return self._texts
+        self._vocabulary: Vocabulary | None = None
 
     @torch.no_grad()
     def read(self, fine: Tensor) -> Tensor:
@@ -46,8 +38,11 @@ class DegradationReader:
         Shape:
             - fine: (B, 5, D) unit length. Returns (B, 5) float32, in the order and units of ``KINDS``.
         """
-        levels = []
-        for k, (kind, texts) in enumerate(zip(KINDS, self._embeddings(fine.device), strict=True)):
-            nearest = (fine[:, k].float() @ texts.T).argmax(dim=-1)
-            levels.append(fine.new_tensor(kind.evaluation_levels, dtype=torch.float32)[nearest])
-        return torch.stack(levels, dim=1)
+        if self._vocabulary is None:
+            levels = [kind.evaluation_levels for kind in KINDS]
+            self._vocabulary = embed_levels(self._adaptor, levels, self._tokenizer, self._template, fine.device)
+        read = [
+            known[(embedding.float() @ texts.T).argmax(dim=-1)]
+            for embedding, (known, texts) in zip(fine.unbind(1), self._vocabulary, strict=True)
+        ]
+        return torch.stack(read, dim=1)

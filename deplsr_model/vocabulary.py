@@ -1,0 +1,45 @@
+"""Texts of levels and their embeddings: what a level is looked for among."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deplsr_data.captions import KINDS
+from deplsr_data.tokens import tokenize
+
+__all__ = ['TRAINING_LEVELS', 'Vocabulary', 'embed_levels']
+
+#: For each kind, levels (L,) and the embeddings (L, D) of the texts that say them.
+Vocabulary = Sequence[tuple[Tensor, Tensor]]
+
+#: For each kind, the evenly spaced levels that training tells apart: blur, gaussian, poisson, jpeg, ringing.
+TRAINING_LEVELS: tuple[tuple[float, ...], ...] = (
+    tuple(0.25 * i for i in range(13)),
+    tuple(2.5 * i for i in range(13)),
+    tuple(0.25 * i for i in range(13)),
+    tuple(30.0 + 5 * i for i in range(15)),
+    (0.0, 1.0),
+)
+
+
+def embed_levels(
+    adaptor: Any, levels: Sequence[Sequence[float]], tokenizer: str, template: str, device: torch.device
+) -> Vocabulary:
+    """Embeds the texts of the given levels of each kind with the adaptor's frozen text tower.
+
+    Args:
+        adaptor: A DegradationAdaptor.
+        levels: For each kind in the order of ``KINDS``, its levels.
+        tokenizer: open_clip model whose tokenizer the captions of training went through.
+        template: Text in which ``{}`` stands for the fine caption of a level.
+        device: Where the adaptor is.
+    """
+    vocabulary = []
+    for kind, known in zip(KINDS, levels, strict=True):
+        tokens = tokenize([template.format(kind.say(level)) for level in known], tokenizer, adaptor.context_length)
+        vocabulary.append((torch.tensor(known).to(device), adaptor.encode_text(tokens.to(device)).float()))
+    return vocabulary

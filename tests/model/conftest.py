@@ -1,0 +1,152 @@
+"""Photos and option files with which both stages train in seconds."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from basicsr_plugin import cli
+
+RECIPE = {'type': 'semantic'}
+ADAPTOR = {
+    'type': 'DegradationAdaptor',
+    'view': 'native',
+    'clip': {
+        'embed_dim': 16,
+        'vision_cfg': {'image_size': 16, 'patch_size': 8, 'width': 16, 'layers': 2, 'head_width': 8},
+        'text_cfg': {'context_length': 48, 'vocab_size': 49408, 'width': 16, 'heads': 2, 'layers': 1},
+    },
+}
+COMMON = {
+    'scale': 2,
+    'num_gpu': 0,
+    'manual_seed': 0,
+    'logger': {'print_freq': 2, 'save_checkpoint_freq': 2},
+}
+PHOTOS = {'type': 'CaptionedDegradationDataset', 'dataroot_gt': 'photos', 'recipe': RECIPE, 'context_length': 48}
+LOADER = {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2, 'dataset_enlarge_ratio': 4}
+STAGE1: dict[str, Any] = {
+    **COMMON,
+    'name': 'adaptor',
+    'model_type': 'DegradationAdaptorModel',
+    'datasets': {
+        'train': {'name': 'train', **PHOTOS, **LOADER, 'gt_size': 32},
+        'val': {'name': 'val', **PHOTOS, 'gt_size': 32, 'draws_per_image': 3},
+    },
+    'network_da': ADAPTOR,
+    'path': {'pretrain_network_da': None},
+    'train': {
+        'total_iter': 4,
+        'optim_da': {'type': 'AdamW', 'lr': 1e-3, 'weight_decay': 0.1},
+        'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [4], 'eta_min': 0},
+        'contrastive_opt': {'type': 'DegradationSoftmaxLoss'},
+    },
+    'val': {'val_freq': 2, 'pbar': False},
+}
+STAGE2: dict[str, Any] = {
+    **COMMON,
+    'name': 'sr',
+    'model_type': 'DePLSRModel',
+    'datasets': {
+        'train': {'name': 'train', **PHOTOS, **LOADER, 'gt_size': 32},
+        'val': {'name': 'val', **PHOTOS, 'draws_per_image': 2},
+    },
+    'network_g': {
+        'type': 'FusedDAT',
+        'upscale': 2,
+        'img_size': 16,
+        'split_size': [4, 8],
+        'depth': [2],
+        'embed_dim': 16,
+        'fusion_num_heads': 4,
+        'num_heads': [2],
+        'expansion_factor': 1,
+        'upsampler': 'pixelshuffledirect',
+        'pos_dim': 4,
+        'prior_dim': 16,
+    },
+    'network_da': ADAPTOR,
+    'path': {'pretrain_network_da': 'experiments/adaptor/models/net_da_latest.pth'},
+    'train': {
+        'total_iter': 4,
+        'ema_decay': 0.5,
+        'optim_g': {'type': 'Adam', 'lr': 1e-3},
+        'scheduler': {'type': 'MultiStepLR', 'milestones': [3], 'gamma': 0.5},
+        'pixel_opt': {'type': 'L1Loss'},
+    },
+    'val': {
+        'val_freq': 4,
+        'pbar': False,
+        'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}},
+    },
+}
+
+
+class Workplace:
+    """A working directory with photos; runs the command in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / 'photos').mkdir()
+        rng = np.random.default_rng(0)
+        for i in range(4):
+            small = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            photo = cv2.resize(small, (56, 48), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(path / 'photos' / f'{i}.png'), photo)
+
+    def write(self, options: dict[str, Any], **changes: Any) -> str:
+        """Writes an option file; a change such as ``train__total_iter=2`` sets a key, None included."""
+        options = copy.deepcopy(options)
+        for key, value in changes.items():
+            *parents, last = key.split('__')
+            section = options
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+        (self.path / 'options.yml').write_text(yaml.safe_dump(options, sort_keys=False), encoding='utf-8')
+        return 'options.yml'
+
+    def run(self, command: str, options: dict[str, Any], *more: str, **changes: Any) -> int:
+        """Runs the command in this process."""
+        return cli.main([command, '-opt', self.write(options, **changes), *more])
+
+    def start(self, command: str, options: dict[str, Any], *more: str, **changes: Any) -> subprocess.Popen[str]:
+        """Starts the command as a process of its own."""
+        line = [sys.executable, '-m', 'basicsr_plugin.cli', command, '-opt', self.write(options, **changes), *more]
+        return subprocess.Popen(
+            line, cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding='utf-8'
+        )
+
+
+@pytest.fixture
+def stage1() -> dict[str, Any]:
+    return STAGE1
+
+
+@pytest.fixture
+def stage2() -> dict[str, Any]:
+    return STAGE2
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch) -> Workplace:
+    monkeypatch.chdir(tmp_path)
+    return Workplace(tmp_path)
+
+
+@pytest.fixture(scope='session')
+def trained_adaptor(tmp_path_factory) -> Path:
+    """The last checkpoint of a short stage 1."""
+    path = tmp_path_factory.mktemp('stage1')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        assert Workplace(path).run('train', STAGE1) == 0
+    return path / 'experiments/adaptor/models/net_da_latest.pth'
