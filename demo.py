@@ -39,8 +39,8 @@ from basicsr.utils import tensor2img
 OPTIONS = Path('options/demo')
 PHOTOS = Path('demo_data')
 TRAIN_PHOTOS = (
-    'brick.png', 'camera.png', 'chelsea.png', 'coins.png', 'grass.png', 'gravel.png', 'ihc.png', 'moon.png',
-    'motorcycle_left.png', 'motorcycle_right.png', 'retina.jpg',
+    'brick.png', 'camera.png', 'chelsea.png', 'coins.png', 'gravel.png', 'ihc.png', 'motorcycle_left.png',
+    'motorcycle_right.png',
 )  # fmt: skip
 HELDOUT_PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg')
 
@@ -55,7 +55,14 @@ def main() -> None:
     start = time.time()
     copy_photos()
     adaptor = f'demo_adaptor_seed{args.seed}' if args.seed else 'demo_adaptor'
-    train('train_adaptor.yml', adaptor, args.fresh, f'manual_seed={args.seed}', f'name={adaptor}')
+    train(
+        'train_adaptor.yml',
+        adaptor,
+        args.fresh,
+        f'manual_seed={args.seed}',
+        f'datasets:train:seed={args.seed}',
+        f'name={adaptor}',
+    )
     print_readings(adaptor)
     if args.only:
         return
@@ -128,7 +135,7 @@ def heldout_pairs() -> Iterator[dict[str, Any]]:
     net_da = DegradationAdaptor(**{k: v for k, v in options['network_da'].items() if k != 'type'})
     load_into(net_da, options['path']['pretrain_network_da'])
     reader = DegradationReader(net_da.eval())
-    for sample in dataset:
+    for sample in (dataset[i] for i in range(len(dataset))):
         lq = sample['lq'][None]
         height, width = sample['gt'].shape[1:]
         picture = Path(sample['lq_path']).stem

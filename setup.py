@@ -31,6 +31,9 @@ setup(
         'opencv-python',
         'PyYAML',
         'safetensors',
+        'Pillow',
+        'lmdb',
+        'tqdm',
     ],
     extras_require={
         'dev': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'types-PyYAML'],
@@ -40,5 +43,6 @@ setup(
     entry_points={
         'console_scripts': ['basicsr = basicsr_plugin.cli:entry'],
         'basicsr.plugins': [f'{name} = {name}' for name in PACKAGES[1:]],
+        'basicsr.commands': ['caption = deplsr_data.caption_photos', 'synthesize = deplsr_data.synthesize'],
     },
 )

@@ -1,4 +1,4 @@
-"""The command `basicsr`: trains, tests and lists, with every plug-in that is installed."""
+"""The command `basicsr`: trains, tests and lists, with every plug-in that is installed, and runs their own commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from basicsr_plugin import __version__
+from basicsr_plugin.commands import Commands
 from basicsr_plugin.compat import alias_functional_tensor, mend
 from basicsr_plugin.discovery import load_entry_points, load_plugins, registered
 from basicsr_plugin.errors import UserError
@@ -31,9 +32,11 @@ examples:
   basicsr test -opt options/test_deplsr_x4.yml --plugin my_package
   basicsr list arch
 
-Plug-ins are found by the entry-point group basicsr.plugins, by --plugin and by the list plugins: in an option file.
+Plug-ins are found by the entry-point group basicsr.plugins, by --plugin and by the list plugins: in an option file;
+their commands by the group basicsr.commands.
 Experiments and results go below the working directory.
 """
+PIPELINES = ('train', 'test')
 KINDS = ('arch', 'dataset', 'loss', 'metric', 'model')
 
 
@@ -44,19 +47,23 @@ def main(argv: Sequence[str]) -> int:
         argv: Arguments without the program's name.
 
     Returns:
-        The exit status: 0, or 2 after a user's mistake, or 130 after Ctrl-C.
+        The exit status: 0, or 2 after a user's mistake, or 130 after Ctrl-C, or what a plug-in's command returns.
     """
-    args = _parser().parse_args(argv)
+    chosen = argv[0] if argv else None
     try:
+        commands = Commands(taken=(*PIPELINES, 'list'))
+        args = _parser(commands, chosen).parse_args(argv)
         if args.command == 'list':
             _print_registered(args.kind, args.plugin)
-        else:
+        elif args.command in PIPELINES:
             _run_pipeline(args.command, argv[1:])
+        else:
+            return commands.run(args.command, args)
     except UserError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        hint = '; go on with --auto_resume' if args.command == 'train' else ''
-        print(f'\nbasicsr: interrupted{hint}', file=sys.stderr)
+    except KeyboardInterrupt as error:
+        hint = 'go on with --auto_resume' if chosen == 'train' else str(error)
+        print(f'\nbasicsr: interrupted{hint and "; "}{hint}', file=sys.stderr)
         return 130
     except Exception as error:
         line = one_line(error)
@@ -71,7 +78,7 @@ def entry() -> NoReturn:
     sys.exit(main(sys.argv[1:]))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(commands: Commands, chosen: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='basicsr',
         description='Trains and tests the models of BasicSR and of its plug-ins.',
@@ -79,12 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=_versions())
-    commands = parser.add_subparsers(dest='command', required=True, metavar='train|test|list')
-    for command, text in (('train', 'train the model of an option file'), ('test', 'test it')):
-        commands.add_parser(command, help=text, description=text, parents=[argument_parser(add_help=False)])
-    listing = commands.add_parser('list', help='list what option files may name, and where it comes from')
+    subparsers = parser.add_subparsers(dest='command', required=True, title='commands', metavar='COMMAND')
+    for command, text in zip(PIPELINES, ('train the model of an option file', 'test it'), strict=True):
+        subparsers.add_parser(command, help=text, description=text, parents=[argument_parser(add_help=False)])
+    listing = subparsers.add_parser('list', help='list what option files may name, and where it comes from')
     listing.add_argument('kind', nargs='?', choices=KINDS, help='one kind only')
     listing.add_argument('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first')
+    if chosen not in (*PIPELINES, 'list'):  # those need no look at other packages
+        commands.add_to(subparsers, chosen)
     return parser
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from basicsr_plugin.compat import mend
 from basicsr_plugin.errors import UserError
 
-__all__ = ['GROUP', 'Registered', 'load_entry_points', 'load_plugins', 'registered', 'warn']
+__all__ = ['GROUP', 'Registered', 'cause', 'load_entry_points', 'load_plugins', 'registered', 'warn']
 
 GROUP = 'basicsr.plugins'
 
@@ -40,7 +40,7 @@ def load_entry_points() -> list[str]:
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001  (a plug-in may fail in any way)
-            warn(f"plug-in '{module}' is passed over: {_cause(error)}")
+            warn(f"plug-in '{module}' is passed over: {cause(error)}")
         else:
             loaded.append(module)
     return loaded
@@ -66,7 +66,7 @@ def load_plugins(modules: Iterable[str], where: str = '--plugin') -> None:
         try:
             importlib.import_module(module)
         except Exception as error:
-            raise UserError(f"{where}: cannot load plug-in '{module}': {_cause(error)}") from error
+            raise UserError(f"{where}: cannot load plug-in '{module}': {cause(error)}") from error
 
 
 def registered(kinds: Iterable[str] = ()) -> list[Registered]:
@@ -90,8 +90,8 @@ def warn(message: str) -> None:
     print(f'basicsr: warning: {message}', file=sys.stderr, flush=True)
 
 
-def _cause(error: BaseException) -> str:
-    """The error and the line of the plug-in, or of what it imports, that raised it."""
+def cause(error: BaseException) -> str:
+    """Says an error in one line, with the line of the plug-in, or of what it imports, that raised it."""
     text = str(error).strip().split('\n')[0]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if 'importlib' not in f.filename]
     place = f' ({os.path.relpath(frames[-1].filename)}, line {frames[-1].lineno})' if len(frames) > 1 else ''

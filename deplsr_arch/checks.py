@@ -1,4 +1,4 @@
-"""Checks of arguments, shared by the networks. Each raises an OptionError (a ValueError), one line that says the mend."""
+"""Checks of arguments, shared by the networks; each raises an OptionError (a ValueError) that says the mend."""
 
 from __future__ import annotations
 

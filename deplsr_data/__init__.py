@@ -7,5 +7,6 @@ from basicsr_plugin.compat import mend
 mend()
 
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset  # noqa: E402  needs the mends above
+from deplsr_data.captioned_pair_dataset import CaptionedPairDataset  # noqa: E402
 
-__all__ = ['CaptionedDegradationDataset']
+__all__ = ['CaptionedDegradationDataset', 'CaptionedPairDataset']

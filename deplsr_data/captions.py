@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
-from deplsr_data.records import Blur, Jpeg, Noise, Record, Sinc
+import numpy as np
+
+from deplsr_data.kernels import blur_kernel
+from deplsr_data.records import Blur, Jpeg, Noise, Record, Resize, Sinc
 
 __all__ = [
     'FALLBACK_TITLE',
@@ -19,6 +23,7 @@ __all__ = [
     'kind_of',
     'levels',
     'parse_caption',
+    'spread',
     'whole_caption',
 ]
 
@@ -83,22 +88,63 @@ def kind_of(name: str) -> Kind:
 def levels(record: Record) -> tuple[float, float, float, float, float]:
     """Gives the level of each kind, in the order of :data:`KINDS`, to one decimal, as the captions say it.
 
-    Where a kind comes twice, blur is named by the first, which acts at GT size (its sigma is in GT pixels), and noise
-    and JPEG by the last, which is nearest to the picture that comes out. A blur's level is the geometric mean of its
-    sigmas.
+    Where a kind comes twice, noise (each of its two kinds) and JPEG are named by the last step, which is nearest to the
+    picture that comes out. Blur is named in GT pixels:
+
+    - records of the semantic recipe (``named: first``): by the first blur, the geometric mean of its sigmas;
+    - Real-ESRGAN's (``named: total``): by all blurs together, as variances of blurs in a row add. Of each the spread is
+      measured on its kernel, since a kernel of 7 taps cannot be as wide as a sigma of 3, nor is the sigma of a plateau
+      its spread; it is brought to GT pixels by the size of the picture at that step. A sinc filter in the place of a
+      blur counts with the sigma of the Gaussian that halves the same frequency.
+
+    Ringing is there where a sinc filter with a cutoff below pi comes after the last noise. An earlier one is smoothed
+    over by the steps behind it.
     """
     found = {kind.name: kind.zero for kind in KINDS}
-    blurs = [step for step in record.steps if isinstance(step, Blur)]
-    if blurs:
-        found['blur'] = round(blurs[0].sigma, 1)
+    found['blur'] = round(_total_blur(record) if record.named == 'total' else _first_blur(record), 1)
     for step in record.steps:
         if isinstance(step, Noise):
             found[step.kind] = round(step.level, 1)
         elif isinstance(step, Jpeg):
             found['jpeg'] = round(step.quality, 1)
-        elif isinstance(step, Sinc):
-            found['ringing'] = 1.0
+    final = record.steps[_final(record) :]
+    found['ringing'] = float(any(isinstance(step, Sinc) and step.omega_c < math.pi for step in final))
     return found['blur'], found['gaussian'], found['poisson'], found['jpeg'], found['ringing']
+
+
+def _final(record: Record) -> int:
+    """Gives the place of the first step after the last noise."""
+    return max((place + 1 for place, step in enumerate(record.steps) if isinstance(step, Noise)), default=0)
+
+
+def _first_blur(record: Record) -> float:
+    return next((step.sigma for step in record.steps if isinstance(step, Blur)), 0.0)
+
+
+def _total_blur(record: Record) -> float:
+    """Gives the sigma, in GT pixels, of all blurs in a row; the final sinc filter is none of them."""
+    resizes = [step for step in record.steps if isinstance(step, Resize)]
+    lr_area = resizes[-1].height * resizes[-1].width if resizes else 1
+    variance = 0.0
+    pixel_area = 1.0  # in GT pixels
+    for place, step in enumerate(record.steps):
+        if isinstance(step, Resize):
+            pixel_area = record.scale**2 * lr_area / (step.height * step.width)
+        elif isinstance(step, Blur):
+            variance += spread(step) ** 2 * pixel_area
+        elif isinstance(step, Sinc) and place < _final(record):
+            variance += 2 * math.log(2) / step.omega_c**2 * pixel_area
+    return math.sqrt(variance)
+
+
+def spread(blur: Blur) -> float:
+    """Gives the standard deviation of a blur's kernel as it is, cut to its size: the geometric mean over its axes."""
+    if not blur.sigma:
+        return 0.0
+    kernel = blur_kernel(blur.kernel_size, blur.sigma_x, blur.sigma_y, blur.angle, blur.family, blur.beta)
+    place = np.arange(blur.kernel_size) - blur.kernel_size // 2
+    xx, yy, xy = kernel.sum(0) @ place**2, kernel.sum(1) @ place**2, place @ kernel @ place
+    return float(max(xx * yy - xy**2, 0.0) ** 0.25)
 
 
 def fine_captions(record: Record) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,13 +15,17 @@ import cv2
 import lmdb
 import numpy as np
 from basicsr.utils import FileClient
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from basicsr_plugin.errors import UserError
+from deplsr_data.tables import lines, read_table
 
-__all__ = ['Photo', 'PhotoError', 'PhotoReader', 'decode', 'list_photos', 'to_float']
+__all__ = ['Photo', 'PhotoError', 'PhotoReader', 'decode', 'list_photos', 'picture_path', 'to_float']
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.jp2', '.avif')
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.jp2', '.avif', '.gif')
+# a damaged header of 2 kB made a decoder fill 3 GB with gray; photos hold below 100 pixels in a byte
+_PLAUSIBLE_PIXELS = 2**24
+_PIXELS_PER_BYTE = 1000
 _MEND = 'mend or remove it'
 
 
@@ -36,7 +41,13 @@ class Photo:
     title: str | None = None
 
 
-def list_photos(root: str, meta_info: str | None = None, in_lmdb: bool = False, where: str = 'dataset') -> list[Photo]:
+def list_photos(
+    root: str,
+    meta_info: str | None = None,
+    in_lmdb: bool = False,
+    where: str = 'dataset',
+    names: tuple[str, str] | None = None,
+) -> list[Photo]:
     """Lists the pictures of a data set, in the order of its list, or sorted by path.
 
     Args:
@@ -45,26 +56,22 @@ def list_photos(root: str, meta_info: str | None = None, in_lmdb: bool = False, 
             ignored), or a text file whose lines begin with a relative path (Real-ESRGAN). Without one, all.
         in_lmdb: ``root`` is an LMDB.
         where: Beginning of error messages, such as ``datasets.train``.
+        names: What error messages call ``root`` and ``meta_info``, if not ``<where>.dataroot_gt`` and so on.
 
     Raises:
         UserError: Folder, list or column missing, or nothing found; one line.
     """
-    if not os.path.isdir(root):
-        raise UserError(f"{where}.dataroot_gt: expected a folder, got '{root}', which does not exist; check the path")
-    if in_lmdb and not all(os.path.isfile(os.path.join(root, name)) for name in ('data.mdb', 'meta_info.txt')):
-        raise UserError(
-            f"{where}.dataroot_gt: expected an LMDB with data.mdb and meta_info.txt, got '{root}'; "
-            "make it with BasicSR's make_lmdb_from_imgs"
-        )
+    root_name, meta_name = names or (f'{where}.dataroot_gt', f'{where}.meta_info')
+    _check_root(root, in_lmdb, root_name)
     if meta_info is not None and not os.path.isfile(meta_info):
-        raise UserError(f"{where}.meta_info: expected a file, got '{meta_info}', which does not exist; check the path")
+        raise UserError(f"{meta_name}: expected a file, got '{meta_info}', which does not exist; check the path")
     if meta_info is not None:
-        entries = _read_tsv(meta_info, where) if meta_info.lower().endswith('.tsv') else _read_lines(meta_info)
-        photos = [Photo(_key(name) if in_lmdb else os.path.join(root, name), title) for name, title in entries]
+        entries = _read_titles(meta_info, meta_name) if meta_info.lower().endswith('.tsv') else _read_lines(meta_info)
+        photos = [Photo(picture_path(root, name, in_lmdb), title) for name, title in entries]
         if photos and not in_lmdb and not os.path.isfile(photos[0].path):
             raise UserError(
-                f"{where}.meta_info: expected paths relative to dataroot_gt '{root}', got one that leads to "
-                f"'{photos[0].path}', which does not exist; mend either"
+                f"{meta_name}: expected paths relative to {root_name.rpartition('.')[2]} '{root}', got one that leads "
+                f"to '{photos[0].path}', which does not exist; mend either"
             )
     elif in_lmdb:
         photos = [Photo(key) for key in _lmdb_keys(root)]
@@ -73,9 +80,25 @@ def list_photos(root: str, meta_info: str | None = None, in_lmdb: bool = False, 
     if not photos:
         source = meta_info or root
         raise UserError(
-            f"{where}: expected pictures ({' '.join(SUFFIXES)}), found none in '{source}'; check dataroot_gt"
+            f"{where}: expected pictures ({' '.join(SUFFIXES)}), found none in '{source}'; check "
+            f'{root_name.rpartition(".")[2]}'
         )
     return photos
+
+
+def _check_root(root: str, in_lmdb: bool, name: str) -> None:
+    if not os.path.isdir(root):
+        raise UserError(f"{name}: expected a folder, got '{root}', which does not exist; check the path")
+    if in_lmdb and not all(os.path.isfile(os.path.join(root, part)) for part in ('data.mdb', 'meta_info.txt')):
+        raise UserError(
+            f"{name}: expected an LMDB with data.mdb and meta_info.txt, got '{root}'; "
+            "make it with BasicSR's make_lmdb_from_imgs"
+        )
+
+
+def picture_path(root: str, name: str, in_lmdb: bool) -> str:
+    """Gives what :class:`PhotoReader` calls a picture that a list calls ``name``: its full path, or its LMDB key."""
+    return _key(name) if in_lmdb else os.path.join(root, name)
 
 
 def _walk(root: str) -> list[str]:
@@ -96,43 +119,19 @@ def _key(name: str) -> str:
     return stem if suffix.lower() in SUFFIXES else name
 
 
-def _lines(path: str) -> Iterator[tuple[int, str]]:
-    with open(path, encoding='utf-8-sig') as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, line.rstrip('\r\n')
-
-
 def _read_lines(path: str) -> list[tuple[str, str | None]]:
     """Reads a meta-info file; a line that is a path as a whole may hold spaces, else its first word counts."""
-    names = (line.strip() for _, line in _lines(path))
+    names = (line.strip() for _, line in lines(path))
     return [(name if name.lower().endswith(SUFFIXES) else name.split()[0], None) for name in names]
 
 
-def _read_tsv(path: str, where: str) -> list[tuple[str, str | None]]:
-    rows = _lines(path)
-    columns = next(rows, (0, ''))[1].split('\t')
-    if not {'filepath', 'title'} <= set(columns):
-        raise UserError(
-            f"{where}.meta_info: expected the columns 'filepath' and 'title' in the first line of '{path}', got "
-            f'{columns}; name them so, tabs between'
-        )
-    at, said = columns.index('filepath'), columns.index('title')
-    entries: list[tuple[str, str | None]] = []
-    for number, line in rows:
-        cells = line.split('\t')
-        if len(cells) != len(columns):
-            raise UserError(
-                f"{where}.meta_info: expected {len(columns)} columns in line {number} of '{path}', got {len(cells)}; "
-                'put one tab between columns and none inside'
-            )
-        entries.append((cells[at], cells[said].strip() or None))
-    return entries
+def _read_titles(path: str, where: str) -> list[tuple[str, str | None]]:
+    return [(name, title.strip() or None) for name, title in read_table(path, ('filepath', 'title'), where)]
 
 
 def _lmdb_keys(root: str) -> list[str]:
     # a line reads: name.png (height,width,channels) compression
-    return [_key(line.rsplit(' (', 1)[0].strip()) for _, line in _lines(os.path.join(root, 'meta_info.txt'))]
+    return [_key(line.rsplit(' (', 1)[0].strip()) for _, line in lines(os.path.join(root, 'meta_info.txt'))]
 
 
 @lru_cache(maxsize=16)
@@ -175,7 +174,7 @@ def decode(content: bytes, path: str) -> np.ndarray:
 
     Gray becomes three equal channels, CMYK and palettes RGB, alpha is dropped, EXIF orientation applied. Pillow
     decodes, since it refuses truncated files, which OpenCV fills with gray; 16 bits, which Pillow would cut to 8, are
-    left to OpenCV.
+    left to OpenCV. Of an animation or of pages the first is taken; the suffix of the file does not matter.
 
     Returns:
         (h, w, 3) RGB, uint8 or uint16.
@@ -183,17 +182,16 @@ def decode(content: bytes, path: str) -> np.ndarray:
     Raises:
         PhotoError: It is no picture, is damaged, or has neither 8 nor 16 bits; one line that names ``path``.
     """
+    if not content:
+        raise PhotoError(f"'{path}': expected a readable picture, got an empty file; {_MEND}")
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            deep = image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in image.tile)
-            if deep:
-                image.load()
-                pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-                pixels = None if pixels is None else pixels[..., ::-1]
-            elif image.mode == 'F':
-                pixels = None
-            else:
-                pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of odd metadata, and of large pictures that are still allowed
+            pixels = _pixels(content)
+    except UnidentifiedImageError:
+        raise PhotoError(
+            f"'{path}': expected a readable picture, got none of a format that is known; {_MEND}"
+        ) from None
     except Image.DecompressionBombError as error:
         raise PhotoError(f"'{path}': expected a picture of common size, got {_first_line(error)}; cut it up") from None
     except Exception as error:  # noqa: BLE001  the decoder of a damaged file may raise anything; all of it is told
@@ -201,6 +199,24 @@ def decode(content: bytes, path: str) -> np.ndarray:
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise PhotoError(f"'{path}': expected a picture of 8 or 16 bits, got another kind; convert or remove it")
     return pixels
+
+
+def _pixels(content: bytes) -> np.ndarray | None:
+    """Decodes; None for a depth that is neither 8 nor 16 bits."""
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+        if width * height > max(_PLAUSIBLE_PIXELS, _PIXELS_PER_BYTE * len(content)):
+            raise ValueError(f'{width} x {height} pixels in {len(content)} bytes')
+        if image.format == 'PNG':  # has checksums, which decoding the pixels passes over
+            with Image.open(io.BytesIO(content)) as whole:
+                whole.verify()
+        if image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in image.tile):
+            image.load()
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+            return None if pixels is None else pixels[..., ::-1]
+        if image.mode == 'F':
+            return None
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:

@@ -137,10 +137,13 @@ class Record:
     Attributes:
         scale: Size of the clean photo over that of the LR picture.
         steps: The operators with their parameters, first to last.
+        named: What the level of blur stands for (:func:`deplsr_data.captions.levels`): the ``first`` blur, or all blurs
+            in ``total``.
     """
 
     scale: int
     steps: tuple[Step, ...]
+    named: Literal['first', 'total'] = 'first'
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import nearest
+from deplsr_data.apply_batch import apply_batch
 
 from .checkpoint import load_into
 
@@ -23,6 +24,13 @@ OPTIMIZERS = {name: getattr(torch.optim, name) for name in ('Adam', 'AdamW', 'Ad
 
 class DePLSRBaseModel(BaseModel):
     """BasicSR's base model with more optimisers, safe loading, and metrics that a program can read."""
+
+    def degraded(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Gives a batch its ``lq`` if the data set left that to the device (``degrade_on: device``)."""
+        if 'degradation' not in data:
+            return data
+        gt = data['gt'].to(self.device, non_blocking=True)
+        return {**data, 'gt': gt, 'lq': apply_batch(data['degradation'], gt)}
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """Builds an optimiser of torch by name; BasicSR 1.4.2 knows Adam alone.

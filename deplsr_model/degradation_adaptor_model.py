@@ -86,6 +86,7 @@ class DegradationAdaptorModel(DePLSRBaseModel):
                 f'datasets.*.context_length: expected the {context} tokens that network_da reads, '
                 f'got {data["tokens"].shape[-1]}; set it to {context}'
             )
+        data = self.degraded(data)
         self.lq = data['lq'].to(self.device, non_blocking=True)
         self.tokens = data['tokens']
         self.levels = data['levels'].to(self.device, non_blocking=True)

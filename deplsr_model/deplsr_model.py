@@ -62,7 +62,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes a batch with ``lq`` (B, 3, h, w) and, except for looking, ``gt``; reads its prior."""
-        super().feed_data(data)
+        super().feed_data(self.degraded(data))
         self.prior = self.read_prior(self.lq)
 
     def optimize_parameters(self, current_iter: int) -> None:

@@ -12,12 +12,19 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from PIL import Image
 from skimage import data
 
+from basicsr_plugin import resume
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.apply_cpu import apply
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 from deplsr_data.captions import captions, levels
 from deplsr_data.records import from_json
+
+
+@pytest.fixture(autouse=True)
+def _no_run_was_resumed(monkeypatch):
+    """A test that resumed a run in this process leaves its place in an epoch behind."""
+    monkeypatch.setattr(resume, '_resumed', None)
 
 
 @pytest.fixture(scope='module')
@@ -129,6 +136,24 @@ def test_a_photo_smaller_than_the_crop_is_mirrored_in_training_and_kept_in_valid
     assert train.shape == (3, 64, 64)
     assert torch.equal(train[:, :50, 30:59], train[:, :50, :29].flip(2))
     assert CaptionedDegradationDataset(_opt(tmp_path, phase='val', gt_size=64))[0]['gt'].shape == (3, 48, 28)
+
+
+def test_a_photo_of_one_pixel_is_mirrored_in_training_and_left_out_in_validation(root, tmp_path, caplog):
+    Image.fromarray(data.astronaut()[:1, :1]).save(tmp_path / 'pixel.png')
+    train = CaptionedDegradationDataset(_opt(tmp_path))[0]['gt']
+    assert torch.equal(train, train[:, :1, :1].expand(3, 64, 64))
+    Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / 'whole.png')
+    item = CaptionedDegradationDataset(_opt(tmp_path, phase='val'))[0]
+    assert item['gt_path'].endswith('whole.png')
+    assert 'pixel.png' in caplog.text
+
+
+def test_gt_is_sharpened_where_the_recipe_says_so(root):
+    plain, sharp = (
+        CaptionedDegradationDataset(_opt(root, phase='val', recipe={'gt_usm': usm}))[0] for usm in (False, True)
+    )
+    assert plain['record'] == sharp['record']
+    assert sharp['gt'].std() > plain['gt'].std()
 
 
 def test_flips_and_turns_can_be_switched_off(root):

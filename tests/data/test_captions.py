@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import math
 import re
 
+import cv2
+import numpy as np
 import pytest
 
 from deplsr_data import captions
-from deplsr_data.captions import KINDS, fine_captions, levels, parse_caption, whole_caption
-from deplsr_data.recipes import SemanticRecipe
-from deplsr_data.records import Blur, Jpeg, Noise, Record, Sinc
+from deplsr_data.captions import KINDS, fine_captions, levels, parse_caption, spread, whole_caption
+from deplsr_data.kernels import blur_kernel
+from deplsr_data.recipes import RealESRGANRecipe, SemanticRecipe
+from deplsr_data.records import Blur, Jpeg, Noise, Record, Resize, Sinc
 from deplsr_data.sampling import draw, rng_for
 
 RECORD = Record(4, (Blur(9, 1.2, 1.2), Noise('gaussian', 12.3, False, 1), Jpeg(57.4), Sinc(7, 2.0)))
@@ -79,6 +83,61 @@ def test_of_two_orders_the_first_blur_and_the_last_noise_and_jpeg_are_named():
         ),
     )
     assert levels(record) == (1.2, 8.0, 0.0, 80.0, 0.0)
+
+
+def _blur_level(*steps, scale=4):
+    return levels(Record(scale, steps, named='total'))[0]
+
+
+def test_blurs_in_a_row_are_named_by_the_spread_of_all_in_gt_pixels():
+    half, lr = Resize(128, 128), Resize(64, 64)  # of 256 GT pixels
+    assert _blur_level(Blur(21, 2.0, 2.0), lr) == 2.0
+    assert _blur_level(Blur(21, 2.0, 2.0), half, Blur(15, 1.0, 1.0), lr) == round(math.sqrt(4 + 4), 1)
+    assert _blur_level(half, Blur(15, 1.0, 1.0), lr) == 2.0
+    assert _blur_level(Resize(384, 384), Blur(21, 3.0, 3.0), lr) == 2.0
+    assert _blur_level(lr) == 0
+
+
+def test_the_spread_of_blurs_in_a_row_is_measured_on_a_point():
+    record = Record(4, (Blur(13, 2.5, 1.0, 0.4), Blur(9, 1.2, 1.2, 0.0, 'plateau', 1.5), Resize(16, 16)), named='total')
+    point = np.zeros((65, 65), np.float32)
+    point[32, 32] = 1
+    for step in record.steps[:2]:
+        kernel = blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta)
+        point = cv2.filter2D(point, -1, kernel)
+    y, x = np.mgrid[-32:33, -32:33]
+    spread = ((point * x * x).sum() * (point * y * y).sum() - (point * x * y).sum() ** 2) ** 0.25
+    assert levels(record)[0] == pytest.approx(spread, abs=0.15)
+
+
+def test_a_kernel_too_small_for_its_sigma_is_named_by_what_it_does():
+    assert spread(Blur(31, 3.0, 3.0)) == pytest.approx(3.0, rel=0.01)
+    assert 1.5 < spread(Blur(7, 3.0, 3.0)) < 2.0
+    assert spread(Blur(7, 0.0, 0.0)) == 0
+
+
+def test_an_early_sinc_is_a_blur_and_a_final_one_is_ringing():
+    noise, lr = Noise('gaussian', 5.0, False, 1), Resize(64, 64)
+    early, final = Sinc(21, math.pi / 3), Sinc(21, math.pi / 2)
+    first = levels(Record(4, (early, lr, noise, Jpeg(50.0)), named='total'))
+    assert first[0] == pytest.approx(math.sqrt(2 * math.log(2)) / (math.pi / 3), abs=0.05)
+    assert first[4] == 0
+    for last in ((final, Jpeg(50.0)), (Jpeg(50.0), final)):
+        assert levels(Record(4, (lr, noise, *last), named='total'))[::4] == (0.0, 1.0)
+    assert levels(Record(4, (lr, noise, Sinc(21, math.pi)), named='total'))[4] == 0
+
+
+def test_real_esrgans_captions_say_what_was_applied():
+    for index in range(300):
+        record = draw(RealESRGANRecipe(), 4, rng_for(5, 0, index, 0, 'degradation'), (64, 64))
+        read = dict(parse_caption(text) for text in fine_captions(record))
+        assert tuple(read.values()) == levels(record)
+        for kind in ('gaussian', 'poisson'):
+            of_kind = [step.level for step in record.steps if isinstance(step, Noise) and step.kind == kind]
+            assert read[kind] == (round(of_kind[-1], 1) if of_kind else 0)
+        assert read['jpeg'] == round([step.quality for step in record.steps if isinstance(step, Jpeg)][-1], 1)
+        assert read['ringing'] == any(isinstance(step, Sinc) for step in record.steps[-3:])
+        assert 0 <= read['blur'] < 25
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -79,6 +81,51 @@ def test_exif_orientation_is_applied(pixels, orientation):
 def test_cmyk_and_webp_look_as_before(pixels, mode, kind):
     read = decode(_encoded(Image.fromarray(pixels).convert(mode), kind, quality=95), 'x')
     assert np.abs(read.astype(int) - pixels).mean() < 4
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_orientation_of_sixteen_bits_is_applied(pixels, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    chunk = b'eXIf' + exif.tobytes().removeprefix(b'Exif\0\0')
+    chunk = struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk))
+    deep = pixels.astype(np.uint16) * 257
+    plain, turned = _encoded(Image.fromarray(pixels), 'PNG', exif=exif), _opencv('.png', deep)
+    turned = turned[:33] + chunk + turned[33:]  # behind the header
+    np.testing.assert_array_equal(decode(turned, 'x'), decode(plain, 'x').astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize('kind', ['GIF', 'WEBP', 'TIFF', 'PNG'])
+def test_of_an_animation_or_pages_the_first_is_read(pixels, kind):
+    image = Image.fromarray(pixels).quantize(64).convert('RGB')
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    content = _encoded(image, kind, save_all=True, append_images=[image.rotate(180), image.rotate(90)], **options)
+    np.testing.assert_array_equal(decode(content, 'x'), np.asarray(image))
+
+
+def test_one_pixel_is_a_picture(pixels):
+    for kind in ('PNG', 'JPEG', 'WEBP', 'GIF', 'TIFF', 'BMP'):
+        assert decode(_encoded(Image.fromarray(pixels[:1, :1]), kind), 'x').shape == (1, 1, 3)
+
+
+def test_a_wrong_suffix_does_not_matter(tmp_path, pixels):
+    (tmp_path / 'a.jpg').write_bytes(_encoded(Image.fromarray(pixels), 'PNG'))
+    np.testing.assert_array_equal(PhotoReader(str(tmp_path), {'type': 'disk'})(str(tmp_path / 'a.jpg')), pixels)
+
+
+def test_a_picture_too_large_to_be_meant_is_one_clear_line():
+    content = _encoded(Image.new('1', (20000, 20000)), 'PNG')
+    with pytest.raises(
+        UserError, match=r"^'x': expected a picture of common size, got .*400000000 pixels.*; cut it up$"
+    ):
+        decode(content, 'x')
+
+
+def test_large_and_odd_pictures_are_read_without_warnings(recwarn):
+    black = Image.new('1', (10000, 9500))
+    black.paste(Image.effect_noise((4000, 4000), 90).convert('1'))
+    assert decode(_encoded(black, 'PNG'), 'x').shape == (9500, 10000, 3)
+    assert not recwarn
 
 
 def test_damaged_files_are_named_in_one_line(pixels):

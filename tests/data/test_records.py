@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from deplsr_data.recipes import SemanticRecipe
+from deplsr_data.recipes import RealESRGANRecipe, SemanticRecipe
 from deplsr_data.records import Blur, Jpeg, Noise, Record, Resize, Sinc, from_json, to_json
 from deplsr_data.sampling import draw, rng_for
 
@@ -26,10 +26,11 @@ TWO_ORDERS = Record(
 )
 
 
-def test_a_record_survives_its_text_exactly():
+@pytest.mark.parametrize('recipe', [SemanticRecipe(second_order=True), RealESRGANRecipe()])
+def test_a_record_survives_its_text_exactly(recipe):
     assert from_json(to_json(TWO_ORDERS)) == TWO_ORDERS
     for index in range(300):
-        record = draw(SemanticRecipe(second_order=True), 4, rng_for(0, 0, index, 0, 'degradation'), (64, 64))
+        record = draw(recipe, 4, rng_for(0, 0, index, 0, 'degradation'), (64, 64))
         text = to_json(record)
         assert from_json(text) == record
         assert to_json(from_json(text)) == text

@@ -1,0 +1,288 @@
+"""Images per second of the ways to degrade a batch, side by side: `python benchmarks/degradation.py --help`.
+
+For each recipe and batch size, in turns so that a busy machine slows all alike, the medians of
+
+- naive: one picture at a time, as research code does it: OpenCV's filter2D, resize and JPEG, numpy's noise;
+- worker: `apply_cpu`, what `degrade_on: worker` runs, with one thread, as a data loader's worker has;
+- batched: `apply_batch` with the whole batch, what `degrade_on: device` runs;
+- basicsr: feed_data of BasicSR's RealESRNetModel on the same device (one noise kind and size for the whole batch), with
+  the kernels that RealESRGANDataset makes; only for the realesrgan recipe.
+
+Each starts from clean pictures in memory and ends with LR pictures; drawing the degradations counts, and so does
+packing them, whose rate is shown by itself as well (in training the data loader's workers do both). On a machine that
+others use too, look at several runs.
+
+The last line is JSON with the ratios; `batched_over_single` is batched over naive at the largest batch, for the default
+recipe, which is semantic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import default_collate
+
+from basicsr_plugin.compat import mend
+
+mend()
+
+from basicsr.data import degradations  # noqa: E402  needs the mends above
+from basicsr.models.realesrnet_model import RealESRNetModel  # noqa: E402
+
+from deplsr_data.apply_batch import apply_batch, pack  # noqa: E402
+from deplsr_data.apply_cpu import apply  # noqa: E402
+from deplsr_data.recipes import RealESRGANRecipe, Recipe, SemanticRecipe  # noqa: E402
+from deplsr_data.sampling import draw, rng_for  # noqa: E402
+from deplsr_data.usm import sharpen, sharpen_batch  # noqa: E402
+
+SCALE = 4
+RECIPES: dict[str, Recipe] = {'semantic': SemanticRecipe(), 'realesrgan': RealESRGANRecipe()}
+
+
+def main() -> None:
+    """Measures and prints a table, then one line of JSON."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    ratios: dict[str, float] = {}
+    print(f'{options.device}, {options.threads} threads, {options.size} px, median of {options.repeats}: images/s')
+    for name in options.recipes:
+        for batch in options.batches:
+            times = measure(ways(name, batch, options), options.repeats)
+            rates = {way: batch / seconds for way, seconds in times.items()}
+            print(f'{name:>10} batch {batch:>2}: ' + ', '.join(f'{way} {rate:.1f}' for way, rate in rates.items()))
+            for over, of in (('single', 'naive'), ('worker', 'worker'), ('basicsr', 'basicsr')):
+                if of in rates:
+                    ratios[f'{name}_batch{batch}_batched_over_{over}'] = rates['batched'] / rates[of]
+    largest = max(options.batches)
+    summary = {'batched_over_single': ratios[f'{options.recipes[0]}_batch{largest}_batched_over_single'], **ratios}
+    print(json.dumps({name: round(ratio, 2) for name, ratio in summary.items()}))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--quick', action='store_true', help='batches of 1 and 12, 3 repeats')
+    parser.add_argument('--batches', type=int, nargs='+', default=None, help='batch sizes (1 12 48)')
+    parser.add_argument('--recipes', nargs='+', default=list(RECIPES), choices=list(RECIPES))
+    parser.add_argument('--size', type=int, default=256, help='side of the clean patches')
+    parser.add_argument('--repeats', type=int, default=None, help='rounds of which the median counts (7)')
+    parser.add_argument('--threads', type=int, default=2, help='threads of torch and OpenCV')
+    parser.add_argument('--device', default='cpu', help='where the batched ways and BasicSR run, such as cuda')
+    options = parser.parse_args()
+    options.batches = options.batches or ([1, 12] if options.quick else [1, 12, 48])
+    options.repeats = options.repeats or (3 if options.quick else 7)
+    return options
+
+
+def measure(runs: dict[str, Callable[[int], object]], repeats: int) -> dict[str, float]:
+    """Runs all ways in turns and gives the median seconds of each; the first round warms up."""
+    times: dict[str, list[float]] = {way: [] for way in runs}
+    for repeat in range(repeats + 1):
+        for way, run in runs.items():
+            start = time.perf_counter()
+            run(repeat)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times[way].append(time.perf_counter() - start)
+    return {way: statistics.median(taken[1:]) for way, taken in times.items()}
+
+
+def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callable[[int], object]]:
+    """Gives the ways to degrade a batch, each a function of the repeat, by which it draws anew."""
+    recipe, size = RECIPES[name], (options.size, options.size)
+    photos = pictures(batch, options.size)
+    gt = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(options.device)
+
+    def records(repeat: int) -> list:
+        return [draw(recipe, SCALE, rng_for(0, repeat, b, 0, 'degradation'), size) for b in range(batch)]
+
+    def worker(repeat: int) -> list[np.ndarray]:
+        torch.set_num_threads(1)
+        clean = [sharpen(photo) for photo in photos] if recipe.gt_usm else photos
+        lq = [apply(record, photo) for record, photo in zip(records(repeat), clean, strict=True)]
+        torch.set_num_threads(options.threads)
+        return lq
+
+    def packed(repeat: int) -> list[dict]:
+        return [pack(record, size, recipe.largest_kernel) for record in records(repeat)]
+
+    def batched(repeat: int) -> torch.Tensor:
+        return apply_batch(default_collate(packed(repeat)), sharpen_batch(gt) if recipe.gt_usm else gt)
+
+    naive = naive_semantic if name == 'semantic' else naive_realesrgan
+    runs: dict[str, Callable[[int], object]] = {
+        'naive': lambda repeat: [naive(photo, recipe) for photo in photos],
+        'worker': worker,
+        'batched': batched,
+        'packing': packed,
+    }
+    if isinstance(recipe, RealESRGANRecipe):
+        runs['basicsr'] = basicsr_way(recipe, gt, options)
+    return runs
+
+
+def pictures(count: int, size: int) -> list[np.ndarray]:
+    """Makes (size, size, 3) float32 pictures with edges, ramps and texture, which the codecs treat like photos."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        coarse = cv2.resize(rng.random((9, 9, 3), dtype=np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+        shapes = cv2.resize(rng.random((24, 24, 1), dtype=np.float32), (size, size), interpolation=cv2.INTER_NEAREST)
+        fine = rng.normal(0, 0.02, (size, size, 1)).astype(np.float32)
+        made.append(np.clip(0.7 * coarse + 0.3 * shapes[..., None] + fine, 0, 1).astype(np.float32))
+    return made
+
+
+# --- one picture at a time ---
+
+
+def naive_semantic(photo: np.ndarray, recipe: SemanticRecipe) -> np.ndarray:
+    """Blur, antialiased bicubic shrink, noise, JPEG, sinc on one picture."""
+    sigma = random.randrange(30) / 10
+    if sigma:
+        stretch = math.exp(0.5 * random.uniform(0, math.log(recipe.aniso_ratio[1]))) if random.random() < 0.5 else 1.0
+        size = 2 * math.ceil(3 * sigma * stretch) + 1
+        kernel = gaussian_kernel(size, sigma * stretch, sigma / stretch, random.uniform(0, math.pi))
+        photo = cv2.filter2D(photo, -1, kernel)
+    small = torch.from_numpy(photo.transpose(2, 0, 1).copy())[None]
+    shape = photo.shape[0] // SCALE, photo.shape[1] // SCALE
+    small = F.interpolate(small, shape, mode='bicubic', antialias=True)[0].numpy().transpose(1, 2, 0)
+    lq = naive_noise(small, 0.5, (0, 30), (0, 3), 0.0)
+    lq = naive_jpeg(lq, random.uniform(*recipe.jpeg_range))
+    if random.random() < recipe.sinc_prob:
+        lq = cv2.filter2D(lq, -1, naive_sinc(math.pi / 3))
+    return np.clip((lq * 255).round(), 0, 255) / 255
+
+
+def naive_realesrgan(photo: np.ndarray, recipe: RealESRGANRecipe) -> np.ndarray:
+    """Real-ESRGAN's two orders on one picture."""
+    side = photo.shape[0] // SCALE
+    photo = naive_usm(photo)
+    lq = naive_blur(photo, recipe.blur_sigma, recipe.sinc_prob)
+    lq = naive_resize(lq, recipe.resize_prob, recipe.resize_range, photo.shape[0])
+    lq = naive_noise(lq, 0.5, recipe.noise_range, recipe.poisson_scale_range, recipe.gray_noise_prob)
+    lq = naive_jpeg(lq, random.uniform(*recipe.jpeg_range))
+    if random.random() < recipe.second_blur_prob:
+        lq = naive_blur(lq, recipe.blur_sigma2, recipe.sinc_prob2)
+    lq = naive_resize(lq, recipe.resize_prob2, recipe.resize_range2, side)
+    lq = naive_noise(lq, 0.5, recipe.noise_range2, recipe.poisson_scale_range2, recipe.gray_noise_prob2)
+    jpeg_first = random.random() < 0.5
+    if jpeg_first:
+        lq = naive_jpeg(lq, random.uniform(*recipe.jpeg_range2))
+    lq = cv2.resize(lq, (side, side), interpolation=random.choice(INTERPOLATIONS))
+    if random.random() < recipe.final_sinc_prob:
+        lq = cv2.filter2D(lq, -1, naive_sinc(math.pi / 3))
+    if not jpeg_first:
+        lq = naive_jpeg(lq, random.uniform(*recipe.jpeg_range2))
+    return np.clip((lq * 255).round(), 0, 255) / 255
+
+
+INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+
+
+def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, angle: float, beta: float = 1.0) -> np.ndarray:
+    axis = np.arange(size) - size // 2
+    x, y = np.meshgrid(axis, axis)
+    along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    kernel = np.exp(-0.5 * ((along / sigma_x) ** 2 + (across / sigma_y) ** 2) ** beta)
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def naive_sinc(lowest: float) -> np.ndarray:
+    size = random.choice(range(7, 22, 2))
+    return degradations.circular_lowpass_kernel(random.uniform(lowest, math.pi), size).astype(np.float32)
+
+
+def naive_blur(photo: np.ndarray, sigmas: tuple[float, float], sinc_prob: float) -> np.ndarray:
+    if random.random() < sinc_prob:
+        return cv2.filter2D(photo, -1, naive_sinc(math.pi / 3))
+    size, isotropic = random.choice(range(7, 22, 2)), random.random() < 0.69
+    sigma_x = random.uniform(*sigmas)
+    sigma_y = sigma_x if isotropic else random.uniform(*sigmas)
+    beta = 1.0 if random.random() < 0.7 else random.uniform(0.5, 4)
+    return cv2.filter2D(photo, -1, gaussian_kernel(size, sigma_x, sigma_y, random.uniform(-math.pi, math.pi), beta))
+
+
+def naive_resize(photo: np.ndarray, weights: tuple, factors: tuple[float, float], side: int) -> np.ndarray:
+    way = random.choices(('up', 'down', 'keep'), weights)[0]
+    factor = {'up': random.uniform(1, factors[1]), 'down': random.uniform(factors[0], 1), 'keep': 1.0}[way]
+    return cv2.resize(photo, (int(side * factor),) * 2, interpolation=random.choice(INTERPOLATIONS))
+
+
+def naive_noise(photo: np.ndarray, gaussian_prob: float, sigmas: tuple, scales: tuple, gray_prob: float) -> np.ndarray:
+    gray = random.random() < gray_prob
+    if random.random() < gaussian_prob:
+        shape = (*photo.shape[:2], 1) if gray else photo.shape
+        noise = np.random.normal(0, random.uniform(*sigmas) / 255, shape).astype(np.float32)
+    else:
+        clean = np.clip((photo * 255).round(), 0, 255) / 255
+        clean = cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY)[..., None] if gray else clean
+        noise = (np.random.poisson(clean * 256) / 256 - clean).astype(np.float32) * random.uniform(*scales)
+    return np.clip(photo + noise, 0, 1)
+
+
+def naive_jpeg(photo: np.ndarray, quality: float) -> np.ndarray:
+    pixels = (np.clip(photo, 0, 1) * 255).round().astype(np.uint8)
+    coded = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
+    return cv2.imdecode(coded, cv2.IMREAD_COLOR).astype(np.float32) / 255
+
+
+def naive_usm(photo: np.ndarray) -> np.ndarray:
+    residual = photo - cv2.GaussianBlur(photo, (51, 51), 0)
+    mask = cv2.GaussianBlur((np.abs(residual) * 255 > 10).astype(np.float32), (51, 51), 0)
+    return mask * np.clip(photo + 0.5 * residual, 0, 1) + (1 - mask) * photo
+
+
+# --- BasicSR's own way ---
+
+
+def basicsr_way(recipe: RealESRGANRecipe, gt: torch.Tensor, options: argparse.Namespace) -> Callable[[int], object]:
+    """Gives a function that makes kernels as RealESRGANDataset does and runs RealESRNetModel.feed_data."""
+    keys = ('resize_prob', 'resize_range', 'gaussian_noise_prob', 'noise_range', 'poisson_scale_range')
+    keys += ('gray_noise_prob', 'jpeg_range')
+    opt = {key + order: getattr(recipe, key + order) for key in keys for order in ('', '2')}
+    opt |= {'second_blur_prob': recipe.second_blur_prob, 'gt_usm': True, 'gt_size': options.size, 'scale': SCALE}
+    opt |= {'is_train': True, 'num_gpu': int(options.device != 'cpu'), 'dist': False, 'queue_size': len(gt), 'path': {}}
+    opt |= {'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1}}
+    opt |= {'train': {'ema_decay': 0, 'optim_g': {'type': 'Adam', 'lr': 1e-4}, 'pixel_opt': {'type': 'L1Loss'}}}
+    opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [1]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = RealESRNetModel(opt)
+
+    def kernel(order: str) -> np.ndarray:
+        size = random.choice(range(7, 22, 2))
+        if random.random() < getattr(recipe, f'sinc_prob{order}'):
+            made = degradations.circular_lowpass_kernel(np.random.uniform(np.pi / 3, np.pi), size)
+        else:
+            names, weights = list(recipe.kernel_list), list(recipe.kernel_prob)
+            sigmas = getattr(recipe, f'blur_sigma{order}')
+            made = degradations.random_mixed_kernels(
+                *(names, weights, size, sigmas, sigmas, [-math.pi, math.pi]), recipe.betag_range, recipe.betap_range
+            )
+        return np.pad(made, (21 - size) // 2)
+
+    def run(repeat: int) -> None:
+        def batch_of(make: Callable[[], np.ndarray]) -> torch.Tensor:
+            return torch.from_numpy(np.stack([make() for _ in gt]).astype(np.float32))
+
+        sinc = batch_of(lambda: degradations.circular_lowpass_kernel(random.uniform(np.pi / 3, np.pi), 21, pad_to=21))
+        kernels = {'kernel1': batch_of(lambda: kernel('')), 'kernel2': batch_of(lambda: kernel('2'))}
+        model.feed_data({'gt': gt, 'sinc_kernel': sinc, **kernels})
+
+    return run
+
+
+if __name__ == '__main__':
+    main()

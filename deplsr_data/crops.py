@@ -1,0 +1,83 @@
+"""Where a sample is cut out of its picture, and how it is turned; drawn apart from being applied, for pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+__all__ = ['Crop', 'centre_crop', 'draw_crop', 'tiles']
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A window of a picture, then flips and a quarter turn."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    hflip: bool = False
+    vflip: bool = False
+    transpose: bool = False
+
+    def cut(self, picture: np.ndarray, times: int = 1, border: int = cv2.BORDER_REFLECT_101) -> np.ndarray:
+        """Cuts the window out; what lies beyond the lower and right border is mirrored.
+
+        Args:
+            picture: (h, w, c).
+            times: How many pixels of ``picture`` one pixel of the window is; the scale for the GT of a window in LR.
+            border: How to mirror. With ``BORDER_REFLECT`` both pictures of a pair show the same beyond their borders.
+        """
+        top, left, height, width = (side * times for side in (self.top, self.left, self.height, self.width))
+        lacking = [max(0, top + height - picture.shape[0]), max(0, left + width - picture.shape[1])]
+        if any(lacking):
+            picture = cv2.copyMakeBorder(picture, 0, lacking[0], 0, lacking[1], border)
+        picture = picture[top : top + height, left : left + width]
+        if self.hflip:
+            picture = picture[:, ::-1]
+        if self.vflip:
+            picture = picture[::-1]
+        return picture.transpose(1, 0, 2) if self.transpose else picture
+
+
+def draw_crop(size: tuple[int, int], side: int, rng: np.random.Generator, hflip: bool = True, rot: bool = True) -> Crop:
+    """Draws a square of ``side`` pixels in a picture of ``size`` (height, width); of a smaller one it begins at 0.
+
+    Args:
+        size: Height and width.
+        side: Side of the square.
+        rng: Where all chance comes from.
+        hflip: Flip left and right half of the time.
+        rot: Flip up and down, and turn, half of the time each.
+    """
+    top, left = (int(rng.integers(max(0, length - side) + 1)) for length in size)
+    flips = rng.random(3) < 0.5
+    return Crop(top, left, side, side, bool(hflip and flips[0]), bool(rot and flips[1]), bool(rot and flips[2]))
+
+
+def centre_crop(size: tuple[int, int], scale: int, side: int | None = None) -> Crop | None:
+    """Gives the middle of a picture, at most ``side`` wide and high, a multiple of ``scale``; None if that is empty."""
+    height, width = (min(length, side or length) // scale * scale for length in size)
+    if not height or not width:
+        return None
+    return Crop((size[0] - height) // 2, (size[1] - width) // 2, height, width)
+
+
+def tiles(size: tuple[int, int], scale: int, side: int | None = None) -> list[Crop]:
+    """Covers the middle of a picture with squares of ``side`` beside each other, row by row.
+
+    A picture narrower than ``side`` gives tiles as wide as it is, to a multiple of ``scale``; without ``side`` there is
+    one tile, as large as that allows. None come of a picture smaller than ``scale``.
+    """
+    one = centre_crop(size, scale, side)
+    if one is None:
+        return []
+    rows, columns = size[0] // one.height, size[1] // one.width
+    top, left = (size[0] - rows * one.height) // 2, (size[1] - columns * one.width) // 2
+    return [
+        Crop(top + row * one.height, left + column * one.width, one.height, one.width)
+        for row in range(rows)
+        for column in range(columns)
+    ]

@@ -1,0 +1,44 @@
+"""How a batch is worked on: in full precision, and on the CPU by whole groups of samples to a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+__all__ = ['full_precision', 'in_threads']
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Turns off autocast and TF32: their 8 to 11 bits are fewer than 8-bit pictures times kernels need."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('highest')
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def in_threads(work: Callable[[list[int]], None], groups: Sequence[list[int]]) -> None:
+    """Works on groups of samples, each thread on a group of its own.
+
+    torch's own threads would wait for each other after every small operator; as many of ours as torch may use do not.
+    """
+    threads = min(torch.get_num_threads(), len(groups))
+
+    @torch.no_grad()
+    def alone(members: list[int]) -> None:
+        if threads > 1:
+            torch.set_num_threads(1)  # of this thread
+        work(members)
+
+    if threads < 2:
+        for members in groups:
+            alone(members)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(alone, groups))
