@@ -48,5 +48,8 @@ lint: install
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports
 
+bench: install
+	@$(PY) benchmarks/degradation.py
+
 clean:
 	rm -rf $(VENV) experiments results tb_logger demo_data
