@@ -2,15 +2,17 @@
 
 For each recipe and batch size, in turns so that a busy machine slows all alike, the medians of
 
-- naive: one picture at a time, as research code does it: OpenCV's filter2D, resize and JPEG, numpy's noise;
+- naive: one picture at a time, as research code does it: OpenCV's filter2D, resize and JPEG, numpy's noise (torch with
+  one thread, which is faster for single pictures; OpenCV with all);
 - worker: `apply_cpu`, what `degrade_on: worker` runs, with one thread, as a data loader's worker has;
-- batched: `apply_batch` with the whole batch, what `degrade_on: device` runs;
+- batched: `apply_batch` with the whole batch, what `degrade_on: device` runs; with a batch of 1 it is the batched
+  operators one picture at a time;
 - basicsr: feed_data of BasicSR's RealESRNetModel on the same device (one noise kind and size for the whole batch), with
   the kernels that RealESRGANDataset makes; only for the realesrgan recipe.
 
 Each starts from clean pictures in memory and ends with LR pictures; drawing the degradations counts, and so does
 packing them, whose rate is shown by itself as well (in training the data loader's workers do both). On a machine that
-others use too, look at several runs.
+others use too, look at several runs, and at the images per CPU second, in brackets.
 
 The last line is JSON with the ratios; `batched_over_single` is batched over naive at the largest batch, for the default
 recipe, which is semantic.
@@ -26,7 +28,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -57,15 +59,21 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     ratios: dict[str, float] = {}
-    print(f'{options.device}, {options.threads} threads, {options.size} px, median of {options.repeats}: images/s')
+    alone: dict[str, float] = {}
+    print(f'{options.device}, {options.threads} threads, {options.size} px, median of {options.repeats}')
+    print('images/s by the clock (and per CPU second)')
     for name in options.recipes:
-        for batch in options.batches:
-            times = measure(ways(name, batch, options), options.repeats)
-            rates = {way: batch / seconds for way, seconds in times.items()}
-            print(f'{name:>10} batch {batch:>2}: ' + ', '.join(f'{way} {rate:.1f}' for way, rate in rates.items()))
+        for batch in sorted(options.batches):
+            wall, cpu = measure(ways(name, batch, options), options.repeats)
+            rates = {way: batch / seconds for way, seconds in wall.items()}
+            shown = ', '.join(f'{way} {rate:.1f} ({batch / cpu[way]:.1f})' for way, rate in rates.items())
+            print(f'{name:>10} batch {batch:>2}: {shown}', flush=True)
             for over, of in (('single', 'naive'), ('worker', 'worker'), ('basicsr', 'basicsr')):
                 if of in rates:
                     ratios[f'{name}_batch{batch}_batched_over_{over}'] = rates['batched'] / rates[of]
+                    ratios[f'{name}_batch{batch}_batched_over_{over}_per_cpu_second'] = cpu[of] / cpu['batched']
+            alone.setdefault(name, rates['batched'])
+            ratios[f'{name}_batch{batch}_over_batch{min(options.batches)}'] = rates['batched'] / alone[name]
     largest = max(options.batches)
     summary = {'batched_over_single': ratios[f'{options.recipes[0]}_batch{largest}_batched_over_single'], **ratios}
     print(json.dumps({name: round(ratio, 2) for name, ratio in summary.items()}))
@@ -86,17 +94,19 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def measure(runs: dict[str, Callable[[int], object]], repeats: int) -> dict[str, float]:
-    """Runs all ways in turns and gives the median seconds of each; the first round warms up."""
-    times: dict[str, list[float]] = {way: [] for way in runs}
+def measure(runs: dict[str, Callable[[int], object]], repeats: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Runs all ways in turns; gives the median seconds of each, by the clock and of CPU. The first round warms up."""
+    wall: dict[str, list[float]] = {way: [] for way in runs}
+    cpu: dict[str, list[float]] = {way: [] for way in runs}
     for repeat in range(repeats + 1):
         for way, run in runs.items():
-            start = time.perf_counter()
+            start, start_cpu = time.perf_counter(), time.process_time()
             run(repeat)
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            times[way].append(time.perf_counter() - start)
-    return {way: statistics.median(taken[1:]) for way, taken in times.items()}
+            wall[way].append(time.perf_counter() - start)
+            cpu[way].append(time.process_time() - start_cpu)
+    return tuple({way: statistics.median(taken[1:]) for way, taken in times.items()} for times in (wall, cpu))
 
 
 def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callable[[int], object]]:
@@ -109,11 +119,13 @@ def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callab
         return [draw(recipe, SCALE, rng_for(0, repeat, b, 0, 'degradation'), size) for b in range(batch)]
 
     def worker(repeat: int) -> list[np.ndarray]:
-        torch.set_num_threads(1)
-        clean = [sharpen(photo) for photo in photos] if recipe.gt_usm else photos
-        lq = [apply(record, photo) for record, photo in zip(records(repeat), clean, strict=True)]
-        torch.set_num_threads(options.threads)
-        return lq
+        with one_thread():
+            clean = [sharpen(photo) for photo in photos] if recipe.gt_usm else photos
+            return [apply(record, photo) for record, photo in zip(records(repeat), clean, strict=True)]
+
+    def naive(repeat: int) -> list[np.ndarray]:
+        with one_thread():
+            return [(naive_semantic if name == 'semantic' else naive_realesrgan)(photo, recipe) for photo in photos]
 
     def packed(repeat: int) -> list[dict]:
         return [pack(record, size, recipe.largest_kernel) for record in records(repeat)]
@@ -121,9 +133,8 @@ def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callab
     def batched(repeat: int) -> torch.Tensor:
         return apply_batch(default_collate(packed(repeat)), sharpen_batch(gt) if recipe.gt_usm else gt)
 
-    naive = naive_semantic if name == 'semantic' else naive_realesrgan
     runs: dict[str, Callable[[int], object]] = {
-        'naive': lambda repeat: [naive(photo, recipe) for photo in photos],
+        'naive': naive,
         'worker': worker,
         'batched': batched,
         'packing': packed,
@@ -131,6 +142,15 @@ def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callab
     if isinstance(recipe, RealESRGANRecipe):
         runs['basicsr'] = basicsr_way(recipe, gt, options)
     return runs
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs torch with one thread: faster for single pictures, and what a data loader's worker has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def pictures(count: int, size: int) -> list[np.ndarray]:

@@ -24,21 +24,24 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def in_threads(work: Callable[[list[int]], None], groups: Sequence[list[int]]) -> None:
-    """Works on groups of samples, each thread on a group of its own.
+    """Works on groups of samples, each thread on a group of its own, as many threads as torch may use.
 
-    torch's own threads would wait for each other after every small operator; as many of ours as torch may use do not.
+    torch's own threads would wait for each other after every small operator: on two cores that others use too, a batch
+    of 48 then takes ten times as long.
     """
-    threads = min(torch.get_num_threads(), len(groups))
+    allowed = torch.get_num_threads()
 
     @torch.no_grad()
     def alone(members: list[int]) -> None:
-        if threads > 1:
-            torch.set_num_threads(1)  # of this thread
+        torch.set_num_threads(1)  # of this thread
         work(members)
 
-    if threads < 2:
-        for members in groups:
-            alone(members)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(alone, groups))
+    try:
+        if min(allowed, len(groups)) < 2:
+            for members in groups:
+                alone(members)
+        else:
+            with ThreadPoolExecutor(min(allowed, len(groups))) as pool:
+                list(pool.map(alone, groups))
+    finally:
+        torch.set_num_threads(allowed)  # which new threads take over, so also where only others were told

@@ -62,17 +62,19 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
         'jpeg': np.zeros(ROUNDS, bool),
         'tables': np.ones((ROUNDS, 2, 64), np.float32),
     }
-    for step, round_, slot in _laid_out(record.steps):
-        if isinstance(step, Blur | Sinc):
-            _put_filter(packed, step, round_, slot // 2, kernel_size)
-        elif isinstance(step, Resize):
+    placed = _laid_out(record.steps)
+    for step, round_, _ in placed:
+        if isinstance(step, Resize):
             packed['sizes'][round_ + 1 :] = step.height, step.width
             packed['modes'][round_] = mode_of(step.mode, step.antialias)
+    for step, round_, slot in placed:
+        if isinstance(step, Blur | Sinc):
+            _put_filter(packed, step, round_, slot // 2)
         elif isinstance(step, Noise):
             packed['noise'][round_] = NOISE_KINDS.index(step.kind)
             packed['level'][round_], packed['gray'][round_] = step.level, step.gray
             packed['seed'][round_] = step.seed & 0xFFFFFFFF
-        else:
+        elif isinstance(step, Jpeg):
             packed['jpeg'][round_], packed['tables'][round_] = True, tables_of(step.quality)
     return {name: torch.from_numpy(array) for name, array in packed.items()}
 
@@ -91,24 +93,29 @@ def _laid_out(steps: tuple[Step, ...]) -> list[tuple[Step, int, int]]:
     return placed
 
 
-def _put_filter(packed: dict[str, np.ndarray], step: Blur | Sinc, round_: int, place: int, kernel_size: int) -> None:
+def _put_filter(packed: dict[str, np.ndarray], step: Blur | Sinc, round_: int, place: int) -> None:
     if isinstance(step, Blur) and (step.sigma_x == 0 or step.kernel_size == 1):
         return
+    kernel_size = packed['filters'].shape[-1]
     if step.kernel_size > kernel_size:
         raise ValueError(f'expected kernels of at most {kernel_size} taps, got {step.kernel_size}; raise kernel_size')
-    terms = _terms(step)
+    mode, shrink = 0, 1
+    if place == 0:
+        before, after = packed['sizes'][round_], packed['sizes'][round_ + 1]
+        mode, shrink = int(packed['modes'][round_]), int((before // after).min())
+    terms = _terms(step, mode, shrink)
     margin = (kernel_size - step.kernel_size) // 2
     packed['filters'][round_, place, : len(terms), :, margin : kernel_size - margin] = terms
     packed['terms'][round_, place], packed['taps'][round_, place] = len(terms), step.kernel_size
 
 
-def _terms(step: Blur | Sinc) -> np.ndarray:
+def _terms(step: Blur | Sinc, mode: int, shrink: int) -> np.ndarray:
+    """Gives the separable kernels of a filter that a resize by ``mode`` and ``shrink`` comes behind."""
     if isinstance(step, Sinc):
-        return separable_terms(sinc_kernel(step.kernel_size, step.omega_c))
+        return separable_terms(sinc_kernel(step.kernel_size, step.omega_c), mode, shrink)
     if step.family == 'gaussian' and step.sigma_x == step.sigma_y:
         place = np.arange(step.kernel_size) - step.kernel_size // 2
         bell = np.exp(-0.5 * (place / step.sigma_x) ** 2)
         return np.tile(bell / bell.sum(), (1, 2, 1))
-    return separable_terms(
-        blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta)
-    )
+    kernel = blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta)
+    return separable_terms(kernel, mode, shrink)

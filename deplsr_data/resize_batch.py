@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ['MODES', 'mode_of', 'reach', 'taps', 'taps_width']
+__all__ = ['MODES', 'mode_of', 'reach', 'smoothing', 'taps', 'taps_width']
 
 #: What a resize can be, by the number that a batch carries; 0 is none.
 MODES: tuple[str, ...] = ('none', 'area', 'bilinear', 'bicubic', 'antialiased bilinear', 'antialiased bicubic')
@@ -24,6 +25,16 @@ def reach(mode: int, n_in: int, n_out: int) -> float:
     """Gives how far from its centre, in input pixels, an output pixel looks."""
     widened = mode in (1, 4, 5)
     return _RADIUS[mode] * (max(n_in / n_out, 1.0) if widened else 1.0) + 1.0
+
+
+def smoothing(mode: int, shrink: int) -> np.ndarray:
+    """Gives the taps with which a resize averages as it shrinks by a whole factor; a single one if it does not."""
+    if mode not in (1, 4, 5) or shrink < 2:
+        return np.ones(1)
+    width = math.ceil(2 * _RADIUS[mode]) * shrink + 1 - shrink % 2
+    settings = torch.tensor([mode]), torch.tensor([4 * width * shrink]), torch.tensor([4 * width])
+    weights = taps(*settings, 4 * width, 2 * width)[1]
+    return np.trim_zeros(weights[0, 2 * width].double().numpy())
 
 
 def taps(mode: Tensor, n_in: Tensor, n_out: Tensor, rows: int, width: int) -> tuple[Tensor, Tensor]:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from deplsr_data.resize_batch import MODES, mode_of, taps, taps_width
+from deplsr_data.resize_batch import MODES, mode_of, smoothing, taps, taps_width
 
 
 def _matrix(mode: int, n_in: int, n_out: int, rows: int, width: int) -> torch.Tensor:
@@ -46,7 +47,20 @@ def test_samples_of_a_batch_have_their_own_sizes_and_modes():
         assert torch.equal(weights[b], one[1][0])
 
 
+@pytest.mark.parametrize(('mode', 'factor'), [(1, 3), (4, 2), (5, 4), (5, 3)])
+def test_smoothing_is_what_a_shrink_averages_with(mode, factor):
+    point = torch.zeros(1, 1, 48 * factor, 3)
+    taps_ = smoothing(mode, factor)
+    found = []
+    for place in range(20 * factor, 30 * factor):
+        point.zero_()[:, :, place] = 1
+        name = MODES[mode].split()[-1]
+        found.append(F.interpolate(point, (48, 3), mode=name, antialias=mode >= 4)[0, 0, 24, 1].item())
+    assert np.trim_zeros(found) == pytest.approx(taps_.tolist(), abs=1e-5)
+
+
 def test_modes_have_names():
+    assert smoothing(2, 4).tolist() == smoothing(5, 1).tolist() == [1]
     assert MODES[mode_of('bicubic', True)] == 'antialiased bicubic'
     assert MODES[mode_of('bicubic', False)] == 'bicubic'
     assert MODES[mode_of('area', True)] == 'area'

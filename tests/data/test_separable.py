@@ -32,6 +32,18 @@ def test_terms_sum_to_their_kernel(name):
     assert len(terms) == 1 or name not in ('identity', 'gaussian')
 
 
+@pytest.mark.parametrize('name', ['elliptic', 'wide', 'plateau', 'sinc'])
+def test_before_an_antialiased_shrink_fewer_terms_give_the_same_picture(name):
+    kernel, mode = KERNELS[name], MODES.index('antialiased bicubic')
+    all_terms, terms = separable_terms(kernel), separable_terms(kernel, mode, 4)
+    assert len(terms) < len(all_terms)
+    picture = np.random.default_rng(0).random((96, 96, 3), dtype=np.float32)
+    expected = resize(cv2.filter2D(picture, -1, kernel, borderType=cv2.BORDER_REFLECT_101), 24, 24)
+    total = np.einsum('ty,tx->yx', terms[:, 0], terms[:, 1])
+    out = resize(cv2.filter2D(picture, -1, total, borderType=cv2.BORDER_REFLECT_101), 24, 24)
+    np.testing.assert_allclose(out, expected, atol=TERMS_TOLERANCE)
+
+
 def test_a_kernel_of_few_terms_is_told_so():
     assert len(separable_terms(KERNELS['sinc'])) <= 11
     assert len(separable_terms(KERNELS['elliptic'])) < 16
