@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='seed of stage 1; another one goes to a folder of its own')
     parser.add_argument('--only', choices=['adaptor'], help='stop after stage 1')
     args = parser.parse_args()
+    if args.seed and not args.only:
+        parser.error('--seed goes with --only adaptor: stage 2 takes the adaptor of seed 0')
     start = time.time()
     copy_photos()
     adaptor = f'demo_adaptor_seed{args.seed}' if args.seed else 'demo_adaptor'

@@ -37,8 +37,6 @@ setup(
     ],
     extras_require={
         'dev': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'types-PyYAML'],
-        'metrics': ['pyiqa'],
-        'weights': ['spandrel'],
     },
     entry_points={
         'console_scripts': ['basicsr = basicsr_plugin.cli:entry'],

@@ -12,6 +12,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from basicsr_plugin.errors import UserError
+
 __all__ = ['alias_functional_tensor', 'mend']
 
 _FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
@@ -264,7 +266,34 @@ def mend_filter2d() -> bool:
     return True
 
 
+def mend_epochs() -> bool:
+    """Training ends early, or before its first step, where a data set does not fill its batches.
+
+    The loader drops the last batch of an epoch if it is not full, while the number of epochs counts it.
+    """
+    import math
+
+    import basicsr.train
+
+    build = basicsr.train.create_train_val_dataloader
+    if not _says(build, 'math.ceil(total_iters / (num_iter_per_epoch))'):
+        return False
+
+    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple[Any, ...]:
+        loader, sampler, val_loaders, _, total_iters = build(opt, logger)
+        if len(loader) == 0:
+            raise UserError(
+                f'datasets.train.batch_size_per_gpu: expected at most {len(sampler)}, the samples of an epoch, '
+                f'got {loader.batch_size}; raise dataset_enlarge_ratio or lower it'
+            )
+        return loader, sampler, val_loaders, math.ceil(total_iters / len(loader)), total_iters
+
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+    return True
+
+
 MENDS: dict[str, Callable[[], bool]] = {
+    'epochs': mend_epochs,
     'resume': mend_resume,
     'options': mend_options,
     'sampler': mend_sampler,

@@ -5,14 +5,14 @@ For each recipe and batch size, in turns so that a busy machine slows all alike,
 - naive: one picture at a time, as research code does it: OpenCV's filter2D, resize and JPEG, numpy's noise (torch with
   one thread, which is faster for single pictures; OpenCV with all);
 - worker: `apply_cpu`, what `degrade_on: worker` runs, with one thread, as a data loader's worker has;
-- batched: `apply_batch` with the whole batch, what `degrade_on: device` runs; with a batch of 1 it is the batched
-  operators one picture at a time;
+- batched: `apply_batch` with the whole batch, what feed_data costs with `degrade_on: device`, where the data
+  loader's workers deliver the packed records; with a batch of 1 it is the batched operators one picture at a time;
+- whole: the same with drawing, packing and collating the records in the same process, which all the others do as well;
 - basicsr: feed_data of BasicSR's RealESRNetModel on the same device (one noise kind and size for the whole batch), with
   the kernels that RealESRGANDataset makes; only for the realesrgan recipe.
 
-Each starts from clean pictures in memory and ends with LR pictures; drawing the degradations counts, and so does
-packing them, whose rate is shown by itself as well (in training the data loader's workers do both). On a machine that
-others use too, look at several runs, and at the images per CPU second, in brackets.
+Each starts from clean pictures in memory and ends with LR pictures. On a machine that others use too, look at several
+runs, and at the images per CPU second, in brackets: they do not show what a second core gives.
 
 The last line is JSON with the ratios; `batched_over_single` is batched over naive at the largest batch, for the default
 recipe, which is semantic.
@@ -72,6 +72,7 @@ def main() -> None:
                 if of in rates:
                     ratios[f'{name}_batch{batch}_batched_over_{over}'] = rates['batched'] / rates[of]
                     ratios[f'{name}_batch{batch}_batched_over_{over}_per_cpu_second'] = cpu[of] / cpu['batched']
+            ratios[f'{name}_batch{batch}_whole_over_single'] = rates['whole'] / rates['naive']
             alone.setdefault(name, rates['batched'])
             ratios[f'{name}_batch{batch}_over_batch{min(options.batches)}'] = rates['batched'] / alone[name]
     largest = max(options.batches)
@@ -127,17 +128,22 @@ def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callab
         with one_thread():
             return [(naive_semantic if name == 'semantic' else naive_realesrgan)(photo, recipe) for photo in photos]
 
-    def packed(repeat: int) -> list[dict]:
-        return [pack(record, size, recipe.largest_kernel) for record in records(repeat)]
+    def packed(repeat: int) -> dict[str, torch.Tensor]:
+        return default_collate([pack(record, size, recipe.largest_kernel) for record in records(repeat)])
+
+    delivered = [packed(repeat) for repeat in range(options.repeats + 1)]
 
     def batched(repeat: int) -> torch.Tensor:
-        return apply_batch(default_collate(packed(repeat)), sharpen_batch(gt) if recipe.gt_usm else gt)
+        return apply_batch(delivered[repeat], sharpen_batch(gt) if recipe.gt_usm else gt)
+
+    def whole(repeat: int) -> torch.Tensor:
+        return apply_batch(packed(repeat), sharpen_batch(gt) if recipe.gt_usm else gt)
 
     runs: dict[str, Callable[[int], object]] = {
         'naive': naive,
         'worker': worker,
         'batched': batched,
-        'packing': packed,
+        'whole': whole,
     }
     if isinstance(recipe, RealESRGANRecipe):
         runs['basicsr'] = basicsr_way(recipe, gt, options)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 
@@ -21,6 +23,12 @@ def full_precision(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Gives the threads of this process; a forked one has none of its parent's and gets its own."""
+    return ThreadPoolExecutor(threads)
 
 
 def in_threads(work: Callable[[list[int]], None], groups: Sequence[list[int]]) -> None:
@@ -41,7 +49,6 @@ def in_threads(work: Callable[[list[int]], None], groups: Sequence[list[int]]) -
             for members in groups:
                 alone(members)
         else:
-            with ThreadPoolExecutor(min(allowed, len(groups))) as pool:
-                list(pool.map(alone, groups))
+            list(_pool(allowed, os.getpid()).map(alone, groups))
     finally:
         torch.set_num_threads(allowed)  # which new threads take over, so also where only others were told

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.models.base_model import BaseModel
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
+from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import nn
 
@@ -19,6 +24,11 @@ from .checkpoint import load_into
 
 __all__ = ['DePLSRBaseModel']
 
+SCHEDULERS = {
+    'MultiStepLR': MultiStepRestartLR,
+    'MultiStepRestartLR': MultiStepRestartLR,
+    'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
+}
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ('Adam', 'AdamW', 'Adamax', 'SGD', 'RMSprop')}
 
 
@@ -32,7 +42,9 @@ class DePLSRBaseModel(BaseModel):
         gt = data['gt'].to(self.device, non_blocking=True)
         return {**data, 'gt': gt, 'lq': apply_batch(data['degradation'], gt)}
 
-    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+    def get_optimizer(
+        self, optim_type: str, params: Any, lr: float | None = None, **kwargs: Any
+    ) -> torch.optim.Optimizer:
         """Builds an optimiser of torch by name; BasicSR 1.4.2 knows Adam alone.
 
         Raises:
@@ -40,9 +52,12 @@ class DePLSRBaseModel(BaseModel):
         """
         if optim_type not in OPTIMIZERS:
             raise OptionError(
-                f"train: unknown optimizer type '{optim_type}'{nearest(optim_type, OPTIMIZERS)} "
-                f'(known: {", ".join(OPTIMIZERS)})'
+                f"train: expected an optimizer of type {', '.join(OPTIMIZERS)}, got '{optim_type}'"
+                f'{nearest(str(optim_type), OPTIMIZERS)}'
             )
+        if lr is None:
+            raise OptionError(f"train: missing key 'lr' of the optimizer{nearest('lr', kwargs)}")
+        check_arguments(OPTIMIZERS[optim_type], {'lr': lr, **kwargs}, 'train: optimizer')
         try:
             return OPTIMIZERS[optim_type](params, lr=lr, **kwargs)
         except (TypeError, ValueError) as error:
@@ -52,14 +67,21 @@ class DePLSRBaseModel(BaseModel):
         """Builds the schedulers.
 
         Raises:
-            OptionError: A cosine schedule ends before the training does; BasicSR would fail when it gets there.
+            OptionError: The type or a key is unknown or missing, or a cosine schedule ends before the training does;
+                BasicSR would fail when it gets there.
         """
         train = self.opt['train']
-        periods = train['scheduler'].get('periods')
-        if periods is not None and sum(periods) < train['total_iter']:
+        settings = dict(train['scheduler'])
+        kind = settings.pop('type', None)
+        if kind not in SCHEDULERS:
+            known, hint = ', '.join(SCHEDULERS), nearest(str(kind), SCHEDULERS)
+            raise OptionError(f"train.scheduler.type: expected one of {known}, got '{kind}'{hint}")
+        check_arguments(SCHEDULERS[kind], settings, 'train.scheduler')
+        periods = settings.get('periods', [math.inf])
+        if not isinstance(periods, list) or sum(periods) < train['total_iter']:
             raise OptionError(
-                f'train.scheduler.periods: expected a sum of at least total_iter ({train["total_iter"]:.0f}), '
-                f'got {periods}; lengthen them'
+                f'train.scheduler.periods: expected a list with a sum of at least total_iter '
+                f'({train["total_iter"]:.0f}), got {periods}; lengthen them'
             )
         super().setup_schedulers()
 
@@ -68,11 +90,27 @@ class DePLSRBaseModel(BaseModel):
     ) -> None:
         """Loads a checkpoint; what does not fit is said in one line."""
         net = self.get_bare_model(net)
+        get_root_logger().info(f'Loading {type(net).__name__} from {load_path}, key {param_key}')
         load_into(net, load_path, param_key=param_key, strict=strict, where=f'pretrained {type(net).__name__}')
 
     @master_only
     def record_metrics(self, current_iter: int | str, dataset: str, metrics: dict[str, float]) -> None:
         """Adds a line to ``metrics.jsonl`` in the folder of the run: iter, dataset and each metric by name."""
+        if isinstance(current_iter, int) and self.is_train:  # BasicSR counts on when training has ended
+            current_iter = min(current_iter, int(self.opt['train']['total_iter']))
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         path = Path(self.opt['path']['log']) / 'metrics.jsonl'
         with path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps({'iter': current_iter, 'dataset': dataset, **metrics}) + '\n')
+            file.write(json.dumps({'iter': current_iter, 'dataset': dataset, **values}) + '\n')
+
+
+def check_arguments(function: Callable[..., Any], given: Mapping[str, Any], where: str) -> None:
+    """Refuses keys that a function does not take.
+
+    Raises:
+        OptionError: One line that names the first such key and the nearest one there is.
+    """
+    known = list(inspect.signature(function).parameters)
+    for key in given:
+        if key not in known:
+            raise OptionError(f"{where}: unknown key '{key}'{nearest(key, known)}")

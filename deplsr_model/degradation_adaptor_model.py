@@ -46,6 +46,8 @@ class DegradationAdaptorModel(DePLSRBaseModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.options = read_options(AdaptorOptions, opt, '')
+        if self.options.find_unused_parameters:
+            raise OptionError('find_unused_parameters: expected false in stage 1, got true; leave it out')
         super().__init__(opt)
         net = build_network(opt['network_da'])
         path = self.options.path
@@ -80,6 +82,11 @@ class DegradationAdaptorModel(DePLSRBaseModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes a batch with ``lq`` (B, 3, h, w), ``tokens`` (B, 7, L) and ``levels`` (B, 5)."""
+        if 'tokens' not in data or 'levels' not in data:
+            raise UserError(
+                'datasets: expected photos with captions and levels in stage 1, got a data set without; '
+                'take CaptionedDegradationDataset or CaptionedPairDataset'
+            )
         context = self.get_bare_model(self.net_da).context_length
         if data['tokens'].shape[-1] != context:
             raise UserError(
@@ -88,7 +95,7 @@ class DegradationAdaptorModel(DePLSRBaseModel):
             )
         data = self.degraded(data)
         self.lq = data['lq'].to(self.device, non_blocking=True)
-        self.tokens = data['tokens']
+        self.tokens = data['tokens'].cpu()  # a prefetcher may have moved them; the cache looks them up on the CPU
         self.levels = data['levels'].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
@@ -104,7 +111,10 @@ class DegradationAdaptorModel(DePLSRBaseModel):
             levels=self.levels,
             vocabulary=self.vocabulary,
         )
-        losses['l_total'].backward()
+        total = losses['l_total']
+        if self.opt['dist']:  # DistributedDataParallel waits for a gradient of every parameter, needed or not
+            total = total + 0.0 * sum(p.sum() for p in net.trainable_parameters())
+        total.backward()
         self.optimizer_da.step()
         with torch.no_grad():
             net.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
@@ -146,9 +156,9 @@ class DegradationAdaptorModel(DePLSRBaseModel):
         self.save_training_state(epoch, current_iter)
 
 
-def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(net: Any, weight_decay: float) -> list[dict[str, Any]]:
     """Splits the trained parameters: matrices decay; gains, biases, scale and bias of the logits do not."""
-    trained = [p for p in net.parameters() if p.requires_grad]
+    trained = list(net.trainable_parameters())
     return [
         {'params': [p for p in trained if p.ndim >= 2], 'weight_decay': weight_decay},
         {'params': [p for p in trained if p.ndim < 2], 'weight_decay': 0.0},

@@ -28,9 +28,10 @@ class _DegradationContrastiveLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0, weights: Sequence[float] = (0.2, 0.3, 0.5)) -> None:
         super().__init__()
-        if len(weights) != 3 or min(weights) < 0:
+        listed = isinstance(weights, (list, tuple)) and len(weights) == 3
+        if not listed or min(weights) < 0 or sum(weights) == 0:
             raise UserError(
-                f'weights: expected three numbers of at least 0 (content, degradation, fine), got {list(weights)}; '
+                f'weights: expected three numbers of at least 0, not all 0, got {weights}; '
                 f'published are [0.2, 0.3, 0.5]'
             )
         self.loss_weight = loss_weight

@@ -43,8 +43,25 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1, got none; train one with "
                 'options/train_degradation_adaptor.yml, or set prior: none'
             )
+        self._check_networks()
         super().__init__(opt)
+        if not hasattr(self.get_bare_model(self.net_g), 'prior_dim'):
+            raise OptionError(
+                f'network_g.type: expected a network that takes a prior, got {opt["network_g"]["type"]}; '
+                'take FusedDAT, or model_type: SRModel'
+            )
         self.net_da = self._frozen_adaptor() if self.options.prior == 'adaptor' else None
+
+    def _check_networks(self) -> None:
+        upscale = self.options.network_g.get('upscale', self.options.scale)
+        if upscale != self.options.scale:
+            raise OptionError(
+                f'network_g.upscale: expected {self.options.scale}, the scale of the run, got {upscale}; change one'
+            )
+        if self.options.train and 'type' not in self.options.train.optim_g:
+            raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
+        if self.options.prior == 'adaptor' and self.options.network_da is None:
+            raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
 
     def _frozen_adaptor(self) -> Any:
         path = self.opt['path']['pretrain_network_da']
@@ -88,7 +105,9 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     @torch.no_grad()
     def test(self) -> None:
         """Enlarges the batch, in blended tiles if ``val.tile`` is set, with the averaged weights if there are any."""
-        net: Any = getattr(self, 'net_g_ema', self.net_g)
+        averaged = getattr(self, 'net_g_ema', None)
+        # without its DDP wrapper, whose forward would wait for the other processes
+        net: Any = self.get_bare_model(self.net_g) if averaged is None else averaged
         net.eval()
         self.output = upscale_tiled(
             lambda tile: net(tile, *self.prior),
@@ -97,7 +116,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             self.options.val.tile,
             self.options.val.tile_overlap,
         )
-        if net is self.net_g:
+        if averaged is None:
             net.train(self.is_train)
 
     def _log_validation_metric_values(self, current_iter: int | str, dataset_name: str, tb_logger: Any) -> None:

@@ -12,7 +12,7 @@ Positive = Annotated[int, Field(gt=0)]
 Section = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoggerOptions:
     """Section ``logger``: what is printed and how often checkpoints are written, in iterations."""
 
@@ -22,7 +22,7 @@ class LoggerOptions:
     wandb: Section | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PathOptions:
     """Keys of section ``path`` that both stages know; BasicSR adds the folders of the run."""
 
@@ -38,7 +38,7 @@ class PathOptions:
     visualization: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SRPathOptions(PathOptions):
     """Section ``path`` of stage 2."""
 
@@ -47,7 +47,7 @@ class SRPathOptions(PathOptions):
     strict_load_g: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdaptorTrainOptions:
     """Section ``train`` of stage 1."""
 
@@ -58,7 +58,7 @@ class AdaptorTrainOptions:
     warmup_iter: int = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SRTrainOptions:
     """Section ``train`` of stage 2."""
 
@@ -70,8 +70,12 @@ class SRTrainOptions:
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
     warmup_iter: int = -1
 
+    def __post_init__(self) -> None:
+        if not self.pixel_opt and not self.perceptual_opt:
+            raise ValueError('expected pixel_opt or perceptual_opt, got neither; add pixel_opt: {type: L1Loss}')
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class ValOptions:
     """Keys of section ``val`` that both stages know."""
 
@@ -81,7 +85,7 @@ class ValOptions:
     suffix: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdaptorValOptions(ValOptions):
     """Section ``val`` of stage 1.
 
@@ -93,8 +97,12 @@ class AdaptorValOptions(ValOptions):
     template: str = '{}'
     batch: Positive = 32
 
+    def __post_init__(self) -> None:
+        if self.template.count('{}') != 1 or self.template.count('{') != 1 or self.template.count('}') != 1:
+            raise ValueError(f"expected a template with one {{}} such as 'A photo with {{}}', got '{self.template}'")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class SRValOptions(ValOptions):
     """Section ``val`` of stage 2.
 
@@ -107,8 +115,12 @@ class SRValOptions(ValOptions):
     tile: Annotated[int, Field(ge=0)] = 0
     tile_overlap: Annotated[int, Field(ge=0)] = 16
 
+    def __post_init__(self) -> None:
+        if 0 < self.tile <= self.tile_overlap:
+            raise ValueError(f'expected a tile above tile_overlap ({self.tile_overlap}), got {self.tile}; enlarge it')
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Top-level keys that both stages know; those in the second half are set by BasicSR."""
 
@@ -131,17 +143,17 @@ class RunOptions:
     root_path: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdaptorOptions(RunOptions):
     """Option file of stage 1, :class:`DegradationAdaptorModel`."""
 
-    network_da: Section = field(default_factory=dict)
+    network_da: Section
     path: PathOptions = field(default_factory=PathOptions)
     train: AdaptorTrainOptions | None = None
     val: AdaptorValOptions = field(default_factory=AdaptorValOptions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SROptions(RunOptions):
     """Option file of stage 2, :class:`DePLSRModel`.
 
@@ -150,7 +162,7 @@ class SROptions(RunOptions):
             comparison: the same network without knowledge of the degradation.
     """
 
-    network_g: Section = field(default_factory=dict)
+    network_g: Section
     network_da: Section | None = None
     prior: Literal['adaptor', 'none'] = 'adaptor'
     path: SRPathOptions = field(default_factory=SRPathOptions)

@@ -68,7 +68,34 @@ MISTAKES = {
     'unknown data set': ({'datasets__train__type': 'CaptionedDataset'}, "nothing called 'CaptionedDataset'"),
     'short schedule': (
         {'train__scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [2]}},
-        'train.scheduler.periods: expected a sum of at least total_iter (4), got [2]',
+        'train.scheduler.periods: expected a list with a sum of at least total_iter (4), got [2]',
+    ),
+    'no learning rate': ({'train__optim_g': {'type': 'Adam', 'lrr': 1e-3}}, "missing key 'lr'"),
+    'no optimizer type': ({'train__optim_g': {'lr': 1e-3}}, "train.optim_g: missing key 'type'"),
+    'misspelt key of the optimizer': (
+        {'train__optim_g': {'type': 'Adam', 'lr': 1e-3, 'weight_decy': 0}},
+        "unknown key 'weight_decy'; did you mean 'weight_decay'?",
+    ),
+    'unknown scheduler': ({'train__scheduler': {'type': 'StepLR'}}, "got 'StepLR'"),
+    'misspelt key of the scheduler': (
+        {'train__scheduler': {'type': 'MultiStepLR', 'milestone': [3]}},
+        "train.scheduler: unknown key 'milestone'; did you mean 'milestones'?",
+    ),
+    'periods that are no list': (
+        {'train__scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': 4}},
+        'train.scheduler.periods: expected a list',
+    ),
+    'no loss': ({'train__pixel_opt': None}, 'expected pixel_opt or perceptual_opt, got neither'),
+    'no adaptor options': ({'network_da': None}, "missing key 'network_da'"),
+    'a network without prior': (
+        {'network_g': {'type': 'MSRResNet', 'upscale': 2}, 'prior': 'none'},
+        'expected a network that takes a prior, got MSRResNet',
+    ),
+    'a tile within its overlap': ({'val__tile': 16}, 'expected a tile above tile_overlap (16), got 16'),
+    'another scale': ({'network_g__upscale': 4}, 'network_g.upscale: expected 2, the scale of the run, got 4'),
+    'a batch larger than an epoch': (
+        {'datasets__train__batch_size_per_gpu': 64},
+        'datasets.train.batch_size_per_gpu: expected at most 16, the samples of an epoch, got 64',
     ),
     'unknown prior': ({'prior': 'captions'}, "prior: expected 'adaptor' or 'none', got 'captions'"),
 }
@@ -80,6 +107,26 @@ def test_a_mistake_in_the_option_file_gives_one_clear_line(workplace, stage2, tr
     if 'path' in changes:
         del changes['path__pretrain_network_da']
     assert workplace.run('train', stage2, **changes) == 2
+    error = [text for text in capsys.readouterr().err.splitlines() if text.startswith('basicsr: error: ')]
+    assert len(error) == 1
+    assert line in error[0]
+
+
+STAGE_1_MISTAKES = {
+    'weights of nothing': (
+        {'train__contrastive_opt': {'type': 'DegradationSoftmaxLoss', 'weights': [0, 0, 0]}},
+        'weights',
+    ),
+    'one weight': ({'train__contrastive_opt': {'type': 'DegradationOrdinalLoss', 'weights': 0.5}}, 'weights: expected'),
+    'a template with a name': ({'val__template': 'A photo with {level}'}, 'expected a template with one {}'),
+    'unused parameters': ({'find_unused_parameters': True}, 'find_unused_parameters: expected false'),
+    'no network': ({'network_da': None}, 'network_da'),
+}
+
+
+@pytest.mark.parametrize(('changes', 'line'), STAGE_1_MISTAKES.values(), ids=STAGE_1_MISTAKES.keys())
+def test_a_mistake_in_stage_1_gives_one_clear_line(workplace, stage1, capsys, changes, line):
+    assert workplace.run('train', {**stage1, 'find_unused_parameters': False}, **changes) == 2
     error = [text for text in capsys.readouterr().err.splitlines() if text.startswith('basicsr: error: ')]
     assert len(error) == 1
     assert line in error[0]

@@ -43,6 +43,30 @@ def test_stage_1_trains_with_each_loss(workplace, stage1, loss):
         assert state['logit_bias'] != -10
 
 
+@pytest.mark.parametrize('loss', ['DegradationSoftmaxLoss', 'DegradationOrdinalLoss'])
+def test_stage_1_trains_under_a_launcher_with_weights_of_zero(workplace, stage1, monkeypatch, loss):
+    for key, value in {'RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '29517'}.items():
+        monkeypatch.setenv(key, value)
+    criterion = {'type': loss, 'weights': [0.0, 0.2, 0.8]}
+    network = {**stage1['network_da'], 'logit_init': 'siglip'}
+    changes = {'train__contrastive_opt': criterion, 'network_da': network}
+    assert workplace.run('train', stage1, '--launcher', 'pytorch', **changes) == 0
+
+
+def test_tokens_that_a_prefetcher_moved_are_looked_up_on_the_cpu(workplace, stage1):
+    from deplsr_model import DegradationAdaptorModel
+
+    class Moved:
+        shape = (2, 7, 48)
+
+        def cpu(self):
+            return torch.zeros(2, 7, 48, dtype=torch.int64)
+
+    model = DegradationAdaptorModel({**stage1, 'is_train': False, 'dist': False, 'rank': 0})
+    model.feed_data({'lq': torch.rand(2, 3, 16, 16), 'tokens': Moved(), 'levels': torch.zeros(2, 5)})
+    assert model.encode_text(model.tokens, torch.device('cpu')).shape == (2, 7, 16)
+
+
 def test_stage_2_trains_with_a_frozen_adaptor(workplace, stage2, trained_adaptor):
     before = trained_adaptor.read_bytes()
     assert workplace.run('train', stage2, path__pretrain_network_da=str(trained_adaptor)) == 0
