@@ -31,7 +31,7 @@ class _DegradationContrastiveLoss(nn.Module):
         listed = isinstance(weights, (list, tuple)) and len(weights) == 3
         if not listed or min(weights) < 0 or sum(weights) == 0:
             raise UserError(
-                f'weights: expected three numbers of at least 0, not all 0, got {weights}; '
+                f'weights: expected three numbers of at least 0 and not all 0, got {weights}; '
                 f'published are [0.2, 0.3, 0.5]'
             )
         self.loss_weight = loss_weight
