@@ -19,11 +19,12 @@ from deplsr_data.apply_cpu import apply
 from deplsr_data.bad_photos import BadPhotos
 from deplsr_data.captions import captions, levels
 from deplsr_data.crops import Crop, centre_crop, draw_crop
-from deplsr_data.dataset_options import DatasetOptions, check_options, place_of
+from deplsr_data.dataset_options import DatasetOptions, check_options, place_of, require_gt_size
 from deplsr_data.packing import pack
 from deplsr_data.photos import PhotoError, PhotoReader, list_photos, to_float
 from deplsr_data.recipes import read_recipe
 from deplsr_data.records import Record, to_json
+from deplsr_data.resize import resize
 from deplsr_data.sampling import draw, rng_for
 from deplsr_data.tokens import tokenize
 from deplsr_data.usm import sharpen
@@ -37,6 +38,9 @@ class _Options(DatasetOptions):
     recipe: dict[str, Any] | None = None
     draws_per_image: Annotated[int, Field(ge=1)] = 1
     degrade_on: Literal['worker', 'device'] = 'worker'
+    degrade_size: Annotated[int, Field(ge=1)] | None = None
+    input: Literal['patch', 'whole'] = 'patch'
+    input_size: Annotated[int, Field(ge=8)] | None = None
 
 
 def _check(options: _Options, where: str) -> None:
@@ -45,6 +49,37 @@ def _check(options: _Options, where: str) -> None:
         raise OptionError(
             f'{where}.draws_per_image: expected 1 in training, where each epoch draws anew, got '
             f'{options.draws_per_image}; set dataset_enlarge_ratio instead'
+        )
+    if options.input == 'whole':
+        _check_whole(options, where)
+        return
+    if options.input_size is not None:
+        raise OptionError(f'{where}.input_size: expected with input: whole only, got {options.input_size}; remove it')
+    require_gt_size(options, where)
+    if options.degrade_size is not None:
+        _check_degrade_size(options, options.degrade_size, where)
+
+
+def _check_whole(options: _Options, where: str) -> None:
+    if options.input_size is None:
+        raise OptionError(f"{where}: missing key 'input_size'; with input: whole it is the side of CLIP's input")
+    for key, given, usual in (
+        ('gt_size', options.gt_size, None),
+        ('degrade_size', options.degrade_size, None),
+        ('degrade_on', options.degrade_on, 'worker'),
+    ):
+        if given != usual:
+            mend = 'remove it' if usual is None else f'set it to {usual}, as whole photos differ in size'
+            raise OptionError(f'{where}.{key}: expected none with input: whole, got {given}; {mend}')
+
+
+def _check_degrade_size(options: _Options, size: int, where: str) -> None:
+    if options.phase != 'train':
+        raise OptionError(f'{where}.degrade_size: expected in training only, got {size}; remove it')
+    if size % options.scale or size < (options.gt_size or 0):
+        raise OptionError(
+            f'{where}.degrade_size: expected a multiple of scale {options.scale}, at least gt_size '
+            f'({options.gt_size}), got {size}; Real-ESRGAN has 400 for a gt_size of 256'
         )
 
 
@@ -73,13 +108,22 @@ class CaptionedDegradationDataset(Dataset):
             - degrade_on: ``worker`` degrades in the loader's worker; ``device`` sends the record along as tensors, and
               the model degrades the whole batch at once. Training only. Same record, same picture up to 3e-4 (rounded
               to 8 bits: one grey level) at few pixels.
+            - degrade_size: In training, side of the GT crop that is degraded; gt_size is then cut out of it at a random
+              place, so that filters see real surroundings instead of mirrored borders (Real-ESRGAN: 400, then 256).
+            - input: What the LR picture of stage 1 is. ``patch``: GT / scale, as stage 2 makes it. ``whole``: the whole
+              photo is degraded and then squashed to input_size squared without antialiasing, as published (with scale 1
+              and ``resize: last``); the captions name the levels before that.
+            - input_size: With ``whole``, side of the LR picture, CLIP's input.
             - seed: Seed of all draws.
             - max_bad_images: How many photos may be unreadable, or too small. Each is named in a warning, and the
               next good one of the list stands in for it, so that batches stay whole and a run can be repeated.
 
     Item:
         - lq: (3, gt_size / scale, gt_size / scale) float32 RGB, 0..1. gt: (3, gt_size, gt_size), the same.
-        - degradation: in place of lq with ``degrade_on: device``, for :func:`deplsr_data.apply_batch.apply_batch`.
+        - gt_usm: in training with ``gt_usm: true`` in the recipe, the sharpened GT, which is what was degraded.
+        - degradation, sharpen, window: in place of lq and gt_usm with ``degrade_on: device``; see
+          :func:`deplsr_data.deferred.degrade_deferred`.
+        - With ``input: whole`` there is an lq only, of (3, input_size, input_size).
         - captions: list of 7 texts: semantic, whole degradation, then blur, gaussian, poisson, jpeg, ringing.
         - tokens: (7, L) int64. levels: (5,) float32, the true level of each kind.
         - record: JSON of the :class:`deplsr_data.records.Record`. lq_path, gt_path: str.
@@ -115,13 +159,10 @@ class CaptionedDegradationDataset(Dataset):
         given, gt = self._bad.first_good(asked, lambda photo: self._read_gt(photo, crop_rng))
         photo, stead = self._photos[given], None if given == asked else asked
         rng = rng_for(o.seed, epoch, int(index), round, 'degradation')
-        if self._recipe.gt_usm:
-            gt = sharpen(gt)
         record = draw(self._recipe, o.scale, rng, (gt.shape[0], gt.shape[1]))
         texts = captions(record, photo.title)
         return {
-            **self._degraded(record, gt),
-            'gt': _to_tensor(gt),
+            **(self._whole(record, gt) if o.input == 'whole' else self._patch(record, gt, crop_rng)),
             'captions': texts,
             'tokens': tokenize(texts, o.tokenizer, o.context_length),
             'levels': torch.tensor(levels(record), dtype=torch.float32),
@@ -130,11 +171,29 @@ class CaptionedDegradationDataset(Dataset):
             'gt_path': photo.path,
         }
 
-    def _degraded(self, record: Record, gt: np.ndarray) -> dict[str, Any]:
-        if self._train and self._options.degrade_on == 'device':
-            size = (gt.shape[0], gt.shape[1])
-            return {'degradation': pack(record, size, self._recipe.largest_kernel)}
-        return {'lq': _to_tensor(apply(record, gt))}
+    def _whole(self, record: Record, gt: np.ndarray) -> dict[str, Any]:
+        side = self._options.input_size or 0
+        lq = apply(record, sharpen(gt) if self._recipe.gt_usm else gt)
+        return {'lq': _to_tensor(resize(lq, side, side, 'bicubic', antialias=False).clip(0, 1))}
+
+    def _patch(self, record: Record, gt: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+        o, usm = self._options, self._recipe.gt_usm
+        window = draw_crop((gt.shape[0] // o.scale,) * 2, self._lq_size, rng, False, False) if o.degrade_size else None
+        if self._train and o.degrade_on == 'device':
+            packed = pack(record, (gt.shape[0], gt.shape[1]), self._recipe.largest_kernel)
+            item = {'gt': _to_tensor(gt), 'degradation': packed, 'sharpen': usm}
+            if window:
+                item['window'] = torch.tensor([window.top, window.left, window.height])
+            return item
+        clean = sharpen(gt) if usm else gt
+        pictures = {'lq': apply(record, clean), 'gt': gt, **({'gt_usm': clean} if usm and self._train else {})}
+        if window:
+            pictures = {name: window.cut(p, 1 if name == 'lq' else o.scale) for name, p in pictures.items()}
+        return {name: _to_tensor(picture) for name, picture in pictures.items()}
+
+    @property
+    def _lq_size(self) -> int:
+        return (self._options.gt_size or 0) // self._options.scale
 
     def _read_gt(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """Reads photo ``index`` and cuts the sample out of it; draws only once it is read.
@@ -145,8 +204,9 @@ class CaptionedDegradationDataset(Dataset):
         o, path = self._options, self._photos[index].path
         picture = self._read(path)
         size = (picture.shape[0], picture.shape[1])
-        if self._train:
-            crop: Crop | None = draw_crop(size, o.gt_size or 0, rng, o.use_hflip, o.use_rot)
+        if self._train and o.input == 'patch':
+            side = o.degrade_size or o.gt_size or 0
+            crop: Crop | None = draw_crop(size, side, rng, o.use_hflip, o.use_rot)
         else:
             crop = centre_crop(size, o.scale, o.gt_size)
         if crop is None:

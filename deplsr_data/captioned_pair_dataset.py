@@ -19,7 +19,7 @@ from basicsr_plugin.options import read_options
 from deplsr_data.bad_photos import BadPhotos
 from deplsr_data.captions import FALLBACK_TITLE, KINDS, NO_DEGRADATION, parse_caption
 from deplsr_data.crops import Crop, centre_crop, draw_crop
-from deplsr_data.dataset_options import DatasetOptions, check_options, place_of
+from deplsr_data.dataset_options import DatasetOptions, check_options, place_of, require_gt_size
 from deplsr_data.photos import SUFFIXES, PhotoError, PhotoReader, picture_path, to_float
 from deplsr_data.records import from_json, to_json
 from deplsr_data.sampling import rng_for
@@ -80,6 +80,7 @@ class CaptionedPairDataset(Dataset):
         where = place_of(opt)
         self._options = o = read_options(_Options, opt, where)
         check_options(o, where)
+        require_gt_size(o, where)
         tables = _as_tuple(o.meta_info)
         self._pairs = [pair for table in tables for pair in _read_pairs(table, f'{where}.meta_info')]
         if not self._pairs:

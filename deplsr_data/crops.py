@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
-__all__ = ['Crop', 'centre_crop', 'draw_crop', 'tiles']
+__all__ = ['Crop', 'centre_crop', 'cut_windows', 'draw_crop', 'tiles']
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,22 @@ def tiles(size: tuple[int, int], scale: int, side: int | None = None) -> list[Cr
         for row in range(rows)
         for column in range(columns)
     ]
+
+
+def cut_windows(pictures: Tensor, corners: Tensor, side: int) -> Tensor:
+    """Cuts a square out of each picture of a batch, each at its own place.
+
+    Args:
+        pictures: (B, C, H, W).
+        corners: (B, 2) integers, upper and left border of each square.
+        side: Of all squares, in pixels.
+
+    Returns:
+        (B, C, side, side).
+    """
+    offsets = torch.arange(side, device=pictures.device)
+    corners = corners.to(pictures.device)
+    rows, columns = corners[:, :1] + offsets, corners[:, 1:] + offsets  # (B, side)
+    samples = torch.arange(len(pictures), device=pictures.device)
+    cut = pictures[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (B, side, side, C)
+    return cut.permute(0, 3, 1, 2).contiguous()

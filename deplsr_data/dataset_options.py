@@ -11,7 +11,7 @@ from pydantic import Field
 from basicsr_plugin.errors import OptionError
 from deplsr_data.tokens import check_tokenizer
 
-__all__ = ['DatasetOptions', 'check_options', 'place_of']
+__all__ = ['DatasetOptions', 'check_options', 'place_of', 'require_gt_size']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,14 @@ def check_options(options: DatasetOptions, where: str) -> None:
         raise OptionError(
             f'{where}.gt_size: expected a multiple of scale {options.scale}, got {options.gt_size}; take {nearest_size}'
         )
+    check_tokenizer(options.tokenizer, f'{where}.tokenizer')
+
+
+def require_gt_size(options: DatasetOptions, where: str) -> None:
+    """Checks that training, which needs crops of one size, has it.
+
+    Raises:
+        OptionError: One line that begins with ``where``.
+    """
     if options.phase == 'train' and options.gt_size is None:
         raise OptionError(f"{where}: missing key 'gt_size'; expected the side of the training crops in GT pixels")
-    check_tokenizer(options.tokenizer, f'{where}.tokenizer')

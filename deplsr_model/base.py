@@ -18,9 +18,11 @@ from torch import nn
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import nearest
-from deplsr_data.apply_batch import apply_batch
+from deplsr_data.deferred import degrade_deferred
+from deplsr_data.sampling import rng_for
 
 from .checkpoint import load_into
+from .pair_pool import TrainingPairPool
 
 __all__ = ['DePLSRBaseModel']
 
@@ -35,12 +37,34 @@ OPTIMIZERS = {name: getattr(torch.optim, name) for name in ('Adam', 'AdamW', 'Ad
 class DePLSRBaseModel(BaseModel):
     """BasicSR's base model with more optimisers, safe loading, and metrics that a program can read."""
 
+    _pool: TrainingPairPool | None = None
+    _validating = False
+
     def degraded(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Gives a batch its ``lq`` if the data set left that to the device (``degrade_on: device``)."""
-        if 'degradation' not in data:
+        """Gives a batch its ``lq`` if the data set left that to the device, and in training sends it through the pool.
+
+        Returns:
+            The batch with ``lq`` and, where the recipe sharpens GT in training, ``gt_usm`` beside ``gt``.
+
+        Raises:
+            OptionError: ``queue_size`` does not hold a batch.
+        """
+        data = degrade_deferred(data, self.device)
+        size = int(self.opt.get('queue_size') or 0)
+        if not size or not self.is_train or self._validating:
             return data
-        gt = data['gt'].to(self.device, non_blocking=True)
-        return {**data, 'gt': gt, 'lq': apply_batch(data['degradation'], gt)}
+        if self._pool is None:
+            seed = self.opt.get('manual_seed') or 0
+            self._pool = TrainingPairPool(size, rng_for(seed, 0, self.opt.get('rank', 0), 0, 'pool'))
+        return self._pool.exchange(data)
+
+    def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
+        """Validates as BasicSR does; what is fed meanwhile stays out of the pool."""
+        self._validating = True
+        try:
+            super().validation(dataloader, current_iter, tb_logger, save_img)
+        finally:
+            self._validating = False
 
     def get_optimizer(
         self, optim_type: str, params: Any, lr: float | None = None, **kwargs: Any

@@ -122,7 +122,11 @@ class SRValOptions(ValOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Top-level keys that both stages know; those in the second half are set by BasicSR."""
+    """Top-level keys that both stages know; those in the second half are set by BasicSR.
+
+    Attributes:
+        queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
+    """
 
     name: str
     model_type: str
@@ -130,6 +134,7 @@ class RunOptions:
     datasets: Section
     scale: Positive = 4
     manual_seed: int | None = None
+    queue_size: Annotated[int, Field(ge=0)] = 0
     plugins: list[str] = field(default_factory=list)
     logger: LoggerOptions = field(default_factory=LoggerOptions)
     dist_params: Section | None = None

@@ -18,7 +18,9 @@ from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.apply_cpu import apply
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 from deplsr_data.captions import captions, levels
+from deplsr_data.deferred import degrade_deferred
 from deplsr_data.records import from_json
+from deplsr_data.usm import sharpen
 
 
 @pytest.fixture(autouse=True)
@@ -148,12 +150,95 @@ def test_a_photo_of_one_pixel_is_mirrored_in_training_and_left_out_in_validation
     assert 'pixel.png' in caplog.text
 
 
-def test_gt_is_sharpened_where_the_recipe_says_so(root):
+def _hwc(picture):
+    return np.ascontiguousarray(picture.numpy().transpose(1, 2, 0))
+
+
+def test_in_training_the_sharpened_gt_is_degraded_and_both_are_given(root):
+    item = CaptionedDegradationDataset(_opt(root, recipe={'gt_usm': True}))[0]
+    np.testing.assert_array_equal(_hwc(item['gt_usm']), sharpen(_hwc(item['gt'])))
+    np.testing.assert_array_equal(_hwc(item['lq']), apply(from_json(item['record']), _hwc(item['gt_usm'])))
+    assert item['gt_usm'].std() > item['gt'].std()
+
+
+def test_in_validation_what_is_made_of_the_sharpened_photo_is_held_against_the_photo_itself(root):
     plain, sharp = (
         CaptionedDegradationDataset(_opt(root, phase='val', recipe={'gt_usm': usm}))[0] for usm in (False, True)
     )
     assert plain['record'] == sharp['record']
-    assert sharp['gt'].std() > plain['gt'].std()
+    assert torch.equal(plain['gt'], sharp['gt'])
+    assert 'gt_usm' not in sharp
+    np.testing.assert_array_equal(_hwc(sharp['lq']), apply(from_json(sharp['record']), sharpen(_hwc(sharp['gt']))))
+
+
+@pytest.mark.parametrize('usm', [False, True])
+def test_a_crop_is_cut_out_of_a_larger_one_that_was_degraded(root, usm):
+    recipe = {'type': 'realesrgan', 'gt_usm': usm}
+    inner = CaptionedDegradationDataset(_opt(root, recipe=recipe, degrade_size=100))
+    outer = CaptionedDegradationDataset(_opt(root, recipe=recipe, gt_size=100))
+    places = set()
+    for round in range(6):
+        small, large = (dataset[SampleIndex(1, epoch=0, round=round)] for dataset in (inner, outer))
+        assert small['record'] == large['record']
+        windows = large['lq'].unfold(1, 16, 1).unfold(2, 16, 1).permute(1, 2, 0, 3, 4)  # (10, 10, 3, 16, 16)
+        found = (windows == small['lq']).flatten(2).all(2).nonzero().tolist()
+        assert len(found) == 1
+        y, x = found[0]
+        places.add((y, x))
+        for name in ('gt', 'gt_usm') if usm else ('gt',):
+            assert torch.equal(large[name][:, 4 * y : 4 * y + 64, 4 * x : 4 * x + 64], small[name])
+    assert len(places) > 3
+
+
+@pytest.mark.parametrize('recipe', [{'type': 'realesrgan'}, {'type': 'semantic', 'gt_usm': True}])
+@pytest.mark.parametrize('degrade_size', [None, 100])
+def test_a_batch_left_to_the_device_is_that_of_the_workers(root, recipe, degrade_size):
+    batches = [
+        next(
+            iter(
+                torch.utils.data.DataLoader(
+                    CaptionedDegradationDataset(_opt(root, recipe=recipe, degrade_size=degrade_size, degrade_on=place)),
+                    batch_size=3,
+                )
+            )
+        )
+        for place in ('worker', 'device')
+    ]
+    assert 'lq' not in batches[1]
+    worker, device = batches[0], degrade_deferred(batches[1], torch.device('cpu'))
+    assert set(device) == set(worker)
+    assert device['record'] == worker['record']
+    assert torch.equal(device['gt'], worker['gt'])
+    torch.testing.assert_close(device['gt_usm'], worker['gt_usm'], atol=2e-3, rtol=0)
+    for ours, theirs in zip(device['lq'], worker['lq'], strict=True):
+        assert float((ours - theirs).square().mean()) < 1e-4  # 40 dB
+
+
+def test_a_batch_that_has_its_lq_passes_unchanged():
+    batch = {'lq': torch.rand(1, 3, 4, 4), 'gt': torch.rand(1, 3, 8, 8)}
+    assert degrade_deferred(batch, torch.device('cpu')) is batch
+
+
+def test_a_whole_photo_is_degraded_at_full_size_and_squashed_without_antialiasing(root):
+    opt = _opt(root, scale=1, input='whole', input_size=32, gt_size=None, recipe={'resize': 'last'})
+    item = CaptionedDegradationDataset(opt)[0]
+    photo = data.astronaut()[:150, :181].astype(np.float32) / 255
+    degraded = apply(from_json(item['record']), photo)
+    # no antialiasing: a pixel comes from the 4 x 4 around its place, whatever lies between
+    squashed = torch.nn.functional.interpolate(
+        torch.from_numpy(degraded.transpose(2, 0, 1))[None], (32, 32), mode='bicubic'
+    )
+    np.testing.assert_allclose(item['lq'], squashed[0].clamp(0, 1), atol=1e-6)
+    assert 'gt' not in item
+    assert item['captions'] == captions(from_json(item['record']))
+
+
+def test_whole_photos_of_any_size_come_in_one_batch(tmp_path):
+    for i, (height, width) in enumerate([(60, 90), (90, 60), (33, 47)]):
+        Image.fromarray(data.astronaut()[:height, :width]).save(tmp_path / f'{i}.png')
+    opt = _opt(tmp_path, input='whole', input_size=24, gt_size=None)
+    batch = next(iter(torch.utils.data.DataLoader(CaptionedDegradationDataset(opt), batch_size=3)))
+    assert batch['lq'].shape == (3, 3, 24, 24)
 
 
 def test_flips_and_turns_can_be_switched_off(root):
@@ -213,6 +298,17 @@ def test_a_data_set_can_be_sent_to_a_spawned_worker(root):
         ({'draws_per_image': 2}, ['draws_per_image', 'dataset_enlarge_ratio']),
         ({'scale': 'four'}, ['datasets.train.scale', 'four']),
         ({'seed': -1}, ['datasets.train.seed', '-1']),
+        ({'input_size': 32}, ['datasets.train.input_size', 'input: whole only']),
+        ({'input': 'hole'}, ['datasets.train.input', 'hole']),
+        ({'input': 'whole', 'gt_size': None}, ["missing key 'input_size'"]),
+        ({'input': 'whole', 'input_size': 32}, ['datasets.train.gt_size', 'got 64; remove it']),
+        (
+            {'input': 'whole', 'input_size': 32, 'gt_size': None, 'degrade_on': 'device'},
+            ['datasets.train.degrade_on', 'set it to worker'],
+        ),
+        ({'degrade_size': 50}, ['datasets.train.degrade_size', 'at least gt_size (64), got 50']),
+        ({'degrade_size': 101}, ['datasets.train.degrade_size', 'multiple of scale 4', '101']),
+        ({'phase': 'val', 'degrade_size': 100}, ['datasets.val.degrade_size', 'in training only']),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(root, changes, parts):

@@ -1,0 +1,42 @@
+"""What a data set with ``degrade_on: device`` leaves to the device, where the whole batch is done at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from deplsr_data.apply_batch import apply_batch
+from deplsr_data.crops import cut_windows
+from deplsr_data.usm import sharpen_batch
+
+__all__ = ['degrade_deferred']
+
+
+def degrade_deferred(data: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Makes the LR pictures of a batch.
+
+    Args:
+        data: Collated items; those without ``degradation`` have their LR pictures and pass unchanged. ``gt``
+            (B, 3, H, W) float32, 0..1; ``degradation``: packed records; ``sharpen``: (B,) bool, the same for all;
+            ``window``: (B, 3) int64, upper and left border and side of the part to keep, in LR pixels.
+        device: Where to work.
+
+    Returns:
+        A new dict in which ``lq`` and, with ``sharpen``, ``gt_usm`` (what was degraded) stand in place of
+        ``degradation``, ``sharpen`` and ``window``; they and ``gt`` are on ``device``.
+    """
+    if 'degradation' not in data:
+        return data
+    rest = {key: value for key, value in data.items() if key not in ('degradation', 'sharpen', 'window')}
+    pictures = {'gt': data['gt'].to(device, non_blocking=True)}
+    if bool(data['sharpen'].all()):
+        pictures['gt_usm'] = sharpen_batch(pictures['gt'])
+    pictures['lq'] = apply_batch(data['degradation'], pictures.get('gt_usm', pictures['gt']))
+    if 'window' in data:
+        side, corners = int(data['window'][0, 2]), data['window'][:, :2]
+        scale = pictures['gt'].shape[-1] // pictures['lq'].shape[-1]
+        for name, picture in pictures.items():
+            times = 1 if name == 'lq' else scale
+            pictures[name] = cut_windows(picture, corners * times, side * times)
+    return {**rest, **pictures}
