@@ -17,10 +17,7 @@ __all__ = [
     'KIND_NAMES',
     'Kind',
     'captions',
-    'evaluation_levels',
-    'evaluation_texts',
     'fine_captions',
-    'kind_of',
     'levels',
     'parse_caption',
     'spread',
@@ -69,20 +66,8 @@ KINDS: tuple[Kind, ...] = (
     Kind('ringing', 'ringing and overshoot artifacts', 0.0, (0.0, 1.0), 0.5, measured=False),
 )
 KIND_NAMES: tuple[str, ...] = tuple(kind.name for kind in KINDS)
-_BY_NAME = {kind.name: kind for kind in KINDS}
 _BY_PROMPT = {kind.prompt: kind for kind in KINDS}
 _CAPTION = re.compile(r'(?:(?P<measured>[a-z ]+):(?P<level>\d+(?:\.\d+)?)|(?P<no>no )?(?P<plain>[a-z ]+))')
-
-
-def kind_of(name: str) -> Kind:
-    """Gives the kind of that name.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if name not in _BY_NAME:
-        raise ValueError(f'expected a kind of {list(KIND_NAMES)}, got {name!r}')
-    return _BY_NAME[name]
 
 
 def levels(record: Record) -> tuple[float, float, float, float, float]:
@@ -180,13 +165,3 @@ def parse_caption(text: str) -> tuple[str, float]:
         if kind and kind.measured == (match['level'] is not None):
             return kind.name, float(match['level']) if kind.measured else float(match['no'] is None)
     raise ValueError(f'expected a fine caption such as {KINDS[0].say(1.2)!r}, got {text!r}')
-
-
-def evaluation_levels(kind: str) -> tuple[float, ...]:
-    """Gives the levels that :func:`evaluation_texts` asks for, in the same order."""
-    return kind_of(kind).evaluation_levels
-
-
-def evaluation_texts(kind: str) -> list[str]:
-    """Gives the texts that a reading of ``kind`` is compared with, one per level, worded as in training."""
-    return [f'A photo with {kind_of(kind).say(level)}' for level in kind_of(kind).evaluation_levels]

@@ -148,13 +148,15 @@ def test_other_text_is_refused(text):
         parse_caption(text)
 
 
-def test_evaluation_asks_the_published_levels_in_the_words_of_training():
-    expected = {'blur': 4, 'gaussian': 3, 'poisson': 4, 'jpeg': 4, 'ringing': 2}
-    for name, count in expected.items():
-        texts = captions.evaluation_texts(name)
-        assert len(texts) == count
-        read = [parse_caption(text.removeprefix('A photo with ')) for text in texts]
-        assert [level for _, level in read] == list(captions.evaluation_levels(name))
-    assert captions.evaluation_texts('jpeg')[1] == 'A photo with jpeg with quality factor:50.0'
-    with pytest.raises(ValueError, match='hue'):
-        captions.evaluation_texts('hue')
+def test_the_levels_asked_in_evaluation_are_the_published_ones_and_can_be_said():
+    expected = {
+        'blur': (0, 1, 2, 3),
+        'gaussian': (0, 15, 30),
+        'poisson': (0, 1, 2, 3),
+        'jpeg': (30, 50, 70, 90),
+        'ringing': (0, 1),
+    }
+    for kind in captions.KINDS:
+        assert tuple(kind.evaluation_levels) == expected[kind.name]
+        for level in kind.evaluation_levels:
+            assert parse_caption(kind.say(level)) == (kind.name, level)
