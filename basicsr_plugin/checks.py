@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import nearest
 
-__all__ = ['check_names_and_files', 'require_keys']
+__all__ = ['check_arguments', 'check_keys', 'check_names_and_files', 'require_keys']
 
 _TRAIN_KEYS = ('total_iter', 'scheduler')
 _FILES = ('dataroot_gt', 'dataroot_lq', 'meta_info', 'meta_info_file')
@@ -57,15 +57,15 @@ def check_names_and_files(opt: dict[str, Any]) -> None:
     _find(registry.MODEL_REGISTRY, opt['model_type'], 'model_type')
     for key, section in opt.items():
         if key.startswith('network_') and section is not None:
-            _check_arguments(registry.ARCH_REGISTRY, section, key)
+            check_arguments(registry.ARCH_REGISTRY, section, key)
     for phase, dataset in opt['datasets'].items():
         _find(registry.DATASET_REGISTRY, dataset['type'], f'datasets.{phase}.type')
         _check_dataset_files(f'datasets.{phase}', dataset)
     for key, section in (opt.get('train') or {}).items():
         if key.endswith('_opt') and isinstance(section, Mapping):
-            _check_arguments(registry.LOSS_REGISTRY, section, f'train.{key}')
+            check_arguments(registry.LOSS_REGISTRY, section, f'train.{key}')
     for name, section in ((opt.get('val') or {}).get('metrics') or {}).items():
-        _check_arguments(registry.METRIC_REGISTRY, section, f'val.metrics.{name}', given=('img', 'img2', 'better'))
+        check_arguments(registry.METRIC_REGISTRY, section, f'val.metrics.{name}', given=('img', 'img2', 'better'))
     _check_paths(opt)
 
 
@@ -103,24 +103,42 @@ def _find(registered: Any, name: Any, where: str) -> Any:
     return found
 
 
-def _check_arguments(registered: Any, section: Any, where: str, given: tuple[str, ...] = ()) -> None:
+def check_arguments(registered: Any, section: Any, where: str, given: tuple[str, ...] = ()) -> None:
+    """Checks that a block names something registered by ``type`` and that its other keys are that one's arguments.
+
+    Args:
+        registered: One of BasicSR's registries.
+        section: The block.
+        where: Its place in the option file.
+        given: Arguments that come from elsewhere.
+
+    Raises:
+        OptionError: It is no block, the name is not registered, or an argument is unknown or missing.
+    """
     _require_mapping(section, where)
     _require(section, where, ['type'])
     found = _find(registered, section['type'], f'{where}.type')
-    parameters = inspect.signature(found).parameters.values()
-    named = {one.name: one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-    keys = [key for key in section if key != 'type']
-    if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-        for key in keys:
-            if key not in named and key not in given:
-                raise OptionError(
-                    f"{where}: unknown key '{key}'{nearest(str(key), named)} ({section['type']} has no such key)"
-                )
-    for name, one in named.items():
-        if one.default is one.empty and name not in section and name not in given:
-            raise OptionError(
-                f"{where}: missing key '{name}', which {section['type']} needs{nearest(name, map(str, keys))}"
-            )
+    keys = [str(key) for key in section if key != 'type']
+    check_keys(found, [key for key in keys if key not in given], where, f' ({section["type"]} has no such key)')
+    for name, one in inspect.signature(found).parameters.items():
+        named = one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        if named and one.default is one.empty and name not in section and name not in given:
+            raise OptionError(f"{where}: missing key '{name}', which {section['type']} needs{nearest(name, keys)}")
+
+
+def check_keys(function: Callable[..., Any], keys: Iterable[str], where: str, hint: str = '') -> None:
+    """Refuses keys that a function does not take.
+
+    Raises:
+        OptionError: One line that names the first such key and the nearest one there is.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return
+    known = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    for key in keys:
+        if key not in known:
+            raise OptionError(f"{where}: unknown key '{key}'{nearest(key, known)}{hint}")
 
 
 def _check_dataset_files(where: str, dataset: Mapping[str, Any]) -> None:

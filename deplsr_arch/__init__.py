@@ -8,6 +8,8 @@ mend()
 
 from deplsr_arch.dat_arch import DAT  # noqa: E402
 from deplsr_arch.degradation_adaptor_arch import AdaptorOutput, DegradationAdaptor  # noqa: E402
+from deplsr_arch.fused_arch import Fused  # noqa: E402
+from deplsr_arch.fused_backbones_arch import FusedRRDBNet, FusedSwinIR  # noqa: E402
 from deplsr_arch.fused_dat_arch import FusedDAT  # noqa: E402
 
-__all__ = ['DAT', 'AdaptorOutput', 'DegradationAdaptor', 'FusedDAT']
+__all__ = ['DAT', 'AdaptorOutput', 'DegradationAdaptor', 'Fused', 'FusedDAT', 'FusedRRDBNet', 'FusedSwinIR']

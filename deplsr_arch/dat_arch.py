@@ -24,6 +24,7 @@ from deplsr_arch.checks import (
     is_count,
 )
 from deplsr_arch.dat_blocks import DATBlock, PixelsToTokens, ResiConnection, ResidualGroup, body_conv
+from deplsr_arch.initialise import initialise
 from deplsr_arch.upsample import Upsampler, upsample_at_once, upsample_in_steps
 from deplsr_arch.windows import Size
 
@@ -177,14 +178,6 @@ class DAT(nn.Module):
         else:
             features = self.upsample(features)
         return features / self.img_range + self.mean
-
-
-def initialise(module: nn.Module) -> None:
-    """Gives a linear layer small normal weights and no bias (published); other layers keep torch's start."""
-    if isinstance(module, nn.Linear) and module.weight.numel():
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def _check_widths(embed_dim: Any, split_size: Any, expansion_factor: Any, pos_dim: Any) -> None:

@@ -12,9 +12,16 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from deplsr_arch.checks import expect, expect_counts
-from deplsr_arch.dat_arch import DAT, initialise
+from deplsr_arch.dat_arch import DAT
 from deplsr_arch.dat_blocks import ResiConnection
-from deplsr_arch.fusion import CrossModalFusion, Fusion
+from deplsr_arch.fusion import (
+    FUSION_PREFIXES,
+    CrossModalFusion,
+    Fusion,
+    FusionInit,
+    expect_prior,
+    prior_projection,
+)
 from deplsr_arch.upsample import Upsampler
 
 __all__ = ['FusedDAT']
@@ -24,7 +31,8 @@ __all__ = ['FusedDAT']
 class FusedDAT(DAT):
     """DAT that attends to a content and a degradation prior. The defaults are the paper's network at x4.
 
-    Weights of the authors' network (their ``RealDAT``) load strictly and want ``fusion='paper'``.
+    Weights of the authors' network (their ``RealDAT``) load strictly and want ``fusion='paper'``. To start from a plain
+    DAT's weights take ``fusion_init='identity'``: at first the output is exactly that DAT's.
 
     Args:
         img_size: As in :class:`DAT`, like all arguments up to ``pos_dim``.
@@ -47,6 +55,7 @@ class FusedDAT(DAT):
         pos_dim: See DAT.
         fusion_layers: Groups with a fusion before them: 'all', 'none', an index, or indices such as '0-2-4'.
         fusion: 'residual' or 'paper' (as published); see :class:`CrossModalFusion`. Same parameters, other networks.
+        fusion_init: Start of the fusions, 'paper' or 'identity'; see :class:`CrossModalFusion`.
         fusion_num_heads: Heads of the fusion's attentions.
         fusion_attn_ratio: Width of queries and keys in the attention on pairs, in multiples of C.
         fusion_mlp_ratio: Hidden width of the fusion's MLP, in multiples of C.
@@ -59,6 +68,8 @@ class FusedDAT(DAT):
     Raises:
         ValueError: an argument is wrong, or a batch in training has one sample only (batch norm needs two).
     """
+
+    fusion_prefixes = FUSION_PREFIXES
 
     def __init__(
         self,
@@ -83,6 +94,7 @@ class FusedDAT(DAT):
         pos_dim: int | None = None,
         fusion_layers: str | int = 'all',
         fusion: Fusion = 'residual',
+        fusion_init: FusionInit = 'paper',
         fusion_num_heads: int = 6,
         fusion_attn_ratio: float = 1.0,
         fusion_mlp_ratio: float = 1.0,
@@ -117,20 +129,17 @@ class FusedDAT(DAT):
             attn_ratio=fusion_attn_ratio,
             mlp_ratio=fusion_mlp_ratio,
             form=fusion,
+            init=fusion_init,
         )
         fused_groups = parse_fusion_layers(fusion_layers, len(depth))
         self.fusion_blocks = nn.ModuleDict({str(group): make_fusion() for group in fused_groups})
-        self.adaptive_feat_channels = nn.Sequential(
-            nn.Linear(prior_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, embed_dim), nn.ReLU()
-        )
-        self.fusion_blocks.apply(initialise)
-        self.adaptive_feat_channels.apply(initialise)
+        self.adaptive_feat_channels = prior_projection(prior_dim, embed_dim)
 
     # No drop-in for a DAT, which it shares all parts with: it cannot run without a prior.
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> Tensor:  # type: ignore[override]
         """Enlarges pictures x (B, in_chans, h, w) with the prior xi (B, n, D), xd (B, m, D)."""
-        self._check_prior('xi', xi, x.shape[0])
-        self._check_prior('xd', xd, x.shape[0])
+        for name, prior in (('xi', xi), ('xd', xd)):
+            expect_prior(name, prior, x.shape[0], self.prior_dim)
         shallow, tokens, size = self.embed(x)
         xi, xd = self.adaptive_feat_channels(xi), self.adaptive_feat_channels(xd)
         for index, group in enumerate(self.layers):
@@ -138,11 +147,6 @@ class FusedDAT(DAT):
                 tokens, xi, xd = self.fusion_blocks[str(index)](tokens, xi, xd)
             tokens = group(tokens, size)
         return self.reconstruct(shallow, tokens, size)
-
-    def _check_prior(self, name: str, prior: Tensor, batch: int) -> None:
-        fits = prior.ndim == 3 and prior.shape[0] == batch and prior.shape[1] > 0 and prior.shape[2] == self.prior_dim
-        mend = 'give one prior for each picture, of width prior_dim'
-        expect(fits, name, f'({batch}, n, {self.prior_dim})', tuple(prior.shape), mend)
 
 
 def parse_fusion_layers(fusion_layers: str | int, groups: int) -> tuple[int, ...]:

@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deplsr_arch.checks import expect, expect_choice, expect_counts, expect_positive
+from deplsr_arch.initialise import initialise
 
 Fusion = Literal['residual', 'paper']
+FusionInit = Literal['paper', 'identity']
+#: Parameters that a network has beyond its backbone's, so that a backbone's own checkpoint can be told.
+FUSION_PREFIXES = ('fusion_blocks.', 'adaptive_feat_channels.')
 
 
 def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
@@ -123,6 +127,9 @@ class CrossModalFusion(nn.Module):
         attn_ratio: Width of queries and keys in the attention on pairs, in multiples of C.
         mlp_ratio: Hidden width of the MLP, in multiples of C.
         form: 'residual' or 'paper', see above.
+        init: 'paper': linear layers start as published. 'identity', for the residual form only: the last layers of both
+            branches are zero besides, so that the picture's tokens pass bit by bit at first. These layers learn from
+            the first step on, the others from the second.
 
     Shape:
         - x: (B, N, C) tokens. xi: (B, n, C) content, n = 1 in DePLSR. xd: (B, m, C) degradation, m = 5.
@@ -140,6 +147,7 @@ class CrossModalFusion(nn.Module):
         attn_ratio: float = 1.0,
         mlp_ratio: float = 1.0,
         form: Fusion = 'residual',
+        init: FusionInit = 'paper',
     ) -> None:
         super().__init__()
         expect_counts(fusion_num_heads=num_heads)
@@ -157,6 +165,7 @@ class CrossModalFusion(nn.Module):
         self.attn = PairAttention(dim, num_heads, attn_ratio)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, max(1, int(dim * mlp_ratio)))
+        self._start(init)
 
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Fuses tokens x (B, N, C) with the prior xi (B, n, C), xd (B, m, C)."""
@@ -168,3 +177,25 @@ class CrossModalFusion(nn.Module):
             xi, xd = xi + seen_i, xd + seen_d
         x = x + self.attn(read, xi, xd)
         return x + self.mlp(self.norm2(x)), xi, xd
+
+    def _start(self, init: FusionInit) -> None:
+        expect_choice('fusion_init', init, get_args(FusionInit))
+        self.apply(initialise)
+        if init == 'identity':
+            mend = "take fusion: residual, or fusion_init: paper; the published form normalises the backbone's features"
+            expect(self.form == 'residual', 'fusion_init', "'paper' with fusion: paper", init, mend)
+            for last in (self.attn.proj, self.mlp.fc2):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+
+
+def prior_projection(prior_dim: int, dim: int) -> nn.Sequential:
+    """Makes the projection that all fusions share: the prior's embeddings (..., prior_dim) -> (..., dim)."""
+    return nn.Sequential(nn.Linear(prior_dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU()).apply(initialise)
+
+
+def expect_prior(name: str, prior: Tensor, batch: int, prior_dim: int) -> None:
+    """Refuses a prior that is not (batch, n, prior_dim)."""
+    fits = prior.ndim == 3 and prior.shape[0] == batch and prior.shape[1] > 0 and prior.shape[2] == prior_dim
+    mend = 'give one prior for each picture, of width prior_dim'
+    expect(fits, name, f'({batch}, n, {prior_dim})', tuple(prior.shape), mend)

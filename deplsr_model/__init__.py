@@ -12,10 +12,12 @@ from .degradation_contrastive_loss import (  # noqa: E402
     DegradationSigmoidLoss,
     DegradationSoftmaxLoss,
 )
+from .deplsr_gan_model import DePLSRGANModel  # noqa: E402
 from .deplsr_model import DePLSRModel  # noqa: E402
 from .reading_accuracy_metric import calculate_reading_accuracy  # noqa: E402
 
 __all__ = [
+    'DePLSRGANModel',
     'DePLSRModel',
     'DegradationAdaptorModel',
     'DegradationOrdinalLoss',

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import nn
 
+from basicsr_plugin.checks import check_keys
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import nearest
 from deplsr_data.deferred import degrade_deferred
@@ -51,7 +50,7 @@ class DePLSRBaseModel(BaseModel):
         """
         data = degrade_deferred(data, self.device)
         size = int(self.opt.get('queue_size') or 0)
-        if not size or not self.is_train or self._validating:
+        if not size or 'lq' not in data or not self.is_train or self._validating:
             return data
         if self._pool is None:
             seed = self.opt.get('manual_seed') or 0
@@ -81,7 +80,7 @@ class DePLSRBaseModel(BaseModel):
             )
         if lr is None:
             raise OptionError(f"train: missing key 'lr' of the optimizer{nearest('lr', kwargs)}")
-        check_arguments(OPTIMIZERS[optim_type], {'lr': lr, **kwargs}, 'train: optimizer')
+        check_keys(OPTIMIZERS[optim_type], {'lr': lr, **kwargs}, 'train: optimizer')
         try:
             return OPTIMIZERS[optim_type](params, lr=lr, **kwargs)
         except (TypeError, ValueError) as error:
@@ -100,7 +99,7 @@ class DePLSRBaseModel(BaseModel):
         if kind not in SCHEDULERS:
             known, hint = ', '.join(SCHEDULERS), nearest(str(kind), SCHEDULERS)
             raise OptionError(f"train.scheduler.type: expected one of {known}, got '{kind}'{hint}")
-        check_arguments(SCHEDULERS[kind], settings, 'train.scheduler')
+        check_keys(SCHEDULERS[kind], settings, 'train.scheduler')
         periods = settings.get('periods', [math.inf])
         if not isinstance(periods, list) or sum(periods) < train['total_iter']:
             raise OptionError(
@@ -112,10 +111,20 @@ class DePLSRBaseModel(BaseModel):
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:
-        """Loads a checkpoint; what does not fit is said in one line."""
+        """Loads a checkpoint; what does not fit, or that a backbone's file lacks the fusion, is said in one line."""
         net = self.get_bare_model(net)
-        get_root_logger().info(f'Loading {type(net).__name__} from {load_path}, key {param_key}')
-        load_into(net, load_path, param_key=param_key, strict=strict, where=f'pretrained {type(net).__name__}')
+        name = type(net).__name__
+        get_root_logger().info(f'Loading {name} from {load_path}, key {param_key}')
+        kept = load_into(net, load_path, param_key=param_key, strict=strict, where=f'pretrained {name}')
+        if not kept:
+            return
+        trained = self.get_bare_model(self.net_g)
+        if net is trained:
+            count = sum(net.state_dict()[key].numel() for key in kept)
+            get_root_logger().info(f'{load_path} has no fusion weights: {count:,d} parameters keep their start')
+        else:  # the averaged network must start from the same random weights
+            state = trained.state_dict()
+            net.load_state_dict({key: state[key] for key in kept}, strict=False)
 
     @master_only
     def record_metrics(self, current_iter: int | str, dataset: str, metrics: dict[str, float]) -> None:
@@ -126,15 +135,3 @@ class DePLSRBaseModel(BaseModel):
         path = Path(self.opt['path']['log']) / 'metrics.jsonl'
         with path.open('a', encoding='utf-8') as file:
             file.write(json.dumps({'iter': current_iter, 'dataset': dataset, **values}) + '\n')
-
-
-def check_arguments(function: Callable[..., Any], given: Mapping[str, Any], where: str) -> None:
-    """Refuses keys that a function does not take.
-
-    Raises:
-        OptionError: One line that names the first such key and the nearest one there is.
-    """
-    known = list(inspect.signature(function).parameters)
-    for key in given:
-        if key not in known:
-            raise OptionError(f"{where}: unknown key '{key}'{nearest(key, known)}")

@@ -71,8 +71,8 @@ def load_into(
     param_key: str | None = 'params',
     strict: bool = True,
     where: str = 'checkpoint',
-) -> None:
-    """Loads a checkpoint into a network.
+) -> list[str]:
+    """Loads a checkpoint into a network; one with fusion also takes a checkpoint of its backbone, and says so.
 
     Args:
         net: The network. After an error its weights are not defined.
@@ -81,21 +81,35 @@ def load_into(
         strict: Whether the names must be the same on both sides. Shapes must always agree.
         where: The option that named the file, for messages.
 
+    Returns:
+        Names of the fusion weights that the file, a backbone's checkpoint, lacks; they keep their start.
+
     Raises:
         UserError: The file cannot be read, or its names or shapes do not fit the network.
     """
-    state = read_state_dict(path, param_key, where)
+    rename: Any = getattr(net, 'own_names', dict)
+    state = rename(read_state_dict(path, param_key, where))
+    lacking = _lacking_fusion(net, state)
+    state.update(lacking)
     problems = _differing_shapes(net, state)
     if not problems:
         try:
             net.load_state_dict(state, strict=strict)
-            return
+            return list(lacking)
         except RuntimeError as error:
             problems = _differing_names(net, state) or [str(error).replace('\n', ' ')]
     name = type(net).__name__
     raise UserError(
         f'{where}: {path} does not fit {name}: {"; ".join(problems)}; give the options the file was trained with'
     )
+
+
+def _lacking_fusion(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives the network's own fusion weights if the checkpoint has none at all."""
+    prefixes = getattr(net, 'fusion_prefixes', ())
+    if not prefixes or any(key.startswith(prefixes) for key in state):
+        return {}
+    return {key: value for key, value in net.state_dict().items() if key.startswith(prefixes)}
 
 
 def _differing_shapes(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

@@ -12,11 +12,12 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
-from basicsr_plugin.errors import OptionError
+from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
 
 from .base import DePLSRBaseModel
 from .options import SROptions
+from .prior import Prior, drop_prior, fine_texts
 from .tiling import upscale_tiled
 
 __all__ = ['DePLSRModel']
@@ -27,8 +28,8 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     """BasicSR's SRModel whose network also gets the prior that a frozen adaptor reads off the LR photo.
 
     Option file: :class:`~deplsr_model.options.SROptions`. ``network_g`` is a network whose forward takes
-    ``(lq, content, degradation)``, such as FusedDAT; ``network_da`` with ``path.pretrain_network_da`` is the adaptor of
-    stage 1. A photo's prior is read once, from the whole photo, also where the network runs in tiles.
+    ``(lq, content, degradation)``, such as FusedDAT or Fused; ``network_da`` with ``path.pretrain_network_da`` is the
+    adaptor of stage 1. A photo's prior is read once, from the whole photo, also where the network runs in tiles.
 
     Source: Sci. Rep. 15, 28837 (2025).
 
@@ -36,32 +37,47 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         OptionError: A key is unknown or its value is out of range, or there is no trained adaptor.
     """
 
+    options_class: type[SROptions] = SROptions
+
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.options = read_options(SROptions, opt, '')
-        if self.options.prior == 'adaptor' and self.options.path.pretrain_network_da is None:
+        self.options: Any = read_options(self.options_class, opt, '')
+        self._check_prior()
+        self._check_scale()
+        if self.options.train and 'type' not in self.options.train.optim_g:
+            raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
+        super().__init__(opt)
+        net_g: Any = self.get_bare_model(self.net_g)
+        if not hasattr(net_g, 'prior_dim'):
+            raise OptionError(
+                f'network_g.type: expected a network that takes a prior, got {opt["network_g"]["type"]}; '
+                'take FusedDAT, FusedRRDBNet, FusedSwinIR or Fused, or a model_type of BasicSR'
+            )
+        self._check_scale(getattr(net_g, 'scale', None))
+        net_da = None if self.options.prior == 'none' else self._frozen_adaptor()
+        tokenizer = next(iter(opt['datasets'].values())).get('tokenizer', 'ViT-B-32')
+        self.read_prior = Prior(self.options.prior, net_da, net_g.prior_dim, tokenizer)
+
+    def _check_prior(self) -> None:
+        prior = self.options.prior
+        if prior not in ('adaptor', 'none', 'captions'):
+            fine_texts(prior)  # refuses what it cannot read
+        if prior != 'none' and self.options.network_da is None:
+            raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
+        if prior != 'none' and self.options.path.pretrain_network_da is None:
             raise OptionError(
                 "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1, got none; train one with "
                 'options/train_degradation_adaptor.yml, or set prior: none'
             )
-        self._check_networks()
-        super().__init__(opt)
-        if not hasattr(self.get_bare_model(self.net_g), 'prior_dim'):
-            raise OptionError(
-                f'network_g.type: expected a network that takes a prior, got {opt["network_g"]["type"]}; '
-                'take FusedDAT, or model_type: SRModel'
-            )
-        self.net_da = self._frozen_adaptor() if self.options.prior == 'adaptor' else None
 
-    def _check_networks(self) -> None:
-        upscale = self.options.network_g.get('upscale', self.options.scale)
-        if upscale != self.options.scale:
+    def _check_scale(self, built: int | None = None) -> None:
+        """Holds the scale of the network against that of the run, before and after it is built."""
+        network = self.options.network_g.get('backbone', self.options.network_g)
+        key = 'scale' if 'scale' in network else 'upscale'
+        scale = built or network.get(key, self.options.scale)
+        if scale != self.options.scale:
             raise OptionError(
-                f'network_g.upscale: expected {self.options.scale}, the scale of the run, got {upscale}; change one'
+                f'network_g.{key}: expected {self.options.scale}, the scale of the run, got {scale}; change one'
             )
-        if self.options.train and 'type' not in self.options.train.optim_g:
-            raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
-        if self.options.prior == 'adaptor' and self.options.network_da is None:
-            raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
 
     def _frozen_adaptor(self) -> Any:
         path = self.opt['path']['pretrain_network_da']
@@ -69,23 +85,26 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         self.load_network(net_da, path, param_key=self.options.path.param_key_da)
         return net_da.requires_grad_(False).eval().to(self.device)
 
-    @torch.no_grad()
-    def read_prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
-        """Gives the prior of each photo: content (B, 1, D) and degradation (B, 5, D)."""
-        if self.net_da is not None:
-            return self.net_da.prior(lq)
-        dim = self.get_bare_model(self.net_g).prior_dim
-        return lq.new_zeros(len(lq), 1, dim), lq.new_zeros(len(lq), 5, dim)
-
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Takes a batch with ``lq`` (B, 3, h, w) and, except for looking, ``gt``; reads its prior."""
-        super().feed_data(self.degraded(data))
-        self.prior = self.read_prior(self.lq)
+        """Takes a batch with ``lq`` (B, 3, h, w) and, except for looking, ``gt``; reads its prior.
+
+        Where GT is sharpened in training (``gt_usm``), the sharpened one is the target.
+        """
+        data = self.degraded(data)
+        if 'lq' not in data:
+            raise UserError(
+                'datasets: expected a data set that gives lq, got one that leaves the degradation to the model; take '
+                'CaptionedDegradationDataset with recipe: {type: realesrgan}, or model_type: DePLSRGANModel'
+            )
+        self.lq = data['lq'].to(self.device, non_blocking=True)
+        if 'gt' in data:
+            self.gt = data.get('gt_usm', data['gt']).to(self.device, non_blocking=True)
+        self.prior = self.read_prior(self.lq, data.get('tokens'))
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one training step."""
         self.optimizer_g.zero_grad()
-        self.output = self.net_g(self.lq, *self.prior)
+        self.output = self.net_g(self.lq, *drop_prior(self.prior, self.options.train.prior_dropout))
         losses = self._losses()
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer_g.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -60,7 +60,12 @@ class AdaptorTrainOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SRTrainOptions:
-    """Section ``train`` of stage 2."""
+    """Section ``train`` of stage 2.
+
+    Attributes:
+        prior_dropout: Share of photos whose content prior is zeroed in training, and likewise the degradation prior, so
+            that one network serves with either, with both, and without.
+    """
 
     total_iter: Annotated[float, Field(gt=0)]
     optim_g: Section
@@ -68,6 +73,7 @@ class SRTrainOptions:
     pixel_opt: Section | None = None
     perceptual_opt: Section | None = None
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
+    prior_dropout: Annotated[float, Field(ge=0, le=1)] = 0
     warmup_iter: int = -1
 
     def __post_init__(self) -> None:
@@ -163,13 +169,75 @@ class SROptions(RunOptions):
     """Option file of stage 2, :class:`DePLSRModel`.
 
     Attributes:
-        prior: ``adaptor`` reads the prior off the LR photo; ``none`` gives the network zeros in its place, for
-            comparison: the same network without knowledge of the degradation.
+        prior: Where the prior comes from, see :class:`~deplsr_model.prior.Prior`. ``adaptor``: read off the LR photo.
+            ``none``: zeros, the same network without knowledge of the degradation. ``captions``: the data set's true
+            captions. Else words, such as ``jpeg with quality factor:40.0``.
     """
 
     network_g: Section
     network_da: Section | None = None
-    prior: Literal['adaptor', 'none'] = 'adaptor'
+    prior: str = 'adaptor'
     path: SRPathOptions = field(default_factory=SRPathOptions)
     train: SRTrainOptions | None = None
     val: SRValOptions = field(default_factory=SRValOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANPathOptions(SRPathOptions):
+    """Section ``path`` of stage 2 with a discriminator."""
+
+    pretrain_network_d: str | None = None
+    param_key_d: str = 'params'
+    strict_load_d: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANTrainOptions(SRTrainOptions):
+    """Section ``train`` of stage 2 with a discriminator."""
+
+    optim_d: Section
+    gan_opt: Section
+    net_d_iters: Positive = 1
+    net_d_init_iters: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StockDegradationOptions:
+    """Top-level keys of a Real-ESRGAN option file whose data set is RealESRGANDataset; needed for that one only."""
+
+    gt_size: Positive | None = None
+    resize_prob: list[float] | None = None
+    resize_range: list[float] | None = None
+    gaussian_noise_prob: float | None = None
+    noise_range: list[float] | None = None
+    poisson_scale_range: list[float] | None = None
+    gray_noise_prob: float | None = None
+    jpeg_range: list[float] | None = None
+    second_blur_prob: float | None = None
+    resize_prob2: list[float] | None = None
+    resize_range2: list[float] | None = None
+    gaussian_noise_prob2: float | None = None
+    noise_range2: list[float] | None = None
+    poisson_scale_range2: list[float] | None = None
+    gray_noise_prob2: float | None = None
+    jpeg_range2: list[float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANOptions(StockDegradationOptions, SROptions):
+    """Option file of stage 2 with a discriminator, :class:`DePLSRGANModel`: Real-ESRGAN's keys and the prior's.
+
+    Attributes:
+        l1_gt_usm: Whether the target of the pixel loss is sharpened.
+        percep_gt_usm: The same of the perceptual loss.
+        gan_gt_usm: The same of what the discriminator takes for real.
+        high_order_degradation: Known from Real-ESRGAN; here the data set decides.
+    """
+
+    network_d: Section
+    l1_gt_usm: bool = True
+    percep_gt_usm: bool = True
+    gan_gt_usm: bool = True
+    high_order_degradation: bool = True
+    path: GANPathOptions = field(default_factory=GANPathOptions)
+    train: GANTrainOptions | None = None

@@ -1,0 +1,134 @@
+"""Stage 2 as Real-ESRGAN trains: pixel, perceptual and adversarial loss, with the prior."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import fields
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from basicsr.models.realesrgan_model import RealESRGANModel
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+
+from basicsr_plugin.errors import OptionError, UserError
+from deplsr_data.usm import sharpen_batch
+
+from .deplsr_model import DePLSRModel
+from .options import GANOptions, StockDegradationOptions
+from .prior import drop_prior
+
+__all__ = ['DePLSRGANModel']
+
+
+@MODEL_REGISTRY.register()
+class DePLSRGANModel(DePLSRModel, RealESRGANModel):
+    """BasicSR's RealESRGANModel whose generator also gets the prior.
+
+    Option file: :class:`~deplsr_model.options.GANOptions`, which is Real-ESRGAN's with ``network_da``. Data sets: ours,
+    plain pairs, and RealESRGANDataset, whose batches BasicSR degrades and pools as it always does; the prior is read
+    off what comes out. VGG weights for the perceptual loss come from
+    ``experiments/pretrained_models/vgg19-dcbb9e9d.pth`` if that is there, else from torchvision.
+
+    Source: Real-ESRGAN (ICCVW 2021) and Sci. Rep. 15, 28837 (2025).
+
+    Raises:
+        OptionError: A key is unknown, missing or out of range, or there is no trained adaptor.
+        UserError: The VGG weights can be had from nowhere.
+    """
+
+    options_class = GANOptions
+    gt_usm: Any
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        _check_stock_degradation(opt)
+        try:
+            super().__init__(opt)
+        except URLError as error:
+            raise UserError(
+                f'train.perceptual_opt: the VGG weights could not be downloaded ({error.reason}); put '
+                'vgg19-dcbb9e9d.pth of torchvision into experiments/pretrained_models/'
+            ) from error
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Takes a batch of our data sets, of pairs, or of RealESRGANDataset, and reads its prior."""
+        if 'kernel1' in data:
+            RealESRGANModel.feed_data(self, data)
+            self.prior = self.read_prior(self.lq)
+            return
+        data = self.degraded(data)
+        self.lq = data['lq'].to(self.device, non_blocking=True)
+        if 'gt' in data:
+            self.gt = data['gt'].to(self.device, non_blocking=True)
+            self.gt_usm = data['gt_usm'].to(self.device) if 'gt_usm' in data else None
+        self.prior = self.read_prior(self.lq, data.get('tokens'))
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """Does one step of the generator and one of the discriminator."""
+        options = self.options.train
+        self.output = self.net_g(self.lq, *drop_prior(self.prior, options.prior_dropout))
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        if current_iter % options.net_d_iters == 0 and current_iter > options.net_d_init_iters:
+            self.net_d.requires_grad_(False)
+            self.optimizer_g.zero_grad()
+            losses.update(self._generator_losses())
+            torch.stack(list(losses.values())).sum().backward()
+            self.optimizer_g.step()
+            self.net_d.requires_grad_(True)
+        self.optimizer_d.zero_grad()
+        losses.update(self._discriminator_step())
+        self.optimizer_d.step()
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def _generator_losses(self) -> OrderedDict[str, Tensor]:
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        if self.cri_pix:
+            losses['l_g_pix'] = self.cri_pix(self.output, self._target(self.options.l1_gt_usm))
+        if self.cri_perceptual:
+            perceptual, style = self.cri_perceptual(self.output, self._target(self.options.percep_gt_usm))
+            losses.update({k: v for k, v in (('l_g_percep', perceptual), ('l_g_style', style)) if v is not None})
+        losses['l_g_gan'] = self.cri_gan(self.net_d(self.output), True, is_disc=False)
+        return losses
+
+    def _discriminator_step(self) -> OrderedDict[str, Tensor]:
+        """Gives the discriminator its gradients; one pass at a time, as its spectral norm moves in each."""
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        for name, pictures in (('real', self._target(self.options.gan_gt_usm)), ('fake', self.output.detach())):
+            answer = self.net_d(pictures)
+            loss = self.cri_gan(answer, name == 'real', is_disc=True)
+            loss.backward()
+            losses[f'l_d_{name}'], losses[f'out_d_{name}'] = loss, answer.detach().mean()
+        return losses
+
+    def _target(self, sharpened: bool) -> Tensor:
+        if not sharpened:
+            return self.gt
+        if self.gt_usm is None:
+            self.gt_usm = sharpen_batch(self.gt)
+        return self.gt_usm
+
+    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Validates as BasicSR's SRModel does."""
+        SRModel.nondist_validation(self, dataloader, current_iter, tb_logger, save_img)
+
+    def print_network(self, net: nn.Module) -> None:
+        """Logs the size of a network."""
+        DePLSRModel.print_network(self, net)
+
+
+def _check_stock_degradation(opt: dict[str, Any]) -> None:
+    """Checks that the keys are there by which BasicSR degrades the batches of RealESRGANDataset.
+
+    Raises:
+        OptionError: One is missing.
+    """
+    train = opt['datasets'].get('train') or {}
+    if train.get('type') != 'RealESRGANDataset':
+        return
+    for one in fields(StockDegradationOptions):
+        if opt.get(one.name) is None:
+            raise OptionError(f"missing key '{one.name}', by which the batches of RealESRGANDataset are degraded")

@@ -1,0 +1,301 @@
+"""Fusion in networks that are not ours: at first exactly the backbone, then it learns."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from basicsr_plugin.errors import OptionError, UserError
+from deplsr_arch import Fused, FusedDAT, FusedRRDBNet, FusedSwinIR
+from deplsr_model.checkpoint import load_into
+
+# isort: split
+from basicsr.utils.registry import ARCH_REGISTRY
+
+REAL_WEIGHTS = Path(__file__).parents[3] / 'shared/data/weights/RealESRGAN_x4plus_anime_6B_fp16.pth'
+RRDB = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 5, 'num_grow_ch': 8}
+SWIN = {'embed_dim': 12, 'depths': [2, 2], 'num_heads': [2, 2], 'window_size': 8, 'mlp_ratio': 2.0}
+SWIN |= {'upscale': 4, 'upsampler': 'pixelshuffledirect'}
+D = 8
+
+
+def _edsr(**changes):
+    backbone = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 4}
+    return Fused(**{'backbone': backbone, 'fuse_at': ['body.0', 'body.2'], 'prior_dim': D, **changes})
+
+
+def _rcan():
+    backbone = {'type': 'RCAN', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_group': 2, 'num_block': 2}
+    return Fused(backbone=backbone, fuse_at=['body.0', 'body.1'], prior_dim=D)
+
+
+def _compact():
+    backbone = {'type': 'SRVGGNetCompact', 'num_feat': 16, 'num_conv': 6}
+    return Fused(backbone=backbone, fuse_at=['body.2', 'body.8'], prior_dim=D)
+
+
+def _srresnet():
+    backbone = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 3}
+    return Fused(backbone=backbone, fuse_at=['body.0', 'body.2'], prior_dim=D)
+
+
+NETWORKS = {
+    'RRDBNet': lambda: FusedRRDBNet(**RRDB, prior_dim=D),
+    'SwinIR': lambda: FusedSwinIR(**SWIN, prior_dim=D, fusion_num_heads=4),
+    'EDSR': _edsr,
+    'RCAN': _rcan,
+    'SRVGGNetCompact': _compact,
+    'MSRResNet': _srresnet,
+}
+
+
+def _prior(batch, dim=D, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 1, dim, generator=rng), torch.randn(batch, 5, dim, generator=rng)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_at_first_the_output_is_that_of_the_backbone(name):
+    net = NETWORKS[name]().eval()
+    stock = type(net.backbone)
+    x = torch.rand(2, 3, 24, 16)
+    with torch.no_grad():
+        alone = net.backbone(x)
+        fused = net(x, *_prior(2))
+    assert stock.__module__.startswith('basicsr.')
+    torch.testing.assert_close(fused, alone, atol=1e-6, rtol=0)
+    assert fused.shape == (2, 3, 96, 64)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_fifty_steps_move_all_fusion_weights_and_lower_the_loss(name):
+    torch.manual_seed(0)
+    net = NETWORKS[name]()
+    before = copy.deepcopy(net.state_dict())
+    x, gt = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+    gt = torch.nn.functional.interpolate(gt, scale_factor=4)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(50):
+        loss = (net(x, *_prior(2)) - gt).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    # a key's bias adds the same to all logits of a softmax, so it never gets a gradient
+    moved = {k: (v - before[k]).abs().max() > 0 for k, v in net.state_dict().items() if k.startswith('fusion_blocks')}
+    still = {key for key, value in moved.items() if not value and not key.endswith(('.k.bias', '.kv.bias'))}
+    assert not still
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_with_the_published_start_the_prior_changes_the_output(name):
+    net = NETWORKS[name]().eval()
+    for block in net.fusion_blocks.values():
+        torch.nn.init.normal_(block.attn.proj.weight)
+    x = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        assert (net(x, *_prior(1)) - net(x, *_prior(1, seed=1))).abs().max() > 1e-6
+
+
+def _published_rrdb(folder):
+    """A random RRDBNet in the layout of the published files: half precision under params_ema."""
+    torch.manual_seed(1)
+    net = ARCH_REGISTRY.get('RRDBNet')(**RRDB)
+    path = folder / 'rrdb.pth'
+    torch.save({'params_ema': {key: value.half() for key, value in net.state_dict().items()}}, path)
+    return net, path
+
+
+def test_a_checkpoint_of_the_backbone_loads_as_it_is_and_what_it_lacks_is_named(tmp_path):
+    stock, path = _published_rrdb(tmp_path)
+    net = FusedRRDBNet(**RRDB, prior_dim=D)
+    kept = load_into(net, path, param_key='params_ema')
+    assert kept == [key for key in net.state_dict() if not key.startswith('backbone.')]
+    stock.half().float()
+    x = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x, *_prior(1)), stock(x), atol=1e-6, rtol=0)
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS.exists(), reason='the published weights are not beside the repository')
+def test_real_esrgan_with_fusion_is_real_esrgan_at_first():
+    stock = ARCH_REGISTRY.get('RRDBNet')(num_in_ch=3, num_out_ch=3, num_block=6)
+    load_into(stock, REAL_WEIGHTS, param_key='params_ema')
+    net = FusedRRDBNet(num_block=6, prior_dim=D)
+    load_into(net, REAL_WEIGHTS, param_key='params_ema')
+    x = torch.rand(1, 3, 24, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x, *_prior(1)), stock(x), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ('change', 'part'),
+    [
+        (lambda state: state.pop('conv_first.weight'), '1 missing: backbone.conv_first.weight'),
+        (lambda state: state.update(conv_frist=torch.zeros(1)), '1 unexpected: backbone.conv_frist'),
+        (lambda state: state.update({'conv_first.bias': torch.zeros(3)}), 'backbone.conv_first.bias (file (3,)'),
+    ],
+)
+def test_a_checkpoint_that_is_not_the_backbones_is_refused(tmp_path, change, part):
+    state = ARCH_REGISTRY.get('RRDBNet')(**RRDB).state_dict()
+    change(state)
+    torch.save({'params': state}, tmp_path / 'x.pth')
+    with pytest.raises(UserError) as caught:
+        load_into(FusedRRDBNet(**RRDB, prior_dim=D), tmp_path / 'x.pth')
+    assert part in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_checkpoint_with_half_of_the_fusion_is_refused(tmp_path):
+    net = FusedRRDBNet(**RRDB, prior_dim=D)
+    state = {key: value for key, value in net.state_dict().items() if not key.startswith('fusion_blocks.1')}
+    torch.save({'params': state}, tmp_path / 'x.pth')
+    with pytest.raises(UserError, match=r'missing: fusion_blocks\.1'):
+        load_into(net, tmp_path / 'x.pth')
+
+
+def test_a_dat_takes_a_plain_dats_checkpoint_and_gives_its_output(tmp_path):
+    sizes = {'upscale': 2, 'img_size': 16, 'split_size': [4, 8], 'depth': [2], 'embed_dim': 16, 'num_heads': [2]}
+    sizes |= {'expansion_factor': 2, 'pos_dim': 4}
+    plain = ARCH_REGISTRY.get('DAT')(**sizes).eval()
+    torch.save({'params': plain.state_dict()}, tmp_path / 'dat.pth')
+    net = FusedDAT(**sizes, prior_dim=D, fusion_num_heads=4, fusion_init='identity').eval()
+    load_into(net, tmp_path / 'dat.pth')
+    x = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x, *_prior(1)), plain(x), atol=1e-6, rtol=0)
+
+
+def test_its_own_checkpoint_comes_back(tmp_path):
+    nets = [_edsr(), _edsr()]
+    torch.save({'params': nets[0].state_dict()}, tmp_path / 'x.pth')
+    assert load_into(nets[1], tmp_path / 'x.pth') == []
+    for ours, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_sides_that_the_backbone_cannot_take_are_mirrored():
+    swin = NETWORKS['SwinIR']().eval()
+    halving = FusedRRDBNet(**RRDB, scale=2, prior_dim=D).eval()
+    with torch.no_grad():
+        assert swin(torch.rand(1, 3, 5, 21), *_prior(1)).shape == (1, 3, 20, 84)
+        assert halving(torch.rand(1, 3, 23, 25), *_prior(1)).shape == (1, 3, 46, 50)
+
+
+def test_copies_and_threads_do_not_mix_their_priors():
+    net = _edsr()
+    for block in net.fusion_blocks.values():
+        torch.nn.init.normal_(block.attn.proj.weight)
+    twin = copy.deepcopy(net)
+    x = torch.rand(1, 3, 32, 32)
+    alone = [net(x, *_prior(1, seed=seed)).detach() for seed in range(4)]
+    together = [None] * 4
+
+    def run(seed):
+        for _ in range(5):
+            together[seed] = (net, twin)[seed % 2](x, *_prior(1, seed=seed)).detach()
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    for ours, theirs in zip(together, alone, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+def test_it_runs_in_half_precision():
+    net = NETWORKS['RRDBNet']()
+    with torch.autocast('cpu', torch.bfloat16):
+        out = net(torch.rand(1, 3, 16, 16), *_prior(1))
+    out.float().mean().backward()
+    assert out.isfinite().all()
+
+
+def test_building_it_leaves_the_backbone_as_it_starts():
+    torch.manual_seed(3)
+    plain = ARCH_REGISTRY.get('EDSR')(num_in_ch=3, num_out_ch=3, num_feat=16, num_block=4)
+    torch.manual_seed(3)
+    net = _edsr()
+    assert net.backbone.training
+    for ours, theirs in zip(net.backbone.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+class _Twice(torch.nn.Module):
+    """A backbone that runs a part twice, leaves one out, and gives one no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 8, 3, 1, 1)
+        self.wide = torch.nn.Conv2d(8, 16, 1)
+        self.narrow = torch.nn.Conv2d(16, 8, 1)
+        self.again = torch.nn.Conv2d(8, 8, 3, 1, 1)
+        self.never = torch.nn.Conv2d(8, 8, 1)
+        self.listed = _Sum()
+        self.group = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 1))
+        self.group.use_checkpoint = True
+        self.last = torch.nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        x = self.group(self.narrow(self.wide(self.first(x))))
+        return self.last(self.listed([x, self.again(self.again(x))]))
+
+
+class _Sum(torch.nn.Module):
+    def forward(self, parts):
+        return sum(parts)
+
+
+if 'TwiceForTests' not in ARCH_REGISTRY:
+    ARCH_REGISTRY.register(type('TwiceForTests', (_Twice,), {'__module__': 'tests'}))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'fuse_at': ['bodi.0']}, "fuse_at: EDSR has no part 'bodi.0'; did you mean 'body.0'"),
+        ({'fuse_at': []}, 'fuse_at: expected a list of names, each once, got []'),
+        ({'fuse_at': ['body.0', 'body.0']}, 'each once'),
+        ({'fuse_at': 'body.0'}, 'fuse_at: expected a list of names'),
+        ({'fusion_num_heads': 5}, 'fusion_num_heads: expected a divisor of 16 channels, got 5'),
+        ({'fusion': 'paper'}, 'take fusion: residual, or fusion_init: paper'),
+        ({'fusion_init': 'same'}, "fusion_init: expected 'paper' or 'identity'"),
+        ({'backbone': {'type': 'EDSSR'}}, "network_g.backbone.type: nothing called 'EDSSR'"),
+        ({'backbone': {'type': 'EDSR', 'num_feet': 4}}, "network_g.backbone: unknown key 'num_feet'"),
+        ({'backbone': {'type': 'EDSR'}}, "network_g.backbone: missing key 'num_in_ch'"),
+        ({'backbone': {'type': 'TwiceForTests'}, 'fuse_at': ['again']}, 'runs once in a forward pass, got'),
+        ({'backbone': {'type': 'TwiceForTests'}, 'fuse_at': ['never']}, 'runs once in a forward pass, got'),
+        ({'backbone': {'type': 'TwiceForTests'}, 'fuse_at': ['listed']}, 'is a map (B, C, h, w) or tokens'),
+        (
+            {'backbone': {'type': 'TwiceForTests'}, 'fuse_at': ['wide', 'narrow']},
+            'parts that all have as many channels',
+        ),
+    ],
+)
+def test_a_mistake_is_one_clear_line(changes, message):
+    with pytest.raises(OptionError) as caught:
+        _edsr(**changes)
+    assert message in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_part_that_is_computed_anew_in_the_backward_pass_is_refused():
+    backbone = {'type': 'TwiceForTests'}
+    Fused(backbone=backbone, fuse_at=['group'], prior_dim=D)  # in front of what is computed anew
+    with pytest.raises(OptionError, match=r"got 'group\.0'; switch use_checkpoint off"):
+        Fused(backbone=backbone, fuse_at=['group.0'], prior_dim=D)
+
+
+def test_a_backbone_that_does_not_run_is_named_with_its_reason():
+    with pytest.raises(OptionError, match=r'network_g\.backbone: EDSR fails on a picture of 3 x 48 x 48: '):
+        _edsr(backbone={'type': 'EDSR', 'num_in_ch': 4, 'num_out_ch': 3})
+
+
+def test_a_prior_of_another_width_is_refused():
+    with pytest.raises(OptionError, match=r'xi: expected \(1, n, 8\), got \(1, 1, 4\)'):
+        _edsr()(torch.rand(1, 3, 16, 16), *_prior(1, dim=4))

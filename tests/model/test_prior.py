@@ -1,0 +1,126 @@
+"""The prior of stage 2: from the adaptor, from words, from true captions, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from basicsr_plugin.errors import OptionError, UserError
+from deplsr_arch import DegradationAdaptor
+from deplsr_data.captions import KINDS
+from deplsr_data.tokens import tokenize
+from deplsr_model.prior import Prior, drop_prior, fine_texts
+
+LQ = torch.rand(2, 3, 16, 16)
+
+
+@pytest.fixture
+def adaptor(stage2):
+    torch.manual_seed(0)
+    return DegradationAdaptor(**{key: value for key, value in stage2['network_da'].items() if key != 'type'}).eval()
+
+
+@pytest.mark.parametrize(
+    ('words', 'levels'),
+    [
+        ('jpeg with quality factor:40.0', (0, 0, 0, 40, 0)),
+        ('A photo with jpeg with quality factor:40.0', (0, 0, 0, 40, 0)),
+        ('blur with sigma:1.5, gaussian noise with sigma:25.0', (1.5, 25, 0, 100, 0)),
+        (' ringing and overshoot artifacts ,poisson noise with scale:2.0', (0, 0, 2, 100, 1)),
+    ],
+)
+def test_words_are_fine_captions_and_what_they_leave_out_is_not_there(words, levels):
+    assert fine_texts(words) == [kind.say(level) for kind, level in zip(KINDS, levels, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ('words', 'part'),
+    [
+        ('adapter', "'adapter' is no caption"),
+        ('blur with sigma:1.5, hue', "'hue' is no caption"),
+        ('', "'' is no caption"),
+        ('blur with sigma:1.0, blur with sigma:2.0', 'each kind once'),
+    ],
+)
+def test_other_words_are_refused_in_one_line(words, part):
+    with pytest.raises(OptionError) as caught:
+        fine_texts(words)
+    assert part in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_words_become_the_embeddings_that_captions_have_in_training(adaptor):
+    words = 'gaussian noise with sigma:25.0, jpeg with quality factor:40.0'
+    content, degradation = Prior(words, adaptor, 16, 'ViT-B-32')(LQ)
+    expected = adaptor.encode_text(tokenize(fine_texts(words), 'ViT-B-32', 48))
+    assert not content.any()
+    assert content.shape == (2, 1, 16)
+    torch.testing.assert_close(degradation, expected.expand(2, -1, -1), atol=1e-6, rtol=0)
+
+
+def test_true_captions_are_encoded_photo_by_photo(adaptor):
+    texts = [[f'photo {i}', 'blur', *fine_texts(f'blur with sigma:{i + 1}.0')] for i in range(2)]
+    tokens = torch.stack([tokenize(seven, 'ViT-B-32', 48) for seven in texts])
+    content, degradation = Prior('captions', adaptor, 16, 'ViT-B-32')(LQ, tokens)
+    assert not content.any()
+    for i in range(2):
+        torch.testing.assert_close(degradation[i], adaptor.encode_text(tokens[i, 2:]), atol=1e-6, rtol=0)
+
+
+def test_true_captions_are_asked_of_the_data_set(adaptor):
+    with pytest.raises(UserError, match='prior: expected a data set with captions'):
+        Prior('captions', adaptor, 16, 'ViT-B-32')(LQ)
+
+
+def test_the_adaptor_reads_the_photo_and_none_is_zeros(adaptor):
+    with torch.no_grad():
+        for ours, theirs in zip(Prior('adaptor', adaptor, 16, '')(LQ), adaptor.prior(LQ), strict=True):
+            assert torch.equal(ours, theirs)
+    content, degradation = Prior('none', None, 16, '')(LQ)
+    assert (content.shape, degradation.shape) == ((2, 1, 16), (2, 5, 16))
+    assert not content.any()
+    assert not degradation.any()
+
+
+def test_dropout_zeroes_content_and_degradation_apart_and_keeps_the_rest():
+    torch.manual_seed(0)
+    content, degradation = drop_prior((torch.ones(4000, 1, 3), torch.ones(4000, 5, 3)), 0.25)
+    kept = [part.flatten(1).mean(1) for part in (content, degradation)]
+    for part in kept:
+        assert set(part.tolist()) == {0.0, 1.0}
+        assert abs(part.mean() - 0.75) < 0.03
+    assert abs((kept[0] * kept[1]).mean() - 0.75**2) < 0.03
+
+
+def test_no_dropout_passes_the_prior_itself():
+    prior = torch.ones(2, 1, 3), torch.ones(2, 5, 3)
+    assert drop_prior(prior, 0) is prior
+
+
+@pytest.mark.parametrize('prior', ['captions', 'jpeg with quality factor:40.0', 'none'])
+def test_stage_2_trains_and_tests_with_each_prior(workplace, stage2, trained_adaptor, prior):
+    options = {**stage2, 'prior': prior}
+    changes = {'path__pretrain_network_da': str(trained_adaptor), 'train__prior_dropout': 0.2}
+    assert workplace.run('train', options, **changes) == 0
+    assert Path('experiments/sr/models/net_g_latest.pth').exists()
+
+
+def test_words_can_be_given_on_the_command_line_of_a_test(workplace, stage2, trained_adaptor, capsys):
+    path = {'pretrain_network_da': str(trained_adaptor)}
+    assert workplace.run('train', stage2, path=path) == 0
+    test = {key: value for key, value in stage2.items() if key not in ('train', 'logger')}
+    test['datasets'] = {'test': {**stage2['datasets']['val'], 'name': 'photos'}}
+    test['path'] = {**path, 'pretrain_network_g': 'experiments/sr/models/net_g_latest.pth', 'param_key_g': 'params_ema'}
+    test['prior'] = 'adaptor'
+    test['val'] = {**stage2['val'], 'save_img': True}
+    pictures = {}
+    for words in ('gaussian noise with sigma:0.0', 'gaussian noise with sigma:30.0'):
+        force = ('--force_yml', f'prior={words}', f'name=run{len(pictures)}')
+        assert workplace.run('test', test, *force) == 0
+        folder = Path(f'results/run{len(pictures)}/visualization/photos')
+        pictures[words] = [path.read_bytes() for path in sorted(folder.glob('*.png'))]
+        assert len(pictures[words]) == 8
+    assert workplace.run('test', test, '--force_yml', 'prior=lots of noise') == 2
+    assert "'lots of noise' is no caption" in capsys.readouterr().err
