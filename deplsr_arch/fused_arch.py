@@ -22,8 +22,8 @@ from deplsr_arch.fusion import (
     CrossModalFusion,
     Fusion,
     FusionInit,
+    PriorProjection,
     expect_prior,
-    prior_projection,
 )
 
 __all__ = ['Fused']
@@ -105,7 +105,7 @@ class Fused(nn.Module):
             CrossModalFusion, attn_ratio=fusion_attn_ratio, mlp_ratio=fusion_mlp_ratio, form=fusion, init=fusion_init
         )
         self.fusion_blocks = nn.ModuleDict({str(i): make(dim, fusion_num_heads) for i in range(len(parts))})
-        self.adaptive_feat_channels = prior_projection(prior_dim, dim)
+        self.adaptive_feat_channels = PriorProjection(prior_dim, dim, fusion)
         for key, part in zip(self.fusion_blocks, parts.values(), strict=True):
             part.register_forward_pre_hook(partial(_fuse, key))
 

@@ -19,8 +19,8 @@ from deplsr_arch.fusion import (
     CrossModalFusion,
     Fusion,
     FusionInit,
+    PriorProjection,
     expect_prior,
-    prior_projection,
 )
 from deplsr_arch.upsample import Upsampler
 
@@ -133,7 +133,7 @@ class FusedDAT(DAT):
         )
         fused_groups = parse_fusion_layers(fusion_layers, len(depth))
         self.fusion_blocks = nn.ModuleDict({str(group): make_fusion() for group in fused_groups})
-        self.adaptive_feat_channels = prior_projection(prior_dim, embed_dim)
+        self.adaptive_feat_channels = PriorProjection(prior_dim, embed_dim, fusion)
 
     # No drop-in for a DAT, which it shares all parts with: it cannot run without a prior.
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> Tensor:  # type: ignore[override]

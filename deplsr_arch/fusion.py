@@ -6,6 +6,7 @@ Cross-Modal Fusion Module. Parameter names are those of the authors' code, so th
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -127,9 +128,10 @@ class CrossModalFusion(nn.Module):
         attn_ratio: Width of queries and keys in the attention on pairs, in multiples of C.
         mlp_ratio: Hidden width of the MLP, in multiples of C.
         form: 'residual' or 'paper', see above.
-        init: 'paper': linear layers start as published. 'identity', for the residual form only: the last layers of both
-            branches are zero besides, so that the picture's tokens pass bit by bit at first. These layers learn from
-            the first step on, the others from the second.
+        init: 'paper': linear layers start as published, with weights of 0.02. 'identity', for the residual form only:
+            the last layers of both branches are zero, so that the picture's tokens pass bit by bit at first, and the
+            others start as torch's linear layers do. The last layers learn from the first step on, the others from the
+            second.
 
     Shape:
         - x: (B, N, C) tokens. xi: (B, n, C) content, n = 1 in DePLSR. xd: (B, m, C) degradation, m = 5.
@@ -180,8 +182,9 @@ class CrossModalFusion(nn.Module):
 
     def _start(self, init: FusionInit) -> None:
         expect_choice('fusion_init', init, get_args(FusionInit))
-        self.apply(initialise)
-        if init == 'identity':
+        if init == 'paper':
+            self.apply(initialise)
+        else:
             mend = "take fusion: residual, or fusion_init: paper; the published form normalises the backbone's features"
             expect(self.form == 'residual', 'fusion_init', "'paper' with fusion: paper", init, mend)
             for last in (self.attn.proj, self.mlp.fc2):
@@ -189,9 +192,30 @@ class CrossModalFusion(nn.Module):
                 nn.init.zeros_(last.bias)
 
 
-def prior_projection(prior_dim: int, dim: int) -> nn.Sequential:
-    """Makes the projection that all fusions share: the prior's embeddings (..., prior_dim) -> (..., dim)."""
-    return nn.Sequential(nn.Linear(prior_dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU()).apply(initialise)
+class PriorProjection(nn.Sequential):
+    """Takes the prior's embeddings to the width of the SR network; all fusions share it.
+
+    Two linear layers. In the 'paper' form each is followed by a ReLU and starts with weights of 0.02: from embeddings
+    of unit length come values of about 0.001, and in narrow networks most of the second ReLUs die within some 40 steps,
+    and the prior with them (width 16: 15 of 16, after which words change the output by less than 1e-6). The 'residual'
+    form has the same parameters, but takes embeddings whose entries, not whose lengths, are about 1, has a GELU between
+    its layers and nothing behind them, and starts as torch's linear layers do.
+
+    Shape:
+        - embedding: (..., prior_dim) of unit length; returns (..., dim).
+    """
+
+    def __init__(self, prior_dim: int, dim: int, form: Fusion) -> None:
+        if form == 'paper':
+            super().__init__(nn.Linear(prior_dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU())
+            self.apply(initialise)
+        else:
+            super().__init__(nn.Linear(prior_dim, dim), nn.GELU(), nn.Linear(dim, dim))
+        self._gain = 1.0 if form == 'paper' else math.sqrt(prior_dim)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Projects embeddings."""
+        return super().forward(embedding * self._gain)
 
 
 def expect_prior(name: str, prior: Tensor, batch: int, prior_dim: int) -> None:

@@ -40,6 +40,8 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     options_class: type[SROptions] = SROptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is read
+            opt['prior'] = 'none'
         self.options: Any = read_options(self.options_class, opt, '')
         self._check_prior()
         self._check_scale()

@@ -14,11 +14,11 @@ from basicsr_plugin.checks import check_names_and_files, require_keys
 from basicsr_plugin.options import read_options
 from basicsr_plugin.parse_options import read_yaml
 from deplsr_data.recipes import read_recipe
-from deplsr_model.options import AdaptorOptions, SROptions
+from deplsr_model.options import AdaptorOptions, GANOptions, SROptions
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob('options/**/*.yml'))
-READ_AS = {'DegradationAdaptorModel': AdaptorOptions, 'DePLSRModel': SROptions}
+READ_AS = {'DegradationAdaptorModel': AdaptorOptions, 'DePLSRModel': SROptions, 'DePLSRGANModel': GANOptions}
 
 
 @pytest.mark.parametrize('file', FILES, ids=str)
@@ -35,10 +35,20 @@ def test_shipped_option_files_have_no_key_that_nobody_reads(file, monkeypatch):
             read_recipe(dataset['recipe'], f'datasets.{name}.recipe')
 
 
+@pytest.mark.parametrize('file', [file for file in FILES if 'network_g' in read_yaml(str(ROOT / file))], ids=str)
+def test_the_networks_of_shipped_option_files_can_be_built(file):
+    opt = read_yaml(str(ROOT / file))
+    for key in ('network_g', 'network_d'):
+        if key in opt:
+            ARCH_REGISTRY.get(opt[key].pop('type'))(**opt[key])
+
+
 def test_everything_the_packages_offer_is_registered():
-    assert {'DAT', 'FusedDAT', 'DegradationAdaptor'} <= set(ARCH_REGISTRY.keys())
+    assert {'DAT', 'FusedDAT', 'Fused', 'FusedRRDBNet', 'FusedSwinIR', 'DegradationAdaptor'} <= set(
+        ARCH_REGISTRY.keys()
+    )
     assert 'CaptionedDegradationDataset' in DATASET_REGISTRY
-    assert {'DegradationAdaptorModel', 'DePLSRModel'} <= set(MODEL_REGISTRY.keys())
+    assert {'DegradationAdaptorModel', 'DePLSRModel', 'DePLSRGANModel'} <= set(MODEL_REGISTRY.keys())
     assert {'DegradationOrdinalLoss', 'DegradationSigmoidLoss', 'DegradationSoftmaxLoss'} <= set(LOSS_REGISTRY.keys())
     assert 'calculate_reading_accuracy' in METRIC_REGISTRY
 
@@ -97,7 +107,9 @@ MISTAKES = {
         {'datasets__train__batch_size_per_gpu': 64},
         'datasets.train.batch_size_per_gpu: expected at most 16, the samples of an epoch, got 64',
     ),
-    'unknown prior': ({'prior': 'captions'}, "prior: expected 'adaptor' or 'none', got 'captions'"),
+    'unknown prior': ({'prior': 'caption'}, 'prior: expected adaptor, none, captions, or words such as'),
+    'dropout beyond one': ({'train__prior_dropout': 1.5}, 'train.prior_dropout'),
+    'words that are no caption': ({'prior': 'heavy noise'}, "'heavy noise' is no caption"),
 }
 
 

@@ -122,5 +122,6 @@ def test_words_can_be_given_on_the_command_line_of_a_test(workplace, stage2, tra
         folder = Path(f'results/run{len(pictures)}/visualization/photos')
         pictures[words] = [path.read_bytes() for path in sorted(folder.glob('*.png'))]
         assert len(pictures[words]) == 8
+    assert workplace.run('test', test, '--force_yml', 'prior=none', 'name=without') == 0
     assert workplace.run('test', test, '--force_yml', 'prior=lots of noise') == 2
     assert "'lots of noise' is no caption" in capsys.readouterr().err
