@@ -15,12 +15,12 @@ from deplsr_data.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
 
 __all__ = ['draw', 'rng_for']
 
-_STREAMS = {'crop': 0, 'degradation': 1, 'pool': 2}
+_STREAMS = {'crop': 0, 'degradation': 1, 'pool': 2, 'prior': 3}
 _MODES: tuple[Literal['area', 'bilinear', 'bicubic'], ...] = ('area', 'bilinear', 'bicubic')
 
 
 def rng_for(
-    manual_seed: int, epoch: int, index: int, round: int, stream: Literal['crop', 'degradation', 'pool']
+    manual_seed: int, epoch: int, index: int, round: int, stream: Literal['crop', 'degradation', 'pool', 'prior']
 ) -> np.random.Generator:
     """Gives the generator of one sample, the same in whichever process it is asked for.
 
@@ -30,7 +30,8 @@ def rng_for(
         index: Index of the sample in the data set.
         round: How often the index came before in this epoch (``dataset_enlarge_ratio`` above 1).
         stream: What is drawn; the streams of a sample are independent, so a change of crop leaves the record as it was.
-            ``pool`` is that of a process's training-pair pool, whose index is the rank.
+            ``pool`` is that of a process's training-pair pool, whose index is the rank; ``prior`` that of the prior's
+            dropout, whose index is the iteration and whose round is the rank.
     """
     key = (manual_seed, epoch, index, round, _STREAMS[stream])
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))

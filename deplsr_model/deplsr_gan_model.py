@@ -18,7 +18,6 @@ from deplsr_data.usm import sharpen_batch
 
 from .deplsr_model import DePLSRModel
 from .options import GANOptions, StockDegradationOptions
-from .prior import drop_prior
 
 __all__ = ['DePLSRGANModel']
 
@@ -68,7 +67,7 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one step of the generator and one of the discriminator."""
         options = self.options.train
-        self.output = self.net_g(self.lq, *drop_prior(self.prior, options.prior_dropout))
+        self.output = self.net_g(self.lq, *self._training_prior(current_iter))
         losses: OrderedDict[str, Tensor] = OrderedDict()
         if current_iter % options.net_d_iters == 0 and current_iter > options.net_d_init_iters:
             self.net_d.requires_grad_(False)

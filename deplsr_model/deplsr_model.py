@@ -56,8 +56,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             )
         self._check_scale(getattr(net_g, 'scale', None))
         net_da = None if self.options.prior == 'none' else self._frozen_adaptor()
-        tokenizer = next(iter(opt['datasets'].values())).get('tokenizer', 'ViT-B-32')
-        self.read_prior = Prior(self.options.prior, net_da, net_g.prior_dim, tokenizer)
+        self.read_prior = Prior(self.options.prior, net_da, net_g.prior_dim, self._tokenizer())
 
     def _check_prior(self) -> None:
         prior = self.options.prior
@@ -87,6 +86,12 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         self.load_network(net_da, path, param_key=self.options.path.param_key_da)
         return net_da.requires_grad_(False).eval().to(self.device)
 
+    def _tokenizer(self) -> str:
+        """Names the tokenizer of the captions: what a data set says, else that of the adaptor's own CLIP."""
+        said = [one['tokenizer'] for one in self.options.datasets.values() if one.get('tokenizer')]
+        clip = (self.options.network_da or {}).get('clip')
+        return (said or [clip if isinstance(clip, str) else 'ViT-B-32'])[0]
+
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes a batch with ``lq`` (B, 3, h, w) and, except for looking, ``gt``; reads its prior.
 
@@ -106,13 +111,17 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one training step."""
         self.optimizer_g.zero_grad()
-        self.output = self.net_g(self.lq, *drop_prior(self.prior, self.options.train.prior_dropout))
+        self.output = self.net_g(self.lq, *self._training_prior(current_iter))
         losses = self._losses()
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer_g.step()
         self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def _training_prior(self, current_iter: int) -> tuple[Tensor, Tensor]:
+        key = (self.options.manual_seed or 0, self.options.rank, current_iter)
+        return drop_prior(self.prior, self.options.train.prior_dropout, key)
 
     def _losses(self) -> OrderedDict[str, Tensor]:
         losses: OrderedDict[str, Tensor] = OrderedDict()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_data.captions import KIND_NAMES, KINDS, parse_caption
+from deplsr_data.sampling import rng_for
 from deplsr_data.tokens import tokenize
 from deplsr_model.text_cache import TextCache
 
@@ -43,12 +44,23 @@ def fine_texts(words: str) -> list[str]:
     return [kind.say(levels.get(kind.name, kind.zero)) for kind in KINDS]
 
 
-def drop_prior(prior: tuple[Tensor, Tensor], probability: float) -> tuple[Tensor, Tensor]:
-    """Replaces the content and the degradation prior of each photo by zeros, independently, with a probability."""
+def drop_prior(prior: tuple[Tensor, Tensor], probability: float, key: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Replaces the content and the degradation prior of each photo by zeros, independently, with a probability.
+
+    Args:
+        prior: Content (B, 1, D) and degradation (B, 5, D).
+        probability: 0 to 1.
+        key: Seed, rank and iteration of the run, from which alone all is drawn: a resumed run draws as the whole one.
+
+    Returns:
+        Both in the same shapes; the very tensors for a probability of 0.
+    """
     if not probability:
         return prior
+    seed, rank, iteration = key
+    drawn = rng_for(seed, 0, iteration, rank, 'prior').random((2, len(prior[0]), 1, 1))
     content, degradation = (
-        part * (torch.rand(len(part), 1, 1, device=part.device) >= probability).to(part.dtype) for part in prior
+        part * torch.from_numpy(kept).to(part) for part, kept in zip(prior, drawn >= probability, strict=True)
     )
     return content, degradation
 

@@ -88,6 +88,42 @@ STAGE2: dict[str, Any] = {
         'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}},
     },
 }
+GAN: dict[str, Any] = {
+    'network_g': {'type': 'FusedRRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 2, 'num_feat': 16, 'num_block': 2}
+    | {'num_grow_ch': 8, 'prior_dim': 16},
+    'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4, 'skip_connection': True},
+}
+ORDER: dict[str, Any] = {
+    'resize_prob': [0.2, 0.7, 0.1],
+    'resize_range': [0.5, 1.5],
+    'gaussian_noise_prob': 0.5,
+    'noise_range': [1, 30],
+    'poisson_scale_range': [0.05, 3],
+    'gray_noise_prob': 0.4,
+    'jpeg_range': [30, 95],
+}
+KERNELS: dict[str, Any] = {
+    'blur_kernel_size': 21,
+    'kernel_list': ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso'],
+    'kernel_prob': [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
+    'sinc_prob': 0.1,
+    'blur_sigma': [0.2, 3],
+    'betag_range': [0.5, 4],
+    'betap_range': [1, 2],
+}
+GAN_TRAIN: dict[str, Any] = {
+    'ema_decay': 0.5,
+    'optim_g': {'type': 'Adam', 'lr': 1e-4, 'weight_decay': 0, 'betas': [0.9, 0.99]},
+    'optim_d': {'type': 'Adam', 'lr': 1e-4, 'weight_decay': 0, 'betas': [0.9, 0.99]},
+    'scheduler': {'type': 'MultiStepLR', 'milestones': [400000], 'gamma': 0.5},
+    'total_iter': 4,
+    'warmup_iter': -1,
+    'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+    'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla', 'real_label_val': 1.0, 'fake_label_val': 0.0}
+    | {'loss_weight': 1e-1},
+    'net_d_iters': 1,
+    'net_d_init_iters': 0,
+}
 
 
 class Workplace:
@@ -150,3 +186,69 @@ def trained_adaptor(tmp_path_factory) -> Path:
         patch.chdir(path)
         assert Workplace(path).run('train', STAGE1) == 0
     return path / 'experiments/adaptor/models/net_da_latest.pth'
+
+
+@pytest.fixture
+def gan(stage2, trained_adaptor) -> dict[str, Any]:
+    """Stage 2 with a discriminator."""
+    return {
+        **stage2,
+        **GAN,
+        'name': 'gan',
+        'model_type': 'DePLSRGANModel',
+        'l1_gt_usm': True,
+        'percep_gt_usm': True,
+        'gan_gt_usm': False,
+        'train': GAN_TRAIN,
+        'path': {'pretrain_network_da': str(trained_adaptor)},
+    }
+
+
+@pytest.fixture
+def real_esrgan(workplace, gan, stage2) -> dict[str, Any]:
+    """A Real-ESRGAN option file, key by key, in which three things were changed: see the last lines."""
+    (workplace.path / 'names.txt').write_text('0.png\n1.png\n2.png\n3.png\n')
+    options = {
+        **{key: stage2[key] for key in ('scale', 'num_gpu', 'manual_seed')},
+        'name': 'train_RealESRGANx2plus_400k_B12G4',
+        'model_type': 'RealESRGANModel',
+        'l1_gt_usm': True,
+        'percep_gt_usm': True,
+        'gan_gt_usm': False,
+        **ORDER,
+        'second_blur_prob': 0.8,
+        **{f'{key}2': value for key, value in ORDER.items()},
+        'gt_size': 32,
+        'queue_size': 4,
+        'datasets': {
+            'train': {
+                'name': 'DF2K+OST',
+                'type': 'RealESRGANDataset',
+                'dataroot_gt': 'photos',
+                'meta_info': 'names.txt',
+                'io_backend': {'type': 'disk'},
+                **KERNELS,
+                **{f'{key}2': value for key, value in KERNELS.items()},
+                'final_sinc_prob': 0.8,
+                'gt_size': 32,
+                'use_hflip': True,
+                'use_rot': False,
+                'use_shuffle': True,
+                'num_worker_per_gpu': 0,
+                'batch_size_per_gpu': 2,
+                'dataset_enlarge_ratio': 4,
+                'prefetch_mode': None,
+            }
+        },
+        'network_g': {**GAN['network_g'], 'type': 'RRDBNet'},
+        'network_d': GAN['network_d'],
+        'path': {'pretrain_network_g': None, 'param_key_g': 'params_ema', 'strict_load_g': True, 'resume_state': None},
+        'train': GAN_TRAIN,
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False, 'wandb': None},
+        'dist_params': {'backend': 'nccl', 'port': 29500},
+    }
+    options['model_type'] = 'DePLSRGANModel'
+    options['network_g'] = {**options['network_g'], 'type': 'FusedRRDBNet'}
+    options['network_da'] = stage2['network_da']
+    options['path'] = {**options['path'], **gan['path']}
+    return options

@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.options import read_options
 from deplsr_arch import DegradationAdaptor
 from deplsr_data.captions import KINDS
 from deplsr_data.tokens import tokenize
+from deplsr_model.deplsr_model import DePLSRModel
+from deplsr_model.options import SROptions
 from deplsr_model.prior import Prior, drop_prior, fine_texts
 
 LQ = torch.rand(2, 3, 16, 16)
@@ -85,8 +88,7 @@ def test_the_adaptor_reads_the_photo_and_none_is_zeros(adaptor):
 
 
 def test_dropout_zeroes_content_and_degradation_apart_and_keeps_the_rest():
-    torch.manual_seed(0)
-    content, degradation = drop_prior((torch.ones(4000, 1, 3), torch.ones(4000, 5, 3)), 0.25)
+    content, degradation = drop_prior((torch.ones(4000, 1, 3), torch.ones(4000, 5, 3)), 0.25, (0, 0, 1))
     kept = [part.flatten(1).mean(1) for part in (content, degradation)]
     for part in kept:
         assert set(part.tolist()) == {0.0, 1.0}
@@ -96,7 +98,29 @@ def test_dropout_zeroes_content_and_degradation_apart_and_keeps_the_rest():
 
 def test_no_dropout_passes_the_prior_itself():
     prior = torch.ones(2, 1, 3), torch.ones(2, 5, 3)
-    assert drop_prior(prior, 0) is prior
+    assert drop_prior(prior, 0, (0, 0, 1)) is prior
+
+
+def test_dropout_depends_on_seed_rank_and_iteration_and_on_nothing_else():
+    prior = torch.ones(64, 1, 1), torch.ones(64, 5, 1)
+    keys = [(0, 0, 1), (0, 0, 2), (0, 1, 1), (1, 0, 1)]
+    drawn = []
+    for key in keys:
+        torch.manual_seed(len(drawn))
+        drawn.append(drop_prior(prior, 0.5, key)[1])
+    assert len({tuple(one[:, 0, 0].tolist()) for one in drawn}) == len(keys)
+    assert torch.equal(drop_prior(prior, 0.5, keys[0])[1], drawn[0])
+
+
+def test_words_go_through_the_tokenizer_of_the_data_set_or_else_of_the_adaptors_clip(stage2):
+    def named(**dataset):
+        model = DePLSRModel.__new__(DePLSRModel)
+        network = {**stage2['network_da'], 'clip': 'ViT-B-16-SigLIP'}
+        model.options = read_options(SROptions, {**stage2, 'datasets': {'test': dataset}, 'network_da': network}, '')
+        return model._tokenizer()
+
+    assert named(type='SingleImageDataset') == 'ViT-B-16-SigLIP'
+    assert named(tokenizer='ViT-L-14') == 'ViT-L-14'
 
 
 @pytest.mark.parametrize('prior', ['captions', 'jpeg with quality factor:40.0', 'none'])
