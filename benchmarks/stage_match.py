@@ -18,7 +18,6 @@ All training goes through `basicsr`; each run goes on where it was cut off, and 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import subprocess
@@ -33,6 +32,7 @@ import cv2
 import numpy as np
 import torch
 import yaml
+from scipy.stats import spearmanr
 
 from basicsr_plugin.compat import mend
 
@@ -182,7 +182,7 @@ def train(opt: dict[str, Any], options: argparse.Namespace) -> None:
     name = opt['name']
     if list(Path(f'experiments/{name}/models').glob('net_*_latest.pth')):
         return
-    Path(f'{name}.yml').write_text(yaml.safe_dump(copy.deepcopy(opt), sort_keys=False), encoding='utf-8')
+    Path(f'{name}.yml').write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
     command = [sys.executable, '-m', 'basicsr_plugin.cli', 'train', '-opt', f'{name}.yml', '--auto_resume']
     start = time.time()
     with open(f'{name}.log', 'a', encoding='utf-8') as log:
@@ -222,7 +222,7 @@ def reading(name: str) -> dict[str, dict[str, float]]:
         soft = (net.logit_scale.exp() * fine['heldout'][:, place] @ texts.T).softmax(1) @ known
         probe = ridge(fine['train'].flatten(1), true['train'][:, place], fine['heldout'].flatten(1))
         for way, levels in (('read', soft), ('probe', probe)):
-            result[way][kind] = round(spearman(levels.numpy(), true['heldout'][:, place].numpy()), 3)
+            result[way][kind] = round(float(spearmanr(levels, true['heldout'][:, place]).statistic), 3)
     return result
 
 
@@ -234,15 +234,6 @@ def ridge(x: torch.Tensor, y: torch.Tensor, at: torch.Tensor, penalty: float = 1
     gram += penalty * gram.diagonal().mean() * torch.eye(len(gram))
     weights = torch.linalg.solve(gram, x.T @ (y - middle).double())
     return ((at - mean).double() @ weights + middle).float()
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation, ties sharing their mean rank."""
-    ranks = []
-    for values in (a, b):
-        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[inverse])
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 @torch.no_grad()

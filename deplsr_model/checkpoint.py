@@ -72,7 +72,7 @@ def load_into(
     strict: bool = True,
     where: str = 'checkpoint',
 ) -> list[str]:
-    """Loads a checkpoint into a network; one with fusion also takes a checkpoint of its backbone, and says so.
+    """Loads a checkpoint into a network; one with fusion also takes a checkpoint of its backbone.
 
     Args:
         net: The network. After an error its weights are not defined.

@@ -11,7 +11,7 @@ import torch
 from basicsr.models.realesrgan_model import RealESRGANModel
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_data.usm import sharpen_batch
@@ -39,7 +39,6 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
     """
 
     options_class = GANOptions
-    gt_usm: Any
 
     def __init__(self, opt: dict[str, Any]) -> None:
         _check_stock_degradation(opt)
@@ -56,13 +55,8 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
         if 'kernel1' in data:
             RealESRGANModel.feed_data(self, data)
             self.prior = self.read_prior(self.lq)
-            return
-        data = self.degraded(data)
-        self.lq = data['lq'].to(self.device, non_blocking=True)
-        if 'gt' in data:
-            self.gt = data['gt'].to(self.device, non_blocking=True)
-            self.gt_usm = data['gt_usm'].to(self.device) if 'gt_usm' in data else None
-        self.prior = self.read_prior(self.lq, data.get('tokens'))
+        else:
+            DePLSRModel.feed_data(self, data)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one step of the generator and one of the discriminator."""
@@ -113,10 +107,6 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Validates as BasicSR's SRModel does."""
         SRModel.nondist_validation(self, dataloader, current_iter, tb_logger, save_img)
-
-    def print_network(self, net: nn.Module) -> None:
-        """Logs the size of a network."""
-        DePLSRModel.print_network(self, net)
 
 
 def _check_stock_degradation(opt: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     """
 
     options_class: type[SROptions] = SROptions
+    gt_usm: Any = None
 
     def __init__(self, opt: dict[str, Any]) -> None:
         if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is read
@@ -105,7 +106,8 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             )
         self.lq = data['lq'].to(self.device, non_blocking=True)
         if 'gt' in data:
-            self.gt = data.get('gt_usm', data['gt']).to(self.device, non_blocking=True)
+            self.gt = data['gt'].to(self.device, non_blocking=True)
+            self.gt_usm = data['gt_usm'].to(self.device, non_blocking=True) if 'gt_usm' in data else None
         self.prior = self.read_prior(self.lq, data.get('tokens'))
 
     def optimize_parameters(self, current_iter: int) -> None:
@@ -124,11 +126,12 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         return drop_prior(self.prior, self.options.train.prior_dropout, key)
 
     def _losses(self) -> OrderedDict[str, Tensor]:
+        target = self.gt if self.gt_usm is None else self.gt_usm
         losses: OrderedDict[str, Tensor] = OrderedDict()
         if self.cri_pix:
-            losses['l_pix'] = self.cri_pix(self.output, self.gt)
+            losses['l_pix'] = self.cri_pix(self.output, target)
         if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(self.output, self.gt)
+            perceptual, style = self.cri_perceptual(self.output, target)
             losses.update({k: v for k, v in (('l_percep', perceptual), ('l_style', style)) if v is not None})
         return losses
 

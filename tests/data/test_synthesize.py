@@ -142,7 +142,7 @@ def test_a_picture_that_was_lost_or_cut_short_is_made_again(place, capsys):
 def test_a_run_that_was_stopped_goes_on_to_the_same_set(place, how):
     for number in range(12):
         Image.fromarray(data.astronaut()[number : number + 200, :200]).save(place / 'photos' / f'more{number:02d}.png')
-    arguments = ['synthesize', '--input', 'photos', '--output', 'stopped', '--scale', '4', '--draws', '3']
+    arguments = ['synthesize', '--input', 'photos', '--output', 'stopped', '--scale', '4', '--draws', '12']
     run = subprocess.Popen(
         [sys.executable, '-m', 'basicsr_plugin.cli', *arguments],
         stderr=subprocess.PIPE,

@@ -93,24 +93,6 @@ GAN: dict[str, Any] = {
     | {'num_grow_ch': 8, 'prior_dim': 16},
     'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4, 'skip_connection': True},
 }
-ORDER: dict[str, Any] = {
-    'resize_prob': [0.2, 0.7, 0.1],
-    'resize_range': [0.5, 1.5],
-    'gaussian_noise_prob': 0.5,
-    'noise_range': [1, 30],
-    'poisson_scale_range': [0.05, 3],
-    'gray_noise_prob': 0.4,
-    'jpeg_range': [30, 95],
-}
-KERNELS: dict[str, Any] = {
-    'blur_kernel_size': 21,
-    'kernel_list': ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso'],
-    'kernel_prob': [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
-    'sinc_prob': 0.1,
-    'blur_sigma': [0.2, 3],
-    'betag_range': [0.5, 4],
-    'betap_range': [1, 2],
-}
 GAN_TRAIN: dict[str, Any] = {
     'ema_decay': 0.5,
     'optim_g': {'type': 'Adam', 'lr': 1e-4, 'weight_decay': 0, 'betas': [0.9, 0.99]},
@@ -205,7 +187,7 @@ def gan(stage2, trained_adaptor) -> dict[str, Any]:
 
 
 @pytest.fixture
-def real_esrgan(workplace, gan, stage2) -> dict[str, Any]:
+def real_esrgan(workplace, gan, stage2, real_esrgan_degradation) -> dict[str, Any]:
     """A Real-ESRGAN option file, key by key, in which three things were changed: see the last lines."""
     (workplace.path / 'names.txt').write_text('0.png\n1.png\n2.png\n3.png\n')
     options = {
@@ -215,27 +197,15 @@ def real_esrgan(workplace, gan, stage2) -> dict[str, Any]:
         'l1_gt_usm': True,
         'percep_gt_usm': True,
         'gan_gt_usm': False,
-        **ORDER,
-        'second_blur_prob': 0.8,
-        **{f'{key}2': value for key, value in ORDER.items()},
-        'gt_size': 32,
+        **real_esrgan_degradation['top'],
         'queue_size': 4,
         'datasets': {
             'train': {
+                **real_esrgan_degradation['train'],
                 'name': 'DF2K+OST',
-                'type': 'RealESRGANDataset',
                 'dataroot_gt': 'photos',
                 'meta_info': 'names.txt',
-                'io_backend': {'type': 'disk'},
-                **KERNELS,
-                **{f'{key}2': value for key, value in KERNELS.items()},
-                'final_sinc_prob': 0.8,
-                'gt_size': 32,
-                'use_hflip': True,
-                'use_rot': False,
                 'use_shuffle': True,
-                'num_worker_per_gpu': 0,
-                'batch_size_per_gpu': 2,
                 'dataset_enlarge_ratio': 4,
                 'prefetch_mode': None,
             }

@@ -29,51 +29,19 @@ def faults(tmp_path_factory):
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def real_esrgan_options(workplace, model_type):
-    kernels = {
-        f'{key}{suffix}': value
-        for suffix in ('', '2')
-        for key, value in {
-            'blur_kernel_size': 21,
-            'kernel_list': ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso'],
-            'kernel_prob': [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
-            'sinc_prob': 0.1,
-            'blur_sigma': [0.2, 3],
-            'betag_range': [0.5, 4],
-            'betap_range': [1, 2],
-        }.items()
-    }
-    degradations = {
-        f'{key}{suffix}': value
-        for suffix in ('', '2')
-        for key, value in {
-            'resize_prob': [0.2, 0.7, 0.1],
-            'resize_range': [0.5, 1.5],
-            'gaussian_noise_prob': 0.5,
-            'noise_range': [1, 30],
-            'poisson_scale_range': [0.05, 3],
-            'gray_noise_prob': 0.4,
-            'jpeg_range': [30, 95],
-        }.items()
-    }
-    opt = workplace.options('val', 'datasets__val', model_type=model_type, train__total_iter=2)
-    opt.update(degradations, second_blur_prob=0.8, gt_usm=True, queue_size=2, gt_size=32)
-    (workplace.path / 'names.txt').write_text('0.png\n1.png\n2.png\n3.png\n')
-    opt['datasets']['train'] = {
-        'name': 'tiny',
-        'type': 'RealESRGANDataset',
-        'dataroot_gt': 'gt',
-        'meta_info': 'names.txt',
-        'io_backend': {'type': 'disk'},
-        'final_sinc_prob': 0.8,
-        'gt_size': 32,
-        'use_hflip': True,
-        'use_rot': False,
-        'num_worker_per_gpu': 0,
-        'batch_size_per_gpu': 2,
-        **kernels,
-    }
-    return opt
+@pytest.fixture
+def real_esrgan(workplace, real_esrgan_degradation):
+    """Gives the options of a run on RealESRGANDataset by the type of its model."""
+
+    def options(model_type):
+        opt = workplace.options('val', 'datasets__val', model_type=model_type, train__total_iter=2)
+        opt.update(real_esrgan_degradation['top'], gt_usm=True, queue_size=2)
+        (workplace.path / 'names.txt').write_text('0.png\n1.png\n2.png\n3.png\n')
+        data = {'name': 'tiny', 'dataroot_gt': 'gt', 'meta_info': 'names.txt'}
+        opt['datasets']['train'] = {**real_esrgan_degradation['train'], **data}
+        return opt
+
+    return options
 
 
 def test_mending_again_changes_nothing():
@@ -138,9 +106,9 @@ def test_averaged_network_gets_the_batch_norm_statistics(faults):
 
 @without_gpu
 @pytest.mark.parametrize('model_type', ['RealESRNetModel', 'RealESRGANModel'])
-def test_real_esrgan_trains_on_the_cpu(faults, workplace, model_type):
+def test_real_esrgan_trains_on_the_cpu(faults, workplace, real_esrgan, model_type):
     assert 'RuntimeError' in faults['real_esrgan'] or 'AssertionError' in faults['real_esrgan']
-    opt = real_esrgan_options(workplace, model_type)
+    opt = real_esrgan(model_type)
     if model_type == 'RealESRGANModel':
         opt.update(network_d={'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4})
         opt.update(l1_gt_usm=True, percep_gt_usm=True, gan_gt_usm=False)
