@@ -11,5 +11,15 @@ from deplsr_arch.degradation_adaptor_arch import AdaptorOutput, DegradationAdapt
 from deplsr_arch.fused_arch import Fused  # noqa: E402
 from deplsr_arch.fused_backbones_arch import FusedRRDBNet, FusedSwinIR  # noqa: E402
 from deplsr_arch.fused_dat_arch import FusedDAT  # noqa: E402
+from deplsr_arch.level_regressor_arch import LevelRegressor  # noqa: E402
 
-__all__ = ['DAT', 'AdaptorOutput', 'DegradationAdaptor', 'Fused', 'FusedDAT', 'FusedRRDBNet', 'FusedSwinIR']
+__all__ = [
+    'DAT',
+    'AdaptorOutput',
+    'DegradationAdaptor',
+    'Fused',
+    'FusedDAT',
+    'FusedRRDBNet',
+    'FusedSwinIR',
+    'LevelRegressor',
+]

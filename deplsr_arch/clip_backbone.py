@@ -41,6 +41,9 @@ View = Literal['resize', 'native']
 #: Crops along one side in view 'native'; nine at most, so that a large photo costs no more than nine forwards.
 MAX_CROPS_PER_SIDE = 3
 
+#: Pixels of a block of JPEG with halved colour.
+_BLOCK = 16
+
 _CONFIG_KEYS = ('embed_dim', 'vision_cfg', 'text_cfg')
 _OPTIONAL_KEYS = ('quick_gelu', 'init_logit_scale', 'init_logit_bias', 'custom_text')
 
@@ -128,8 +131,10 @@ def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
     """Brings pictures of any size to CLIP's input.
 
     ``'resize'`` squashes the whole picture, bilinear without antialiasing, as the published code does: noise keeps its
-    strength, shapes are distorted. ``'native'`` cuts crops at the picture's own scale on an even grid from border to
-    border; a side shorter than ``size`` is stretched to it first. Both agree where no side is longer than ``size``.
+    strength, shapes are distorted. ``'native'`` keeps the picture's own scale: it cuts crops on a grid from border to
+    border, each beginning where JPEG blocks do in a photo that was stored as it is; a side shorter than ``size`` is
+    mirrored until it is as long. Spearman of read against true JPEG quality on whole photos is 0.71 with crops on an
+    even grid (benchmarks/prior.py), as towers that were trained on whole blocks misread them elsewhere.
 
     Shape:
         - lq: (B, C, h, w).
@@ -137,8 +142,7 @@ def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
     """
     if view == 'resize':
         return _resize(lq, size, size).unsqueeze(1)
-    height, width = lq.shape[-2:]
-    lq = _resize(lq, max(height, size), max(width, size))
+    lq = _mirrored(_mirrored(lq, size, dim=-2), size, dim=-1)
     crops = [
         lq[..., top : top + size, left : left + size]
         for top in _crop_starts(lq.shape[-2], size)
@@ -154,9 +158,17 @@ def _resize(picture: Tensor, height: int, width: int) -> Tensor:
 
 
 def _crop_starts(length: int, size: int) -> list[int]:
-    """First pixels of evenly spaced crops of ``size`` that cover ``length``, as far as the limit lets them."""
+    """First pixels of crops of ``size`` over ``length``, spaced as evenly as the grid and the limit let them."""
     count = min(math.ceil(length / size), MAX_CROPS_PER_SIDE)
-    return [round(index * (length - size) / max(count - 1, 1)) for index in range(count)]
+    return sorted({int(index * (length - size) / max(count - 1, 1)) // _BLOCK * _BLOCK for index in range(count)})
+
+
+def _mirrored(picture: Tensor, size: int, dim: int) -> Tensor:
+    """Mirrors a picture beyond its border, pixel for pixel, until it has ``size``; JPEG blocks stay whole."""
+    while picture.shape[dim] < size:
+        lacking = min(picture.shape[dim], size - picture.shape[dim])
+        picture = torch.cat([picture, picture.flip(dim).narrow(dim, 0, lacking)], dim)
+    return picture
 
 
 def _swap_unless_batch_first(visual: VisionTransformer, tokens: Tensor) -> Tensor:

@@ -124,12 +124,18 @@ class DegradationAdaptor(nn.Module):
 
     def forward(self, lq: Tensor) -> AdaptorOutput:
         """Embeds photos; see the class for shapes."""
-        views = clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view)  # (B, K, 3, S, S)
-        if self.clip_normalize:
-            views = (views - self.image_mean.view(3, 1, 1)) / self.image_std.view(3, 1, 1)
+        views = self._views(lq)
         per_view = self.embed(views.flatten(0, 1))  # each (B K, ...)
-        split = views.shape[:2]
-        return AdaptorOutput(*(_unit(_unit(value).unflatten(0, split).mean(dim=1)) for value in per_view))
+        return AdaptorOutput(*(_mean_of_views(value, views) for value in per_view))
+
+    def clip_embedding(self, lq: Tensor) -> Tensor:
+        """What the frozen CLIP alone sees in photos (B, 3, h, w): (B, D) of unit length, nothing corrected."""
+        views = self._views(lq)
+        visual = self.clip.visual
+        tokens = embed_patches(visual, views.flatten(0, 1))
+        for block in visual.transformer.resblocks:
+            tokens = block(tokens)
+        return _mean_of_views(pool_tokens(visual, tokens), views)
 
     def embed(self, image: Tensor) -> AdaptorOutput:
         """Embeds pictures that are CLIP input already, without normalising the embeddings.
@@ -190,6 +196,13 @@ class DegradationAdaptor(nn.Module):
                 state.pop(key, None)
         return super().load_state_dict(state, strict=strict, assign=assign)
 
+    def _views(self, lq: Tensor) -> Tensor:
+        """Pictures as the towers take them: (B, K, 3, S, S)."""
+        views = clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view)
+        if self.clip_normalize:
+            views = (views - self.image_mean.view(3, 1, 1)) / self.image_std.view(3, 1, 1)
+        return views
+
     def _init_logits(self, logit_init: LogitInit) -> None:
         if logit_init == 'siglip':
             self.logit_scale = nn.Parameter(torch.tensor(math.log(_SIGLIP_SCALE)))
@@ -235,6 +248,11 @@ def rename_published(state: Mapping[str, Any]) -> dict[str, Any]:
 def _unit(embedding: Tensor) -> Tensor:
     """Unit length along the last axis, in float32 at least: half precision would be off by some 1e-3."""
     return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
+
+
+def _mean_of_views(value: Tensor, views: Tensor) -> Tensor:
+    """Averages embeddings (B K, ...) over the K views of each photo, to unit length."""
+    return _unit(_unit(value).unflatten(0, views.shape[:2]).mean(dim=1))
 
 
 def _zero_linear(width: int) -> nn.Linear:

@@ -19,10 +19,10 @@ from basicsr_plugin.options import nearest
 from deplsr_arch.checks import expect, expect_counts
 from deplsr_arch.fusion import (
     FUSION_PREFIXES,
-    CrossModalFusion,
     Fusion,
     FusionInit,
     PriorProjection,
+    build_fusion,
     expect_prior,
 )
 
@@ -66,8 +66,9 @@ class Fused(nn.Module):
         fuse_at: Names of parts of the backbone, such as ``body.0``; each must get a map (B, C, h, w) or tokens
             (B, N, C), all with the same C, once in a forward pass.
         prior_dim: Width D of the prior's embeddings, 512 for ViT-B/32.
-        fusion: 'residual' or 'paper' (as published); see :class:`CrossModalFusion`.
-        fusion_init: 'identity': at first the output is exactly the backbone's. 'paper': as published.
+        fusion: 'film' (:class:`PriorModulation`), 'residual' or 'paper' (:class:`CrossModalFusion`, as published).
+        fusion_init: 'identity': at first the output is exactly the backbone's. 'paper': as published. None: 'paper' for
+            the published fusion, 'identity' else.
         fusion_num_heads: Heads of the fusion's attentions, a divisor of C.
         fusion_attn_ratio: Width of queries and keys in the attention on pairs, in multiples of C.
         fusion_mlp_ratio: Hidden width of the fusion's MLP, in multiples of C.
@@ -88,8 +89,8 @@ class Fused(nn.Module):
         backbone: Mapping[str, Any],
         fuse_at: Sequence[str],
         prior_dim: int = 512,
-        fusion: Fusion = 'residual',
-        fusion_init: FusionInit = 'identity',
+        fusion: Fusion = 'film',
+        fusion_init: FusionInit | None = None,
         fusion_num_heads: int = 4,
         fusion_attn_ratio: float = 1.0,
         fusion_mlp_ratio: float = 1.0,
@@ -102,7 +103,7 @@ class Fused(nn.Module):
         self._multiple = _side_multiple(self.backbone)
         dim, self.scale = self._probe(parts)
         make = partial(
-            CrossModalFusion, attn_ratio=fusion_attn_ratio, mlp_ratio=fusion_mlp_ratio, form=fusion, init=fusion_init
+            build_fusion, attn_ratio=fusion_attn_ratio, mlp_ratio=fusion_mlp_ratio, form=fusion, init=fusion_init
         )
         self.fusion_blocks = nn.ModuleDict({str(i): make(dim, fusion_num_heads) for i in range(len(parts))})
         self.adaptive_feat_channels = PriorProjection(prior_dim, dim, fusion)

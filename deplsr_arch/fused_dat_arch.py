@@ -16,10 +16,10 @@ from deplsr_arch.dat_arch import DAT
 from deplsr_arch.dat_blocks import ResiConnection
 from deplsr_arch.fusion import (
     FUSION_PREFIXES,
-    CrossModalFusion,
     Fusion,
     FusionInit,
     PriorProjection,
+    build_fusion,
     expect_prior,
 )
 from deplsr_arch.upsample import Upsampler
@@ -54,8 +54,8 @@ class FusedDAT(DAT):
         upsampler: See DAT.
         pos_dim: See DAT.
         fusion_layers: Groups with a fusion before them: 'all', 'none', an index, or indices such as '0-2-4'.
-        fusion: 'residual' or 'paper' (as published); see :class:`CrossModalFusion`. Same parameters, other networks.
-        fusion_init: Start of the fusions, 'paper' or 'identity'; see :class:`CrossModalFusion`.
+        fusion: 'film' (:class:`PriorModulation`), 'residual' or 'paper' (:class:`CrossModalFusion`, as published).
+        fusion_init: Start of the fusions, 'paper' or 'identity'; None: 'paper' for the published ones, 'identity' else.
         fusion_num_heads: Heads of the fusion's attentions.
         fusion_attn_ratio: Width of queries and keys in the attention on pairs, in multiples of C.
         fusion_mlp_ratio: Hidden width of the fusion's MLP, in multiples of C.
@@ -93,8 +93,8 @@ class FusedDAT(DAT):
         upsampler: Upsampler = 'pixelshuffle',
         pos_dim: int | None = None,
         fusion_layers: str | int = 'all',
-        fusion: Fusion = 'residual',
-        fusion_init: FusionInit = 'paper',
+        fusion: Fusion = 'film',
+        fusion_init: FusionInit | None = None,
         fusion_num_heads: int = 6,
         fusion_attn_ratio: float = 1.0,
         fusion_mlp_ratio: float = 1.0,
@@ -123,7 +123,7 @@ class FusedDAT(DAT):
         expect_counts(prior_dim=prior_dim)
         self.prior_dim = prior_dim
         make_fusion = partial(
-            CrossModalFusion,
+            build_fusion,
             embed_dim,
             fusion_num_heads,
             attn_ratio=fusion_attn_ratio,

@@ -16,8 +16,10 @@ from torch.nn import functional as F
 from deplsr_arch.checks import expect, expect_choice, expect_counts, expect_positive
 from deplsr_arch.initialise import initialise
 
-Fusion = Literal['residual', 'paper']
+Fusion = Literal['film', 'residual', 'paper']
 FusionInit = Literal['paper', 'identity']
+#: Tokens of the prior that 'film' takes: one of content, five of degradation.
+PRIOR_TOKENS = 6
 #: Parameters that a network has beyond its backbone's, so that a backbone's own checkpoint can be told.
 FUSION_PREFIXES = ('fusion_blocks.', 'adaptive_feat_channels.')
 
@@ -159,7 +161,7 @@ class CrossModalFusion(nn.Module):
         mend = f'it makes {narrowed} channels for {num_heads} heads'
         fits = narrowed > 0 and narrowed % num_heads == 0
         expect(fits, 'fusion_attn_ratio', 'a ratio that all heads can share', attn_ratio, mend)
-        expect_choice('fusion', form, get_args(Fusion))
+        expect_choice('fusion', form, ('residual', 'paper'))
         self.form = form
         self.norm1_x = nn.LayerNorm(dim)
         self.norm1_xd = nn.LayerNorm(dim)
@@ -192,6 +194,61 @@ class CrossModalFusion(nn.Module):
                 nn.init.zeros_(last.bias)
 
 
+class PriorModulation(nn.Module):
+    """Scales and shifts the channels of an SR network by what the prior says (FiLM); no attention, so no cost a pixel.
+
+    All tokens of the prior are read side by side, so that each has its own weights: the five kinds need not be told
+    apart by their directions. The last layer starts at zero: at first the tokens of the picture pass bit by bit.
+
+    Source: FiLM (Perez et al., AAAI 2018); its place in super-resolution by a read degradation is that of DASR
+    (Wang et al., CVPR 2021).
+
+    Args:
+        dim: Channels C.
+
+    Shape:
+        - x: (B, N, C) tokens. xi: (B, 1, C) content. xd: (B, 5, C) degradation; xi and xd are given back as they are.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(PRIOR_TOKENS * dim, dim)
+        self.act = nn.GELU()
+        self.out = nn.Linear(dim, 2 * dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Modulates tokens x (B, N, C) by the prior xi (B, 1, C), xd (B, 5, C)."""
+        prior = torch.cat([xi, xd], dim=1)
+        fits = prior.shape[1] == PRIOR_TOKENS
+        mend = 'take fusion: residual for other numbers of tokens'
+        expect(fits, 'prior', f'{PRIOR_TOKENS} tokens with fusion: film', prior.shape[1], mend)
+        gain, shift = self.out(self.act(self.mix(prior.flatten(1)))).unsqueeze(1).chunk(2, dim=-1)  # each (B, 1, C)
+        return x * (1 + gain) + shift, xi, xd
+
+
+def build_fusion(
+    dim: int, num_heads: int, *, attn_ratio: float, mlp_ratio: float, form: Fusion, init: FusionInit | None
+) -> CrossModalFusion | PriorModulation:
+    """Builds the fusion that an option file names; see :class:`CrossModalFusion` and :class:`PriorModulation`.
+
+    ``init`` None takes 'paper' for the published form and 'identity' else.
+
+    Raises:
+        ValueError: An argument is wrong.
+    """
+    expect_choice('fusion', form, get_args(Fusion))
+    if init is not None:
+        expect_choice('fusion_init', init, get_args(FusionInit))
+    if form != 'film':
+        init = init or ('paper' if form == 'paper' else 'identity')
+        return CrossModalFusion(dim, num_heads, attn_ratio=attn_ratio, mlp_ratio=mlp_ratio, form=form, init=init)
+    mend = 'film starts as identity; leave fusion_init out'
+    expect(init != 'paper', 'fusion_init', "'identity' with fusion: film", init, mend)
+    return PriorModulation(dim)
+
+
 class PriorProjection(nn.Sequential):
     """Takes the prior's embeddings to the width of the SR network; all fusions share it.
 
@@ -199,7 +256,7 @@ class PriorProjection(nn.Sequential):
     of unit length come values of about 0.001, and in narrow networks most of the second ReLUs die within some 40 steps,
     and the prior with them (width 16: 15 of 16, after which words change the output by less than 1e-6). The 'residual'
     form has the same parameters, but takes embeddings whose entries, not whose lengths, are about 1, has a GELU between
-    its layers and nothing behind them, and starts as torch's linear layers do.
+    its layers and nothing behind them, and starts as torch's linear layers do; so does that of 'film'.
 
     Shape:
         - embedding: (..., prior_dim) of unit length; returns (..., dim).

@@ -39,6 +39,7 @@ class _Options(DatasetOptions):
     draws_per_image: Annotated[int, Field(ge=1)] = 1
     degrade_on: Literal['worker', 'device'] = 'worker'
     degrade_size: Annotated[int, Field(ge=1)] | None = None
+    context: bool = False
     input: Literal['patch', 'whole'] = 'patch'
     input_size: Annotated[int, Field(ge=8)] | None = None
 
@@ -58,6 +59,8 @@ def _check(options: _Options, where: str) -> None:
     require_gt_size(options, where)
     if options.degrade_size is not None:
         _check_degrade_size(options, options.degrade_size, where)
+    elif options.context:
+        raise OptionError(f'{where}.context: expected with degrade_size only, got true; set degrade_size above gt_size')
 
 
 def _check_whole(options: _Options, where: str) -> None:
@@ -66,6 +69,7 @@ def _check_whole(options: _Options, where: str) -> None:
     for key, given, usual in (
         ('gt_size', options.gt_size, None),
         ('degrade_size', options.degrade_size, None),
+        ('context', options.context or None, None),
         ('degrade_on', options.degrade_on, 'worker'),
     ):
         if given != usual:
@@ -110,6 +114,8 @@ class CaptionedDegradationDataset(Dataset):
               to 8 bits: one grey level) at few pixels.
             - degrade_size: In training, side of the GT crop that is degraded; gt_size is then cut out of it at a random
               place, so that filters see real surroundings instead of mirrored borders (Real-ESRGAN: 400, then 256).
+            - context: With degrade_size, give also the whole degraded piece, of which lq is a part. In training the
+              adaptor then reads that, which tells it more than the small patch (docs/prior.md).
             - input: What the LR picture of stage 1 is. ``patch``: GT / scale, as stage 2 makes it. ``whole``: the whole
               photo is degraded and then squashed to input_size squared without antialiasing, as published (with scale 1
               and ``resize: last``); the captions name the levels before that.
@@ -121,6 +127,7 @@ class CaptionedDegradationDataset(Dataset):
     Item:
         - lq: (3, gt_size / scale, gt_size / scale) float32 RGB, 0..1. gt: (3, gt_size, gt_size), the same.
         - gt_usm: in training with ``gt_usm: true`` in the recipe, the sharpened GT, which is what was degraded.
+        - context: with ``context``, (3, degrade_size / scale, degrade_size / scale), lq and what surrounds it.
         - degradation, sharpen, window: in place of lq and gt_usm with ``degrade_on: device``; see
           :func:`deplsr_data.deferred.degrade_deferred`.
         - With ``input: whole`` there is an lq only, of (3, input_size, input_size).
@@ -184,11 +191,15 @@ class CaptionedDegradationDataset(Dataset):
             item = {'gt': _to_tensor(gt), 'degradation': packed, 'sharpen': usm}
             if window:
                 item['window'] = torch.tensor([window.top, window.left, window.height])
+                item['keep_context'] = o.context
             return item
         clean = sharpen(gt) if usm else gt
         pictures = {'lq': apply(record, clean), 'gt': gt, **({'gt_usm': clean} if usm and self._train else {})}
         if window:
+            whole = pictures['lq']
             pictures = {name: window.cut(p, 1 if name == 'lq' else o.scale) for name, p in pictures.items()}
+            if o.context:
+                pictures['context'] = whole
         return {name: _to_tensor(picture) for name, picture in pictures.items()}
 
     @property

@@ -19,16 +19,18 @@ def degrade_deferred(data: dict[str, Any], device: torch.device) -> dict[str, An
     Args:
         data: Collated items; those without ``degradation`` have their LR pictures and pass unchanged. ``gt``
             (B, 3, H, W) float32, 0..1; ``degradation``: packed records; ``sharpen``: (B,) bool, the same for all;
-            ``window``: (B, 3) int64, upper and left border and side of the part to keep, in LR pixels.
+            ``window``: (B, 3) int64, upper and left border and side of the part to keep, in LR pixels, and
+            ``keep_context``: (B,) bool, whether to give the whole as well.
         device: Where to work.
 
     Returns:
-        A new dict in which ``lq`` and, with ``sharpen``, ``gt_usm`` (what was degraded) stand in place of
-        ``degradation``, ``sharpen`` and ``window``; they and ``gt`` are on ``device``.
+        A new dict in which ``lq`` and, with ``sharpen``, ``gt_usm`` (what was degraded) and, where kept, ``context``
+        stand in place of what the data set asked for; they and ``gt`` are on ``device``.
     """
     if 'degradation' not in data:
         return data
-    rest = {key: value for key, value in data.items() if key not in ('degradation', 'sharpen', 'window')}
+    orders = ('degradation', 'sharpen', 'window', 'keep_context')
+    rest = {key: value for key, value in data.items() if key not in orders}
     pictures = {'gt': data['gt'].to(device, non_blocking=True)}
     if bool(data['sharpen'].all()):
         pictures['gt_usm'] = sharpen_batch(pictures['gt'])
@@ -39,4 +41,6 @@ def degrade_deferred(data: dict[str, Any], device: torch.device) -> dict[str, An
         for name, picture in pictures.items():
             times = 1 if name == 'lq' else scale
             pictures[name] = cut_windows(picture, corners * times, side * times)
+            if name == 'lq' and bool(data['keep_context'].all()):
+                rest['context'] = picture
     return {**rest, **pictures}

@@ -14,6 +14,7 @@ from .degradation_contrastive_loss import (  # noqa: E402
 )
 from .deplsr_gan_model import DePLSRGANModel  # noqa: E402
 from .deplsr_model import DePLSRModel  # noqa: E402
+from .level_regressor_model import LevelRegressorModel  # noqa: E402
 from .reading_accuracy_metric import calculate_reading_accuracy  # noqa: E402
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     'DegradationOrdinalLoss',
     'DegradationSigmoidLoss',
     'DegradationSoftmaxLoss',
+    'LevelRegressorModel',
     'calculate_reading_accuracy',
 ]

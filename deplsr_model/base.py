@@ -108,6 +108,22 @@ class DePLSRBaseModel(BaseModel):
             )
         super().setup_schedulers()
 
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Goes on as BasicSR does.
+
+        Raises:
+            OptionError: The cosine schedule that is gone on with ends before the training; BasicSR would fail there.
+        """
+        super().resume_training(resume_state)
+        total = self.opt['train']['total_iter']
+        for scheduler in self.schedulers:
+            periods = getattr(scheduler, 'periods', [math.inf])
+            if sum(periods) < total:
+                raise OptionError(
+                    f'train.total_iter: expected at most {sum(periods)}, the cosine schedule that the training state '
+                    f'goes on with, got {total:.0f}; keep it, or start a new run from the weights'
+                )
+
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:

@@ -22,10 +22,11 @@ from .base import DePLSRBaseModel
 from .options import AdaptorOptions
 from .reading import DegradationReader
 from .reading_accuracy_metric import calculate_reading_accuracy
+from .recipe import apply_recipe
 from .text_cache import TextCache
 from .vocabulary import TRAINING_LEVELS, embed_levels
 
-__all__ = ['DegradationAdaptorModel']
+__all__ = ['DegradationAdaptorModel', 'reading_metrics', 'same_size_batches']
 
 MAX_LOGIT_SCALE = math.log(100)
 
@@ -45,6 +46,7 @@ class DegradationAdaptorModel(DePLSRBaseModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        apply_recipe(opt, ('network_da', 'train') if opt.get('train') else ('network_da',))
         self.options = read_options(AdaptorOptions, opt, '')
         if self.options.find_unused_parameters:
             raise OptionError('find_unused_parameters: expected false in stage 1, got true; leave it out')
@@ -132,7 +134,7 @@ class DegradationAdaptorModel(DePLSRBaseModel):
         net = self.get_bare_model(self.net_da).eval()
         progress = tqdm(dataloader, unit='photo', desc='reading', disable=not self.options.val.pbar, leave=False)
         read, true = [], []
-        for lq, levels in _same_size_batches(progress, self.options.val.batch):
+        for lq, levels in same_size_batches(progress, self.options.val.batch):
             read.append(self.reader.read(net(lq.to(self.device)).fine).cpu())
             true.append(levels)
         net.train(self.is_train)
@@ -178,7 +180,7 @@ def reading_metrics(read: Tensor, true: Tensor) -> dict[str, float]:
     return metrics
 
 
-def _same_size_batches(data: Iterable[dict[str, Any]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def same_size_batches(data: Iterable[dict[str, Any]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Joins neighbouring samples of one picture size; BasicSR's validation loader gives one at a time."""
     lq: list[Tensor] = []
     levels: list[Tensor] = []

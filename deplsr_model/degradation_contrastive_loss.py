@@ -51,14 +51,14 @@ class _DegradationContrastiveLoss(nn.Module):
 class DegradationSoftmaxLoss(_DegradationContrastiveLoss):
     """CLIP's symmetric cross-entropy between an adaptor's embeddings and those of the captions.
 
-    Equal captions within a batch count as negatives, as published. Pairs are formed within the process: with several
-    processes each sees its own part of the batch.
+    Pairs are formed within the process: with several processes each sees its own part of the batch.
 
     Source: Sci. Rep. 15, 28837 (2025); ``SrClipLossV2`` in the authors' code.
 
     Args:
         loss_weight: Factor on ``l_total``; the three terms are reported as they are.
         weights: Of content, degradation and fine term.
+        equal_positive: Whether photos with equal captions are each other's positives; published: negatives.
 
     Shape:
         - output: content (B, D), degradation (B, D), fine (B, 5, D). text: (B, 7, D), semantic, whole degradation, five
@@ -68,6 +68,12 @@ class DegradationSoftmaxLoss(_DegradationContrastiveLoss):
     Raises:
         UserError: ``weights`` are not three numbers of at least 0.
     """
+
+    def __init__(
+        self, loss_weight: float = 1.0, weights: Sequence[float] = (0.2, 0.3, 0.5), equal_positive: bool = False
+    ) -> None:
+        super().__init__(loss_weight, weights)
+        self.equal_positive = equal_positive
 
     def forward(
         self,
@@ -79,7 +85,8 @@ class DegradationSoftmaxLoss(_DegradationContrastiveLoss):
         vocabulary: Vocabulary | None = None,
     ) -> dict[str, Tensor]:
         """Computes the terms; what only other losses need is taken so that all fit the same call."""
-        return self._named_terms(partial(softmax_contrastive, logit_scale=logit_scale), output, text)
+        pair_loss = partial(softmax_contrastive, logit_scale=logit_scale, equal_positive=self.equal_positive)
+        return self._named_terms(pair_loss, output, text)
 
 
 @LOSS_REGISTRY.register()

@@ -17,10 +17,13 @@ from basicsr_plugin.options import read_options
 
 from .base import DePLSRBaseModel
 from .options import SROptions
-from .prior import Prior, drop_prior, fine_texts
+from .prior import SOURCES, Prior, drop_prior, said_levels
+from .recipe import apply_recipe
 from .tiling import upscale_tiled
 
 __all__ = ['DePLSRModel']
+
+_NO_ADAPTOR = ('none', 'levels')
 
 
 @MODEL_REGISTRY.register()
@@ -43,6 +46,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is read
             opt['prior'] = 'none'
+        apply_recipe(opt, ('prior_form', 'network_g', 'network_da'))
         self.options: Any = read_options(self.options_class, opt, '')
         self._check_prior()
         self._check_scale()
@@ -56,16 +60,19 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 'take FusedDAT, FusedRRDBNet, FusedSwinIR or Fused, or a model_type of BasicSR'
             )
         self._check_scale(getattr(net_g, 'scale', None))
-        net_da = None if self.options.prior == 'none' else self._frozen_adaptor()
-        self.read_prior = Prior(self.options.prior, net_da, net_g.prior_dim, self._tokenizer())
+        net_da = None if self.options.prior in _NO_ADAPTOR else self._frozen_adaptor()
+        form = self.options.prior_form
+        self.read_prior = Prior(self.options.prior, net_da, net_g.prior_dim, self._tokenizer(), form)
 
     def _check_prior(self) -> None:
         prior = self.options.prior
-        if prior not in ('adaptor', 'none', 'captions'):
-            fine_texts(prior)  # refuses what it cannot read
-        if prior != 'none' and self.options.network_da is None:
+        if prior not in SOURCES:
+            said_levels(prior)  # refuses what it cannot read
+        if prior in _NO_ADAPTOR:
+            return
+        if self.options.network_da is None:
             raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
-        if prior != 'none' and self.options.path.pretrain_network_da is None:
+        if self.options.path.pretrain_network_da is None:
             raise OptionError(
                 "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1, got none; train one with "
                 'options/train_degradation_adaptor.yml, or set prior: none'
@@ -96,7 +103,8 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes a batch with ``lq`` (B, 3, h, w) and, except for looking, ``gt``; reads its prior.
 
-        Where GT is sharpened in training (``gt_usm``), the sharpened one is the target.
+        Where GT is sharpened in training (``gt_usm``), the sharpened one is the target; where there is a ``context``
+        around ``lq``, the prior is read off that.
         """
         data = self.degraded(data)
         if 'lq' not in data:
@@ -108,7 +116,8 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         if 'gt' in data:
             self.gt = data['gt'].to(self.device, non_blocking=True)
             self.gt_usm = data['gt_usm'].to(self.device, non_blocking=True) if 'gt_usm' in data else None
-        self.prior = self.read_prior(self.lq, data.get('tokens'))
+        seen = data['context'].to(self.device, non_blocking=True) if 'context' in data else self.lq
+        self.prior = self.read_prior(seen, data.get('tokens'), data.get('levels'))
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one training step."""

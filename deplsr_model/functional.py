@@ -35,19 +35,27 @@ class ContrastiveTerms(NamedTuple):
     total: Tensor
 
 
-def softmax_contrastive(image: Tensor, text: Tensor, logit_scale: Tensor | float) -> Tensor:
+def softmax_contrastive(
+    image: Tensor, text: Tensor, logit_scale: Tensor | float, equal_positive: bool = False
+) -> Tensor:
     """CLIP's loss: mean cross-entropy of finding the text of an image and the image of a text among the batch.
 
     Args:
         image: Image embeddings of unit length.
         text: Text embeddings of unit length, row by row the partners of ``image``.
         logit_scale: Factor on the cosine similarities, already exponentiated.
+        equal_positive: Whether all photos whose texts are equal are each other's partners, in equal shares.
 
     Shape:
         - image, text: (B, D), or (B, K, D) for K kinds whose pairs are formed within a kind only.
         - returns a scalar, or (K,).
     """
     logits = logit_scale * _similarities(image, text)  # (..., B, B)
+    if equal_positive:
+        partners = (_similarities(text, text) > 1 - 1e-6).to(logits.dtype)
+        partners = partners / partners.sum(dim=-1, keepdim=True)
+        both = logits.log_softmax(dim=-1) + logits.transpose(-2, -1).log_softmax(dim=-1)
+        return -(partners * both).sum(dim=-1).mean(dim=-1) / 2
     image_to_text = logits.log_softmax(dim=-1).diagonal(dim1=-2, dim2=-1)  # (..., B)
     text_to_image = logits.log_softmax(dim=-2).diagonal(dim1=-2, dim2=-1)
     return -(image_to_text + text_to_image).mean(dim=-1) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -132,6 +132,7 @@ class RunOptions:
 
     Attributes:
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
+        recipe: ``paper`` sets the published form of losses, adaptor, prior and fusion (:mod:`deplsr_model.recipe`).
     """
 
     name: str
@@ -141,6 +142,7 @@ class RunOptions:
     scale: Positive = 4
     manual_seed: int | None = None
     queue_size: Annotated[int, Field(ge=0)] = 0
+    recipe: Literal['paper'] | None = None
     plugins: list[str] = field(default_factory=list)
     logger: LoggerOptions = field(default_factory=LoggerOptions)
     dist_params: Section | None = None
@@ -165,18 +167,42 @@ class AdaptorOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegressorTrainOptions:
+    """Section ``train`` of :class:`LevelRegressorModel`."""
+
+    total_iter: Annotated[float, Field(gt=0)]
+    optim_da: Section
+    scheduler: Section
+    warmup_iter: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressorOptions(RunOptions):
+    """Option file of :class:`LevelRegressorModel`."""
+
+    network_da: Section
+    path: PathOptions = field(default_factory=PathOptions)
+    train: RegressorTrainOptions | None = None
+    val: AdaptorValOptions = field(default_factory=AdaptorValOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SROptions(RunOptions):
     """Option file of stage 2, :class:`DePLSRModel`.
 
     Attributes:
         prior: Where the prior comes from, see :class:`~deplsr_model.prior.Prior`. ``adaptor``: read off the LR photo.
-            ``none``: zeros, the same network without knowledge of the degradation. ``captions``: the data set's true
-            captions. Else words, such as ``jpeg with quality factor:40.0``.
+            ``none``: zeros, the same network without knowledge of the degradation. Else words, such as ``jpeg with
+            quality factor:40.0``. To compare with: ``captions`` and ``levels``, what is true, in words and in numbers;
+            ``clip``, what the frozen CLIP sees.
+        prior_form: How what is read or said comes to the SR network. ``words``: as a mixture of texts that keeps the
+            order of levels (:class:`~deplsr_model.level_words.LevelWords`). ``embedding``: as it is, as published.
     """
 
     network_g: Section
     network_da: Section | None = None
     prior: str = 'adaptor'
+    prior_form: Literal['words', 'embedding'] = 'words'
     path: SRPathOptions = field(default_factory=SRPathOptions)
     train: SRTrainOptions | None = None
     val: SRValOptions = field(default_factory=SRValOptions)

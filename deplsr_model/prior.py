@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
+from deplsr_arch.level_regressor_arch import number_tokens
 from deplsr_data.captions import KIND_NAMES, KINDS, parse_caption
 from deplsr_data.sampling import rng_for
 from deplsr_data.tokens import tokenize
+from deplsr_model.level_words import LevelWords
 from deplsr_model.text_cache import TextCache
+from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels, level_positions
 
-__all__ = ['Prior', 'drop_prior', 'fine_texts']
+__all__ = ['SOURCES', 'Prior', 'drop_prior', 'said_levels']
+
+#: Where the prior may come from, beside words.
+SOURCES = ('adaptor', 'none', 'captions', 'levels', 'clip')
 
 _LEAD = 'a photo with '
 
 
-def fine_texts(words: str) -> list[str]:
-    """Gives the five fine captions that words stand for; a kind that they do not name is at its zero level.
+def said_levels(words: str) -> list[float]:
+    """Gives the five levels that words stand for; a kind that they do not name is at its zero level.
 
-    >>> fine_texts('A photo with blur with sigma:1.5, jpeg with quality factor:40.0')[0]
-    'blur with sigma:1.5'
+    >>> said_levels('A photo with blur with sigma:1.5, jpeg with quality factor:40.0')
+    [1.5, 0.0, 0.0, 40.0, 0.0]
 
     Raises:
         OptionError: They are no captions, or name a kind twice; one line.
@@ -35,13 +42,13 @@ def fine_texts(words: str) -> list[str]:
             kind, level = parse_caption(part)
         except ValueError:
             raise OptionError(
-                "prior: expected adaptor, none, captions, or words such as 'gaussian noise with sigma:25.0, "
+                f"prior: expected {', '.join(SOURCES)}, or words such as 'gaussian noise with sigma:25.0, "
                 f"jpeg with quality factor:40.0', got '{words}'; '{part.strip()}' is no caption"
             ) from None
         if kind in levels:
             raise OptionError(f"prior: expected each kind once, got '{words}'; leave one {kind} out")
         levels[kind] = level
-    return [kind.say(levels.get(kind.name, kind.zero)) for kind in KINDS]
+    return [levels.get(kind.name, kind.zero) for kind in KINDS]
 
 
 def drop_prior(prior: tuple[Tensor, Tensor], probability: float, key: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -69,47 +76,77 @@ class Prior:
     """Gives the prior of a batch as the SR network takes it.
 
     Args:
-        source: ``adaptor`` reads it off the photos; ``none`` gives zeros; ``captions`` encodes the fine captions that
-            the data set gives along, which are true; other words are fine captions themselves, the same for all photos.
-            Words say nothing of the content: that part is zeros.
-        net_da: A frozen adaptor on its device; not needed for ``none``.
+        source: ``adaptor`` reads it off the photos. ``none`` gives zeros. ``captions`` says what the data set knows to
+            be true; other words are fine captions themselves, the same for all photos. ``levels`` gives the true levels
+            as numbers. ``clip`` gives what the frozen CLIP sees, once as content and five times as degradation. But for
+            ``adaptor`` and ``clip`` nothing is said of the content: that part is zeros.
+        net_da: A frozen adaptor on its device, or another network with its method ``prior``; not needed for ``none``
+            and ``levels``.
         dim: Width D of the SR network's prior.
         tokenizer: open_clip model whose tokenizer the captions of training went through.
+        form: ``words``: levels are said so that their order is kept, see :class:`LevelWords`. ``embedding``: the fine
+            embeddings of photos and captions as they are, as published.
 
     Raises:
-        OptionError: Words that are no captions.
+        OptionError: Words that are no captions, or a network that cannot do what the source needs.
     """
 
-    def __init__(self, source: str, net_da: Any, dim: int, tokenizer: str) -> None:
+    def __init__(self, source: str, net_da: Any, dim: int, tokenizer: str, form: str = 'words') -> None:
         self._source = source
         self._net_da = net_da
         self._dim = dim
-        self._encode = TextCache(net_da.encode_text) if net_da is not None else None
-        self._tokens: Tensor | None = None
-        if source not in ('adaptor', 'none', 'captions'):
-            self._tokens = tokenize(fine_texts(source), tokenizer, net_da.context_length)  # (5, L)
+        self._words: LevelWords | None = None
+        self._said = None if source in SOURCES else torch.tensor(said_levels(source))[None]  # (1, 5)
+        has_text = hasattr(net_da, 'encode_text')
+        if not has_text and (self._said is not None or source in ('captions', 'clip')):
+            raise OptionError(
+                f'prior: expected a network_da with a text tower for {source!r}, got {type(net_da).__name__}; '
+                'take DegradationAdaptor, or prior: adaptor'
+            )
+        self._encode = TextCache(net_da.encode_text) if has_text else None
+        self._tokenize = partial(tokenize, model=tokenizer, context_length=getattr(net_da, 'context_length', None))
+        if has_text and form == 'words':
+            device = next(net_da.parameters()).device
+            self._words = LevelWords(embed_levels(net_da, TRAINING_LEVELS, tokenizer, '{}', device))
 
     @torch.no_grad()
-    def __call__(self, lq: Tensor, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(self, lq: Tensor, tokens: Tensor | None = None, levels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Gives content (B, 1, D) and degradation (B, 5, D).
 
         Args:
             lq: (B, 3, h, w).
-            tokens: (B, 7, L) of the captions, for ``captions``.
+            tokens: (B, 7, L) of the captions, for ``captions`` in the form ``embedding``.
+            levels: (B, 5) of the captions, for ``levels``, and ``captions`` in the form ``words``.
 
         Raises:
             UserError: The data set gives no captions where they are needed.
         """
         if self._source == 'adaptor':
-            return self._net_da.prior(lq)
-        content = lq.new_zeros(len(lq), 1, self._dim)
-        if self._encode is None:
-            return content, lq.new_zeros(len(lq), len(KIND_NAMES), self._dim)
-        if self._tokens is not None:
-            return content, self._encode(self._tokens, lq.device).expand(len(lq), -1, -1)
-        if tokens is None:
+            content, degradation = self._net_da.prior(lq)
+            if self._words is not None:
+                degradation = self._words.of_reading(degradation, self._net_da.logit_scale.exp())
+            return content, degradation
+        if self._source == 'clip':
+            seen = self._net_da.clip_embedding(lq).unsqueeze(1)
+            return seen, seen.expand(-1, len(KIND_NAMES), -1)
+        return lq.new_zeros(len(lq), 1, self._dim), self._degradation(lq, tokens, levels)
+
+    def _degradation(self, lq: Tensor, tokens: Tensor | None, levels: Tensor | None) -> Tensor:
+        if self._source == 'none':
+            return lq.new_zeros(len(lq), len(KIND_NAMES), self._dim)
+        fine: Tensor | None = None if tokens is None else tokens[:, 2:].cpu()
+        if self._said is not None:
+            levels = self._said.expand(len(lq), -1)
+            texts = [kind.say(level) for kind, level in zip(KINDS, self._said[0].tolist(), strict=True)]
+            fine = self._tokenize(texts).expand(len(lq), -1, -1)
+        if self._source != 'levels' and self._words is None and fine is not None and self._encode is not None:
+            return self._encode(fine, lq.device)
+        if levels is None:
             raise UserError(
-                'prior: expected a data set with captions for prior: captions, got one without; '
+                f'prior: expected a data set with captions for prior: {self._source}, got one without; '
                 'take CaptionedDegradationDataset or CaptionedPairDataset, or prior: adaptor'
             )
-        return content, self._encode(tokens[:, 2:].cpu(), lq.device)
+        levels = levels.to(lq.device)
+        if self._words is None:
+            return number_tokens(level_positions(levels), self._dim)
+        return self._words.of_levels(levels)

@@ -11,7 +11,7 @@ from torch import Tensor
 from deplsr_data.captions import KINDS
 from deplsr_data.tokens import tokenize
 
-__all__ = ['TRAINING_LEVELS', 'Vocabulary', 'embed_levels']
+__all__ = ['TRAINING_LEVELS', 'Vocabulary', 'embed_levels', 'level_positions', 'positions_to_levels']
 
 #: For each kind, levels (L,) and the embeddings (L, D) of the texts that say them.
 Vocabulary = Sequence[tuple[Tensor, Tensor]]
@@ -43,3 +43,15 @@ def embed_levels(
         tokens = tokenize([template.format(kind.say(level)) for level in known], tokenizer, adaptor.context_length)
         vocabulary.append((torch.tensor(known).to(device), adaptor.encode_text(tokens.to(device)).float()))
     return vocabulary
+
+
+def level_positions(levels: Tensor) -> Tensor:
+    """Brings levels (B, 5) to 0..1 between the first and the last training level of their kinds."""
+    low, high = (torch.tensor([known[end] for known in TRAINING_LEVELS]).to(levels) for end in (0, -1))
+    return ((levels - low) / (high - low)).clamp(0, 1)
+
+
+def positions_to_levels(positions: Tensor) -> Tensor:
+    """The inverse of :func:`level_positions`."""
+    low, high = (torch.tensor([known[end] for known in TRAINING_LEVELS]).to(positions) for end in (0, -1))
+    return low + (high - low) * positions

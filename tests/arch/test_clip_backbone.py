@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pickle
 
@@ -274,10 +275,12 @@ def test_resize_squashes_as_bilinear_interpolation_without_antialiasing_does():
     torch.testing.assert_close(clip_views(picture, 32, 'resize'), expected[:, None])
 
 
-@pytest.mark.parametrize('shape', [(32, 32), (20, 32), (32, 9), (8, 8), (1, 1)])
-def test_both_views_agree_where_no_side_is_longer_than_the_input(shape):
+@pytest.mark.parametrize('shape', [(32, 32), (16, 32), (32, 9), (8, 8), (1, 1)])
+def test_the_native_view_mirrors_a_small_picture_pixel_for_pixel(shape):
     picture = torch.rand(1, 3, *shape)
-    assert torch.equal(clip_views(picture, 32, 'native'), clip_views(picture, 32, 'resize'))
+    view = clip_views(picture, 32, 'native')[0, 0]
+    rows, columns = ([(i // side % 2) * (side - 1 - 2 * (i % side)) + i % side for i in range(32)] for side in shape)
+    assert torch.equal(view, picture[0][:, rows][:, :, columns])
 
 
 def test_a_picture_of_exactly_the_input_size_is_not_touched():
@@ -287,27 +290,26 @@ def test_a_picture_of_exactly_the_input_size_is_not_touched():
 
 @pytest.mark.parametrize('height', [8, 32, 33, 64, 65, 96, 97, 300])
 @pytest.mark.parametrize('width', [8, 40, 95, 1000])
-def test_native_crops_are_pieces_of_the_picture_from_border_to_border(height, width):
+def test_native_crops_are_pieces_of_the_picture_on_the_grid_of_jpeg(height, width):
     size = 32
-    rows, columns = max(height, size), max(width, size)
-    # each pixel carries its own place, so a crop tells where it was cut; a stretched side keeps its ends
-    places = torch.stack(torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing='ij'))
+    # each pixel carries its own place, so a crop tells where it was cut
+    places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')).float()
     crops = clip_views(places[None], size, 'native')[0]  # (K, 2, 32, 32)
-    expected = [min(-(-side // size), MAX_CROPS_PER_SIDE) for side in (rows, columns)]
-    assert len(crops) == expected[0] * expected[1]
-    for axis, side in enumerate((rows, columns)):
-        lowest, highest = crops[:, axis].amin(dim=(1, 2)), crops[:, axis].amax(dim=(1, 2))
-        assert lowest.min() == 0
-        assert highest.max() == pytest.approx(1, abs=1e-6)
-        if side <= MAX_CROPS_PER_SIDE * size:  # covered: sorted by start, no crop begins after the last one's end
-            starts, order = lowest.sort()
-            assert (starts[1:] <= highest[order][:-1] + 1 / (side - 1) + 1e-5).all()
+    assert len(crops) <= MAX_CROPS_PER_SIDE**2
+    assert len({tuple(crop[:, 0, 0].tolist()) for crop in crops}) == len(crops)
+    for axis, side in enumerate((height, width)):
+        starts = sorted(set(crops[:, axis, 0, 0].tolist()))
+        assert all(start % 16 == 0 for start in starts)
+        assert starts[0] == 0
+        assert starts[-1] > max(side, size) - size - 16  # short of the other border by less than a block
+        if side <= MAX_CROPS_PER_SIDE * size:
+            assert all(after - before <= size for before, after in itertools.pairwise(starts))
 
 
 def test_native_crops_of_a_larger_picture_are_cut_at_its_own_scale():
     picture = torch.rand(1, 3, 50, 70)
     crops = clip_views(picture, 32, 'native')[0]
-    expected = [picture[0, :, top : top + 32, left : left + 32] for top in (0, 18) for left in (0, 19, 38)]
+    expected = [picture[0, :, top : top + 32, left : left + 32] for top in (0, 16) for left in (0, 16, 32)]
     assert torch.equal(crops, torch.stack(expected))
 
 

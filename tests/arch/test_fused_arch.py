@@ -11,6 +11,7 @@ import torch
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch import Fused, FusedDAT, FusedRRDBNet, FusedSwinIR
+from deplsr_arch.fusion import PriorModulation
 from deplsr_model.checkpoint import load_into
 
 # isort: split
@@ -47,10 +48,17 @@ NETWORKS = {
     'RRDBNet': lambda: FusedRRDBNet(**RRDB, prior_dim=D),
     'SwinIR': lambda: FusedSwinIR(**SWIN, prior_dim=D, fusion_num_heads=4),
     'EDSR': _edsr,
+    'EDSR with attention': lambda: _edsr(fusion='residual'),
     'RCAN': _rcan,
     'SRVGGNetCompact': _compact,
     'MSRResNet': _srresnet,
 }
+
+
+def _wake(net):
+    """Lets the fusions act, as after some training."""
+    for block in net.fusion_blocks.values():
+        torch.nn.init.normal_(block.out.weight if isinstance(block, PriorModulation) else block.attn.proj.weight)
 
 
 def _prior(batch, dim=D, seed=0):
@@ -94,10 +102,9 @@ def test_fifty_steps_move_all_fusion_weights_and_lower_the_loss(name):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_with_the_published_start_the_prior_changes_the_output(name):
+def test_once_it_has_learned_the_prior_changes_the_output(name):
     net = NETWORKS[name]().eval()
-    for block in net.fusion_blocks.values():
-        torch.nn.init.normal_(block.attn.proj.weight)
+    _wake(net)
     x = torch.rand(1, 3, 16, 16)
     with torch.no_grad():
         assert (net(x, *_prior(1)) - net(x, *_prior(1, seed=1))).abs().max() > 1e-6
@@ -190,8 +197,7 @@ def test_sides_that_the_backbone_cannot_take_are_mirrored():
 
 def test_copies_and_threads_do_not_mix_their_priors():
     net = _edsr()
-    for block in net.fusion_blocks.values():
-        torch.nn.init.normal_(block.attn.proj.weight)
+    _wake(net)
     twin = copy.deepcopy(net)
     x = torch.rand(1, 3, 32, 32)
     alone = [net(x, *_prior(1, seed=seed)).detach() for seed in range(4)]
@@ -262,8 +268,9 @@ if 'TwiceForTests' not in ARCH_REGISTRY:
         ({'fuse_at': []}, 'fuse_at: expected a list of names, each once, got []'),
         ({'fuse_at': ['body.0', 'body.0']}, 'each once'),
         ({'fuse_at': 'body.0'}, 'fuse_at: expected a list of names'),
-        ({'fusion_num_heads': 5}, 'fusion_num_heads: expected a divisor of 16 channels, got 5'),
-        ({'fusion': 'paper'}, 'take fusion: residual, or fusion_init: paper'),
+        ({'fusion': 'residual', 'fusion_num_heads': 5}, 'fusion_num_heads: expected a divisor of 16 channels, got 5'),
+        ({'fusion': 'paper', 'fusion_init': 'identity'}, 'take fusion: residual, or fusion_init: paper'),
+        ({'fusion_init': 'paper'}, 'film starts as identity; leave fusion_init out'),
         ({'fusion_init': 'same'}, "fusion_init: expected 'paper' or 'identity'"),
         ({'backbone': {'type': 'EDSSR'}}, "network_g.backbone.type: nothing called 'EDSSR'"),
         ({'backbone': {'type': 'EDSR', 'num_feet': 4}}, "network_g.backbone: unknown key 'num_feet'"),

@@ -23,6 +23,7 @@ from weight_rule import fill, probe
 
 from deplsr_arch import DAT, FusedDAT
 from deplsr_arch.fused_dat_arch import parse_fusion_layers
+from deplsr_arch.fusion import PriorModulation
 
 COMPUTED = ('relative_position_index', 'rpe_biases', 'attn_mask_0', 'attn_mask_1')
 SMALL_FUSED = SMALL | {'fusion_num_heads': 4, 'prior_dim': 24}
@@ -131,7 +132,7 @@ def test_published_weights_load_strictly_with_and_without_stored_masks(variant):
 def test_parameter_counts_are_the_published_ones(variant, scale):
     published = read_json('param_counts.json')
     want = published['counts'][variant][f'x{scale}']
-    network = FusedDAT(**published['variants'][variant], upscale=scale)
+    network = FusedDAT(**published['variants'][variant], upscale=scale, fusion='paper')
     count = sum(p.numel() for p in network.parameters())
     fusion = sum(p.numel() for p in network.fusion_blocks.parameters())
     projection = sum(p.numel() for p in network.adaptive_feat_channels.parameters())
@@ -140,9 +141,8 @@ def test_parameter_counts_are_the_published_ones(variant, scale):
 
 
 def test_the_papers_network_is_the_default_but_for_the_form_of_fusion():
-    network = FusedDAT()
-    assert sum(p.numel() for p in network.parameters()) == 18_061_131
-    assert {block.form for block in network.fusion_blocks.values()} == {'residual'}
+    assert sum(p.numel() for p in FusedDAT(fusion='paper').parameters()) == 18_061_131
+    assert {type(block) for block in FusedDAT().fusion_blocks.values()} == {PriorModulation}
 
 
 def test_arguments_shared_with_dat_have_the_same_defaults():
@@ -162,7 +162,7 @@ def test_without_fusion_the_output_is_dats(fusion):
 
 @pytest.mark.parametrize('fusion', FORMS)
 def test_the_output_depends_on_both_priors_and_not_on_the_order_of_degradations(fusion):
-    network = FusedDAT(**SMALL_FUSED, fusion=fusion).eval()
+    network = FusedDAT(**SMALL_FUSED, fusion=fusion, fusion_init='paper').eval()
     fill(network)
     x, (xi, xd) = torch.rand(2, 3, 9, 7), prior()
     with torch.no_grad():
@@ -174,7 +174,7 @@ def test_the_output_depends_on_both_priors_and_not_on_the_order_of_degradations(
 
 @pytest.mark.parametrize('fusion', FORMS)
 def test_gradients_reach_the_prior(fusion):
-    network = FusedDAT(**SMALL_FUSED, fusion=fusion).train()
+    network = FusedDAT(**SMALL_FUSED, fusion=fusion, fusion_init='paper').train()
     fill(network)
     xi, xd = (leaf.requires_grad_() for leaf in prior())
     network(torch.rand(2, 3, 9, 7), xi, xd).square().mean().backward()
@@ -185,13 +185,13 @@ def test_gradients_reach_the_prior(fusion):
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 10), (19, 8)])
 def test_any_input_size_comes_out_enlarged(size):
-    network = FusedDAT(**SMALL_FUSED, upscale=3).eval()
+    network = FusedDAT(**SMALL_FUSED, upscale=3, fusion='residual').eval()
     out = network(torch.rand(2, 3, *size), *prior())
     assert out.shape == (2, 3, 3 * size[0], 3 * size[1])
 
 
-def test_other_numbers_of_prior_tokens_are_welcome():
-    network = FusedDAT(**SMALL_FUSED).eval()
+def test_other_numbers_of_prior_tokens_are_welcome_with_attention():
+    network = FusedDAT(**SMALL_FUSED, fusion='residual').eval()
     assert network(torch.rand(1, 3, 4, 4), torch.rand(1, 2, 24), torch.rand(1, 7, 24)).shape == (1, 3, 16, 16)
 
 
@@ -211,11 +211,11 @@ def test_wrong_fusion_layers_are_refused_in_one_line(fusion_layers):
 
 @pytest.mark.parametrize(
     ('argument', 'value'),
-    [('prior_dim', 0), ('fusion', 'film'), ('fusion_num_heads', 5), ('fusion_mlp_ratio', 0), ('embed_dim', 8)],
+    [('prior_dim', 0), ('fusion', 'flim'), ('fusion_num_heads', 5), ('fusion_mlp_ratio', 0), ('embed_dim', 8)],
 )
 def test_a_wrong_argument_is_named_in_one_line(argument, value):
     with pytest.raises(ValueError, match=rf'^{argument}: expected .*, got .*; .+$'):
-        FusedDAT(**SMALL_FUSED | {argument: value})
+        FusedDAT(**SMALL_FUSED | {'fusion': 'residual', argument: value})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from weight_rule import fill
 
-from deplsr_arch.fusion import CrossModalFusion, all_pairs
+from deplsr_arch.fusion import CrossModalFusion, PriorModulation, all_pairs
 
 FORMS = ['residual', 'paper']
 
@@ -133,3 +133,29 @@ def test_attn_ratio_narrows_queries_and_keys_on_pairs_only():
 def test_a_wrong_argument_is_named_in_one_line(argument, dim, heads, kwargs):
     with pytest.raises(ValueError, match=rf'^{argument}: expected .*, got .*; .+$'):
         CrossModalFusion(dim, heads, **kwargs)
+
+
+def test_modulation_scales_and_shifts_each_channel_by_the_prior():
+    torch.manual_seed(0)
+    fusion = PriorModulation(8)
+    x, xi, xd = torch.rand(2, 9, 8), torch.rand(2, 1, 8), torch.rand(2, 5, 8)
+    assert torch.equal(fusion(x, xi, xd)[0], x)  # at first
+    torch.nn.init.normal_(fusion.out.weight)
+    out, *passed = fusion(x, xi, xd)
+    assert all(map(torch.equal, passed, (xi, xd)))
+    gain, shift = ((fusion(torch.full_like(x, value), xi, xd)[0]) for value in (1.0, 0.0))
+    torch.testing.assert_close(out, x * (gain - shift) + shift)
+    assert torch.equal(gain, gain[:, :1].expand_as(gain))  # the same at every place of a picture
+    assert not torch.allclose(gain[0], gain[1])
+
+
+def test_modulation_tells_the_kinds_apart():
+    fusion = PriorModulation(8)
+    torch.nn.init.normal_(fusion.out.weight)
+    x, xi, xd = torch.rand(1, 9, 8), torch.rand(1, 1, 8), torch.rand(1, 5, 8)
+    assert not torch.allclose(fusion(x, xi, xd)[0], fusion(x, xi, xd.flip(1))[0])
+
+
+def test_modulation_wants_one_content_and_five_degradations():
+    with pytest.raises(ValueError, match='prior: expected 6 tokens with fusion: film, got 7; take fusion: residual'):
+        PriorModulation(8)(torch.rand(1, 9, 8), torch.rand(1, 2, 8), torch.rand(1, 5, 8))

@@ -190,6 +190,19 @@ def test_a_crop_is_cut_out_of_a_larger_one_that_was_degraded(root, usm):
     assert len(places) > 3
 
 
+@pytest.mark.parametrize('place', ['worker', 'device'])
+def test_the_context_is_the_whole_piece_of_which_lq_is_a_part(root, place):
+    opt = _opt(root, degrade_size=128, context=True, degrade_on=place)
+    items = [CaptionedDegradationDataset(opt)[i] for i in range(2)]
+    batch = degrade_deferred(torch.utils.data.default_collate(items), torch.device('cpu'))
+    assert batch['context'].shape == (2, 3, 32, 32)
+    for lq, context in zip(batch['lq'], batch['context'], strict=True):
+        side = lq.shape[-1]
+        places = range(32 - side + 1)
+        assert any(torch.equal(lq, context[:, y : y + side, x : x + side]) for y in places for x in places)
+    assert 'keep_context' not in batch
+
+
 @pytest.mark.parametrize('recipe', [{'type': 'realesrgan'}, {'type': 'semantic', 'gt_usm': True}])
 @pytest.mark.parametrize('degrade_size', [None, 100])
 def test_a_batch_left_to_the_device_is_that_of_the_workers(root, recipe, degrade_size):
@@ -307,6 +320,7 @@ def test_a_data_set_can_be_sent_to_a_spawned_worker(root):
             ['datasets.train.degrade_on', 'set it to worker'],
         ),
         ({'degrade_size': 50}, ['datasets.train.degrade_size', 'at least gt_size (64), got 50']),
+        ({'context': True}, ['datasets.train.context', 'set degrade_size above gt_size']),
         ({'degrade_size': 101}, ['datasets.train.degrade_size', 'multiple of scale 4', '101']),
         ({'phase': 'val', 'degrade_size': 100}, ['datasets.val.degrade_size', 'in training only']),
     ],

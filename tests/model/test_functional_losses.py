@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 
@@ -141,3 +142,13 @@ def test_losses_are_built_by_name_from_options():
 def test_wrong_weights_are_refused_in_one_line(weights):
     with pytest.raises(UserError, match=r'^weights: expected three numbers of at least 0 .*\Z'):
         DegradationSoftmaxLoss(weights=weights)
+
+
+def test_equal_captions_as_positives_share_the_target_and_change_nothing_where_all_differ():
+    rng = torch.Generator().manual_seed(0)
+    image, text = (F.normalize(torch.randn(6, 5, 8, generator=rng), dim=-1) for _ in range(2))
+    different = softmax_contrastive(image, text, 10.0, equal_positive=True)
+    torch.testing.assert_close(different, softmax_contrastive(image, text, 10.0))
+    same = text[:1].expand(6, -1, -1)
+    equal = softmax_contrastive(text[:1].expand(6, -1, -1), same, 10.0, equal_positive=True)
+    torch.testing.assert_close(equal, torch.full((5,), math.log(6)))  # each of six is as good

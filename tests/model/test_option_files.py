@@ -107,7 +107,7 @@ MISTAKES = {
         {'datasets__train__batch_size_per_gpu': 64},
         'datasets.train.batch_size_per_gpu: expected at most 16, the samples of an epoch, got 64',
     ),
-    'unknown prior': ({'prior': 'caption'}, 'prior: expected adaptor, none, captions, or words such as'),
+    'unknown prior': ({'prior': 'caption'}, 'prior: expected adaptor, none, captions, levels, clip, or words such as'),
     'dropout beyond one': ({'train__prior_dropout': 1.5}, 'train.prior_dropout'),
     'words that are no caption': ({'prior': 'heavy noise'}, "'heavy noise' is no caption"),
 }

@@ -9,12 +9,15 @@ import torch
 
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
-from deplsr_arch import DegradationAdaptor
+from deplsr_arch import DegradationAdaptor, LevelRegressor
+from deplsr_arch.level_regressor_arch import number_tokens
 from deplsr_data.captions import KINDS
 from deplsr_data.tokens import tokenize
 from deplsr_model.deplsr_model import DePLSRModel
+from deplsr_model.level_words import LevelWords
 from deplsr_model.options import SROptions
-from deplsr_model.prior import Prior, drop_prior, fine_texts
+from deplsr_model.prior import Prior, drop_prior, said_levels
+from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels
 
 LQ = torch.rand(2, 3, 16, 16)
 
@@ -23,6 +26,10 @@ LQ = torch.rand(2, 3, 16, 16)
 def adaptor(stage2):
     torch.manual_seed(0)
     return DegradationAdaptor(**{key: value for key, value in stage2['network_da'].items() if key != 'type'}).eval()
+
+
+def fine_texts(words):
+    return [kind.say(level) for kind, level in zip(KINDS, said_levels(words), strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +42,7 @@ def adaptor(stage2):
     ],
 )
 def test_words_are_fine_captions_and_what_they_leave_out_is_not_there(words, levels):
-    assert fine_texts(words) == [kind.say(level) for kind, level in zip(KINDS, levels, strict=True)]
+    assert said_levels(words) == list(levels)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +56,14 @@ def test_words_are_fine_captions_and_what_they_leave_out_is_not_there(words, lev
 )
 def test_other_words_are_refused_in_one_line(words, part):
     with pytest.raises(OptionError) as caught:
-        fine_texts(words)
+        said_levels(words)
     assert part in str(caught.value)
     assert '\n' not in str(caught.value)
 
 
 def test_words_become_the_embeddings_that_captions_have_in_training(adaptor):
     words = 'gaussian noise with sigma:25.0, jpeg with quality factor:40.0'
-    content, degradation = Prior(words, adaptor, 16, 'ViT-B-32')(LQ)
+    content, degradation = Prior(words, adaptor, 16, 'ViT-B-32', 'embedding')(LQ)
     expected = adaptor.encode_text(tokenize(fine_texts(words), 'ViT-B-32', 48))
     assert not content.any()
     assert content.shape == (2, 1, 16)
@@ -66,7 +73,7 @@ def test_words_become_the_embeddings_that_captions_have_in_training(adaptor):
 def test_true_captions_are_encoded_photo_by_photo(adaptor):
     texts = [[f'photo {i}', 'blur', *fine_texts(f'blur with sigma:{i + 1}.0')] for i in range(2)]
     tokens = torch.stack([tokenize(seven, 'ViT-B-32', 48) for seven in texts])
-    content, degradation = Prior('captions', adaptor, 16, 'ViT-B-32')(LQ, tokens)
+    content, degradation = Prior('captions', adaptor, 16, 'ViT-B-32', 'embedding')(LQ, tokens, torch.zeros(2, 5))
     assert not content.any()
     for i in range(2):
         torch.testing.assert_close(degradation[i], adaptor.encode_text(tokens[i, 2:]), atol=1e-6, rtol=0)
@@ -77,9 +84,48 @@ def test_true_captions_are_asked_of_the_data_set(adaptor):
         Prior('captions', adaptor, 16, 'ViT-B-32')(LQ)
 
 
+def test_said_and_true_levels_are_the_same_words_and_what_is_read_is_a_mixture_of_them(adaptor):
+    levels = torch.tensor([[1.5, 25.0, 0.0, 40.0, 0.0]]).expand(2, -1)
+    said = Prior(
+        'blur with sigma:1.5, gaussian noise with sigma:25.0, jpeg with quality factor:40.0', adaptor, 16, 'ViT-B-32'
+    )
+    true = Prior('captions', adaptor, 16, 'ViT-B-32')(LQ, torch.zeros(2, 7, 48, dtype=torch.long), levels)
+    torch.testing.assert_close(said(LQ), true)
+    read = Prior('adaptor', adaptor, 16, 'ViT-B-32')(LQ)[1]
+    words = LevelWords(embed_levels(adaptor, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu')))
+    with torch.no_grad():
+        torch.testing.assert_close(read, words.of_reading(adaptor.prior(LQ)[1], adaptor.logit_scale.exp()))
+
+
+def test_true_levels_come_as_numbers_and_clip_as_its_own_embedding(adaptor):
+    levels = torch.tensor([[3.0, 0.0, 1.5, 100.0, 1.0]]).expand(2, -1)
+    content, degradation = Prior('levels', None, 16, '')(LQ, torch.zeros(2, 7, 48, dtype=torch.long), levels)
+    assert not content.any()
+    torch.testing.assert_close(degradation[0, :, :5], torch.diag(torch.tensor([1.0, -1, 0, 1, 1])) / 4)
+    assert not degradation[..., 5:].any()
+    content, degradation = Prior('clip', adaptor, 16, 'ViT-B-32')(LQ)
+    assert torch.equal(degradation, content.expand(-1, 5, -1))
+    untrained = adaptor.prior(LQ)[0]  # whose corrections are zero
+    torch.testing.assert_close(content, untrained.detach())
+
+
+@pytest.mark.parametrize('source', ['captions', 'clip', 'jpeg with quality factor:40.0'])
+def test_a_reader_without_words_cannot_give_words(source):
+    with pytest.raises(OptionError, match='a text tower'):
+        Prior(source, LevelRegressor(prior_dim=16), 16, '')
+
+
+def test_a_regressor_stands_in_the_adaptors_place():
+    net = LevelRegressor(prior_dim=16, num_feat=8).eval()
+    content, degradation = Prior('adaptor', net, 16, '')(LQ)
+    assert (content.shape, degradation.shape) == ((2, 1, 16), (2, 5, 16))
+    with torch.no_grad():
+        assert torch.equal(degradation, number_tokens(net(LQ), 16))
+
+
 def test_the_adaptor_reads_the_photo_and_none_is_zeros(adaptor):
     with torch.no_grad():
-        for ours, theirs in zip(Prior('adaptor', adaptor, 16, '')(LQ), adaptor.prior(LQ), strict=True):
+        for ours, theirs in zip(Prior('adaptor', adaptor, 16, '', 'embedding')(LQ), adaptor.prior(LQ), strict=True):
             assert torch.equal(ours, theirs)
     content, degradation = Prior('none', None, 16, '')(LQ)
     assert (content.shape, degradation.shape) == ((2, 1, 16), (2, 5, 16))
@@ -123,7 +169,7 @@ def test_words_go_through_the_tokenizer_of_the_data_set_or_else_of_the_adaptors_
     assert named(tokenizer='ViT-L-14') == 'ViT-L-14'
 
 
-@pytest.mark.parametrize('prior', ['captions', 'jpeg with quality factor:40.0', 'none'])
+@pytest.mark.parametrize('prior', ['captions', 'levels', 'clip', 'jpeg with quality factor:40.0', 'none'])
 def test_stage_2_trains_and_tests_with_each_prior(workplace, stage2, trained_adaptor, prior):
     options = {**stage2, 'prior': prior}
     changes = {'path__pretrain_network_da': str(trained_adaptor), 'train__prior_dropout': 0.2}

@@ -9,7 +9,7 @@ from skimage import data
 
 from deplsr_arch import DegradationAdaptor, Fused
 from deplsr_data.apply_batch import apply_batch, pack
-from deplsr_data.captions import captions
+from deplsr_data.captions import captions, levels
 from deplsr_data.recipes import SemanticRecipe
 from deplsr_data.sampling import draw, rng_for
 from deplsr_data.tokens import tokenize
@@ -21,8 +21,8 @@ NOISY, CLEAN = 'gaussian noise with sigma:25.0', 'gaussian noise with sigma:0.0'
 
 
 def _batch(photos, step):
-    """Patches of real photos, degraded, with the tokens of their captions."""
-    gts, packed, tokens = [], [], []
+    """Patches of real photos, degraded, with the tokens of their captions and the true levels."""
+    gts, packed, tokens, true = [], [], [], []
     for sample in range(BATCH):
         rng = rng_for(0, 0, step * BATCH + sample, 0, 'crop')
         photo = photos[rng.integers(len(photos))]
@@ -31,9 +31,10 @@ def _batch(photos, step):
         record = draw(RECIPE, SCALE, rng_for(0, 0, step * BATCH + sample, 0, 'degradation'), (GT, GT))
         packed.append(pack(record, (GT, GT)))
         tokens.append(tokenize(captions(record), 'ViT-B-32', 48))
+        true.append(torch.tensor(levels(record)))
     gt = torch.stack(gts)
     lq = apply_batch(torch.utils.data.default_collate(packed), gt)
-    return lq, gt, torch.stack(tokens)
+    return lq, gt, torch.stack(tokens), torch.stack(true)
 
 
 def _trained(network_da):
@@ -46,8 +47,8 @@ def _trained(network_da):
     prior = Prior('captions', adaptor, DIM, 'ViT-B-32')
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     for step in range(STEPS):
-        lq, gt, tokens = _batch(photos, step)
-        loss = (net(lq, *prior(lq, tokens)) - gt).abs().mean()
+        lq, gt, tokens, true = _batch(photos, step)
+        loss = (net(lq, *prior(lq, tokens, true)) - gt).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -72,7 +72,7 @@ def test_stage_2_trains_with_a_frozen_adaptor(workplace, stage2, trained_adaptor
     assert workplace.run('train', stage2, path__pretrain_network_da=str(trained_adaptor)) == 0
     run = workplace.path / 'experiments/sr'
     first, last = (weights(run / f'models/net_g_{i}.pth') for i in (2, 4))
-    assert not torch.equal(first['fusion_blocks.0.attn.attn_d.q.weight'], last['fusion_blocks.0.attn.attn_d.q.weight'])
+    assert not torch.equal(first['fusion_blocks.0.mix.weight'], last['fusion_blocks.0.mix.weight'])
     assert not list((run / 'models').glob('net_da*'))
     assert trained_adaptor.read_bytes() == before
     assert metrics(run)[-1]['psnr'] > 0

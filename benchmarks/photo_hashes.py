@@ -1,0 +1,70 @@
+"""Perceptual hashes that tell whether a held-out photo is among the training photos.
+
+    python benchmarks/photo_hashes.py --photos data/photos    # writes benchmarks/results/photos.tsv
+
+The file holds name, split and hash of every photo behind docs/prior.md; a test compares all pairs in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+#: Two pictures with fewer different bits of 256 are taken for the same; unrelated ones differ in about 128.
+SAME = 48
+
+
+def photo_hash(picture: np.ndarray) -> int:
+    """Gives 256 bits: whether each of 16 x 16 places of a picture (h, w, 3) is brighter than its right neighbour."""
+    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
+    small = cv2.resize(gray, (17, 16), interpolation=cv2.INTER_AREA).astype(int)
+    return int(''.join('01'[int(bit)] for bit in (small[:, :-1] > small[:, 1:]).ravel()), 2)
+
+
+def hash_folder(folder: Path) -> dict[str, tuple[int, int]]:
+    """Gives the hashes of each photo and of its mirror image, by file name."""
+    hashes = {}
+    for path in sorted(folder.iterdir()):
+        picture = cv2.imread(str(path))
+        if picture is not None:
+            hashes[path.name] = photo_hash(picture), photo_hash(picture[:, ::-1])
+    return hashes
+
+
+def same_photos(train: dict[str, tuple[int, int]], heldout: dict[str, tuple[int, int]]) -> list[tuple[str, str, int]]:
+    """Gives pairs that have a name in common or look the same, mirrored or not, with the bits that differ."""
+    pairs = []
+    for (one, (hashed, _)), (other, turned) in product(train.items(), heldout.items()):
+        distance = min((hashed ^ way).bit_count() for way in turned)
+        if distance < SAME or Path(one).stem == Path(other).stem:
+            pairs.append((one, other, distance))
+    return pairs
+
+
+def main() -> None:
+    """Writes the file, or names the pairs and fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--photos', required=True, type=Path, help='folder with train/ and heldout/')
+    parser.add_argument('--output', type=Path, default=Path(__file__).parent / 'results' / 'photos.tsv')
+    options = parser.parse_args()
+    splits = {part: hash_folder(options.photos / part) for part in ('train', 'heldout')}
+    pairs = same_photos(splits['train'], splits['heldout'])
+    if pairs:
+        raise SystemExit(
+            '\n'.join(f'{one} of train is {other} of heldout ({bits} bits differ)' for one, other, bits in pairs)
+        )
+    lines = [
+        f'{name}\t{part}\t{upright:064x}\t{mirrored:064x}'
+        for part, hashes in splits.items()
+        for name, (upright, mirrored) in hashes.items()
+    ]
+    options.output.write_text('name\tsplit\thash\tmirrored\n' + '\n'.join(lines) + '\n', encoding='utf-8')
+    print(f'{len(lines)} photos, no pair')
+
+
+if __name__ == '__main__':
+    main()

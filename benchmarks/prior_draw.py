@@ -1,0 +1,62 @@
+"""The picture of docs/prior.md: levels read against true ones, and the gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+from prior_measure import DEGRADATIONS
+
+_SIDE, _GAP = 260, 56
+_RANGES = {'blur': (0.0, 3.0), 'noise': (0.0, 30.0), 'jpeg': (30.0, 95.0)}
+_UNITS = {'blur': 'blur sigma, GT pixels', 'noise': 'noise sigma of 255', 'jpeg': 'JPEG quality'}
+_COLOURS = {'oracle': '#4c9f70', 'adaptor': '#2f6fb2', 'levels': '#d08a2e'}
+
+
+def draw_curves(result: dict[str, Any], path: Path) -> None:
+    """Draws read against true for the adaptor and the regressor, and a bar for each gain."""
+    readers = [name for name in ('adaptor', 'levels') if name in result['reading']]
+    width = 3 * (_SIDE + _GAP) + _GAP
+    sheet = Image.new('RGB', (width, len(readers) * (_SIDE + _GAP) + _SIDE + 2 * _GAP), 'white')
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for row, name in enumerate(readers):
+        for column, kind in enumerate(_RANGES):
+            corner = _GAP + column * (_SIDE + _GAP), 28 + row * (_SIDE + _GAP)
+            _scatter(draw, font, corner, kind, result['reading'][name]['scatter'][kind], name)
+    _bars(draw, font, (_GAP, 40 + len(readers) * (_SIDE + _GAP)), width - 2 * _GAP, result['gain'])
+    sheet.save(path, optimize=True)
+
+
+def _scatter(draw: Any, font: Any, corner: tuple[int, int], kind: str, points: list[list[float]], name: str) -> None:
+    left, top = corner
+    low, high = _RANGES[kind]
+    draw.rectangle([left, top, left + _SIDE, top + _SIDE], outline='black')
+    draw.line([left, top + _SIDE, left + _SIDE, top], fill='#bbbbbb')
+    for true, read in zip(*points, strict=True):
+        x, y = (min(max((value - low) / (high - low), 0), 1) * _SIDE for value in (true, read))
+        draw.ellipse([left + x - 2, top + _SIDE - y - 2, left + x + 2, top + _SIDE - y + 2], fill=_COLOURS[name])
+    draw.text((left, top - 18), f'{name}: {_UNITS[kind]}', 'black', font)
+    draw.text((left, top + _SIDE + 3), f'{low:g}', 'black', font)
+    draw.text((left + _SIDE - 60, top + _SIDE + 3), f'{high:g} (true)', 'black', font)
+    draw.text((left - 40, top), 'read', 'black', font)
+
+
+def _bars(draw: Any, font: Any, corner: tuple[int, int], width: int, gain: dict[str, Any]) -> None:
+    left, top = corner
+    arms = [arm for arm in _COLOURS if gain.get(arm)]
+    highest = max((gain[arm][kind][2] for arm in arms for kind in DEGRADATIONS), default=1.0)
+    base, tall = top + _SIDE - 20, _SIDE - 50
+    draw.text((left, top - 14), 'gain over a learned constant, dB (95% interval)', 'black', font)
+    for place, arm in enumerate(arms):
+        draw.text((left + 330 + 110 * place, top - 14), arm, _COLOURS[arm], font)
+    slot = width / len(DEGRADATIONS)
+    for index, kind in enumerate(DEGRADATIONS):
+        draw.text((left + index * slot, base + 6), kind, 'black', font)
+        for place, arm in enumerate(arms):
+            mean, low, high = (base - value / highest * tall for value in gain[arm][kind])
+            x = left + index * slot + place * 34
+            draw.rectangle([x, min(mean, base), x + 28, max(mean, base)], fill=_COLOURS[arm])
+            draw.line([x + 14, low, x + 14, high], fill='black')
+            draw.text((x - 2, min(high, base) - 16), f'{gain[arm][kind][0]:.2f}', 'black', font)
+    draw.line([left, base, left + width, base], fill='black')

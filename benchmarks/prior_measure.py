@@ -1,0 +1,280 @@
+"""What benchmarks/prior.py measures: how readers read, what SR networks gain, what the prior costs."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from basicsr.archs import build_network
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+from plain_resnet import PlainResNet
+from prior_runs import ALL_KINDS, ARMS, PRIOR_DIM, READERS, RECIPE, SCALE, Arm, network_da, network_g
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from deplsr_data.apply_cpu import apply
+from deplsr_data.captions import levels
+from deplsr_data.crops import centre_crop
+from deplsr_data.recipes import kernel_reach, read_recipe
+from deplsr_data.records import Blur, Jpeg, Noise, Record, Resize
+from deplsr_data.sampling import draw, rng_for
+from deplsr_model.checkpoint import load_into
+from deplsr_model.level_words import LevelWords
+from deplsr_model.prior import Prior
+from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels, positions_to_levels
+
+GT_SIZE = 256
+SIZES = {'32': 32, '48': 48, '64': 64, '96': 96, '128': 128, 'whole': None}
+KINDS = {'blur': 0, 'noise': 1, 'jpeg': 3}
+#: Blur sigma in GT pixels, noise sigma of 255 and JPEG quality at LR size; 0, 0 and 95 are the mildest of the training.
+DEGRADATIONS = {
+    'mild': (0.8, 5.0, 90.0), 'medium': (1.6, 12.0, 65.0), 'heavy': (2.6, 25.0, 35.0),
+    'blur': (2.5, 0.0, 95.0), 'noise': (0.0, 25.0, 95.0), 'jpeg': (0.0, 0.0, 30.0),
+}  # fmt: skip
+DRAWS = 20  #: degradations of each held-out photo that readers are asked for
+
+
+class Photos:
+    """Held-out photos, and the LR pictures made of them; everything is drawn from fixed seeds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = sorted(path for path in folder.iterdir() if path.suffix in ('.png', '.jpg'))
+
+    @cache  # noqa: B019  one per folder lives as long as the program
+    def gt(self, index: int, side: int | None) -> np.ndarray:
+        """The middle of a photo, (h, w, 3) float32 in 0..1."""
+        picture = cv2.cvtColor(cv2.imread(str(self.paths[index])), cv2.COLOR_BGR2RGB)
+        crop = centre_crop((picture.shape[0], picture.shape[1]), SCALE, side)
+        assert crop is not None
+        return np.ascontiguousarray(crop.cut(picture), np.float32) / 255
+
+    def mixed(self, side: int | None, recipe: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
+        """LR pictures (1, 3, h, w) of mixed degradations and their true levels (1, 5)."""
+        drawn = read_recipe(dict(recipe), 'recipe')
+        for index in range(len(self.paths)):
+            gt = self.gt(index, side and side * SCALE)
+            for again in range(DRAWS):
+                record = draw(drawn, SCALE, rng_for(0, 0, index * DRAWS + again, 0, 'degradation'), gt.shape[:2])
+                yield to_tensor(apply(record, gt)), torch.tensor([levels(record)], dtype=torch.float32)
+
+
+@lru_cache
+def photos(folder: str) -> Photos:
+    """The photos of a folder, read once."""
+    return Photos(Path(folder))
+
+
+def to_tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None]
+
+
+# --- reading
+
+
+def load_reader(name: str) -> torch.nn.Module:
+    """A trained reader."""
+    net = build_network(network_da(READERS[name])).eval()
+    load_into(net, f'experiments/reader_{name}/models/net_da_latest.pth')
+    return net
+
+
+@torch.no_grad()
+def reading(name: str, heldout: str, train: str) -> dict[str, Any]:
+    """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds."""
+    net = load_reader(name)
+    read, fine = _read_out(net)
+    recipe = {**RECIPE, **(ALL_KINDS if READERS[name].recipe else {})}
+    result: dict[str, Any] = {}
+    for size, side in SIZES.items():
+        pairs = [(read(lq), true) for lq, true in photos(heldout).mixed(side, recipe)]
+        got, true = (torch.cat(column) for column in zip(*pairs, strict=True))
+        result[size] = {kind: _spearman(got[:, k], true[:, k]) for kind, k in KINDS.items()}
+        result[size]['error'] = {kind: round(float((got - true)[:, k].abs().mean()), 3) for kind, k in KINDS.items()}
+        if READERS[name].recipe:
+            result[size]['confusion'] = _confusion(got, true)
+        if size == '64':
+            result['scatter'] = {
+                kind: [[round(float(v), 2) for v in column[::3, k]] for column in (true, got)]
+                for kind, k in KINDS.items()
+            }
+    if fine is not None:
+        result['probe'] = _probe(fine, photos(heldout), photos(train), recipe)
+    return result
+
+
+def _read_out(net: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
+    """How a reader's levels (1, 5) and fine embeddings are had from a picture."""
+    if not hasattr(net, 'encode_text'):
+        return lambda lq: positions_to_levels(net(lq)), None
+    words = LevelWords(embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu')))
+    return lambda lq: words.read(net(lq).fine, net.logit_scale.exp()), lambda lq: net(lq).fine.flatten(1)
+
+
+def _spearman(read: Tensor, true: Tensor) -> float:
+    if read.unique().numel() < 2:
+        return 0.0
+    return round(float(spearmanr(read, true).statistic), 3)
+
+
+def _confusion(read: Tensor, true: Tensor) -> dict[str, Any]:
+    """Shares of photos: rows the true kind of noise, columns the one that is read stronger; ringing likewise."""
+    strength = torch.tensor([30.0, 3.0])
+    said, is_so = (part[:, 1:3].div(strength).argmax(1) for part in (read, true))
+    noisy = true[:, 1:3].div(strength).amax(1) > 0.1
+    table = [[round(float((said[noisy & (is_so == a)] == b).double().mean()), 3) for b in (0, 1)] for a in (0, 1)]
+    rings, ringing = read[:, 4] > 0.5, true[:, 4] > 0.5
+    ring = [[round(float((rings[ringing == a] == b).double().mean()), 3) for b in (0, 1)] for a in (0, 1)]
+    return {'noise (gaussian, poisson)': table, 'ringing (no, yes)': ring}
+
+
+def _probe(fine: Any, held: Photos, train: Photos, recipe: dict[str, Any]) -> dict[str, float]:
+    """Spearman at 64 pixels of a ridge regression from the fine embeddings: a numeric read-out beside the captions."""
+    sides = []
+    for part in (train, held):
+        pairs = [(fine(lq), true) for lq, true in part.mixed(64, recipe)]
+        sides.append([torch.cat(column) for column in zip(*pairs, strict=True)])
+    (x, y), (at, true) = sides
+    return {kind: _spearman(_ridge(x, y[:, k], at), true[:, k]) for kind, k in KINDS.items()}
+
+
+def _ridge(x: Tensor, y: Tensor, at: Tensor, penalty: float = 1e-3) -> Tensor:
+    mean, middle = x.mean(0), y.mean()
+    x = (x - mean).double()
+    gram = x.T @ x
+    gram += penalty * gram.diagonal().mean() * torch.eye(len(gram))
+    weights = torch.linalg.solve(gram, x.T @ (y - middle).double())
+    return ((at - mean).double() @ weights + middle).float()
+
+
+# --- restoring
+
+
+def fixed_record(kind: str, size: tuple[int, int], seed: int) -> Record:
+    """The degradation of that name for a GT of ``size``."""
+    blur, noise, quality = DEGRADATIONS[kind]
+    first = (Blur(kernel_reach(blur), blur, blur),) if blur else ()
+    shrunk = Resize(size[0] // SCALE, size[1] // SCALE, 'area')
+    return Record(SCALE, (*first, shrunk, Noise('gaussian', noise, False, seed), Jpeg(quality)))
+
+
+def cases(folder: str, kind: str) -> Iterator[tuple[np.ndarray, Record]]:
+    """GT and degradation of each photo; ``realesrgan`` draws one by Real-ESRGAN's recipe."""
+    held = photos(folder)
+    other = read_recipe({'type': 'realesrgan'}, 'recipe')
+    for index in range(len(held.paths)):
+        gt = held.gt(index, GT_SIZE)
+        size = (gt.shape[0], gt.shape[1])
+        if kind == 'realesrgan':
+            yield gt, draw(other, SCALE, rng_for(0, 0, index, 0, 'degradation'), size)
+        else:
+            yield gt, fixed_record(kind, size, index)
+
+
+@torch.no_grad()
+def restoring(name: str, folders: dict[str, str]) -> dict[str, Any]:
+    """PSNR-Y and SSIM-Y of an arm for each photo, by set and degradation; the name ``bicubic`` is no arm."""
+    upscale = _bicubic if name == 'bicubic' else load_arm(name)
+    result: dict[str, Any] = {}
+    for part, folder in folders.items():
+        for kind in (*DEGRADATIONS, 'realesrgan'):
+            scores = []
+            for gt, record in cases(folder, kind):
+                lq = to_tensor(apply(record, gt))
+                pictures = {'img': tensor2img([upscale(lq, record)]), 'img2': tensor2img([to_tensor(gt)])}
+                scores.append([
+                    round(calculate_metric(dict(pictures), {'type': f'calculate_{m}', 'crop_border': SCALE,
+                                                            'test_y_channel': True}), 4)
+                    for m in ('psnr', 'ssim')
+                ])  # fmt: skip
+            result[f'{part}/{kind}'] = {m: [one[i] for one in scores] for i, m in enumerate(('psnr', 'ssim'))}
+    return result
+
+
+def _bicubic(lq: Tensor, record: Record) -> Tensor:
+    return torch.nn.functional.interpolate(lq, scale_factor=SCALE, mode='bicubic', align_corners=False).clamp(0, 1)
+
+
+def load_arm(name: str) -> Callable[[Tensor, Record], Tensor]:
+    """A trained SR network with its prior, as a function of the LR picture and what was done to it."""
+    arm = ARMS[name]
+    net = build_network(network_g(arm)).eval()
+    load_into(net, f'experiments/sr_{name}/models/net_g_latest.pth')
+    prior = _prior_of(arm)
+
+    def upscale(lq: Tensor, record: Record) -> Tensor:
+        true = torch.tensor([levels(record)], dtype=torch.float32)
+        return net(lq, *prior(lq, levels=true)).clamp(0, 1)
+
+    return upscale
+
+
+def _prior_of(arm: Arm) -> Any:
+    reader = None if arm.prior in ('none', 'levels') else load_reader(arm.reader)
+    return Prior(arm.prior, reader, PRIOR_DIM, 'ViT-B-32', arm.form)
+
+
+# --- cost
+
+
+def cost() -> dict[str, dict[str, float]]:
+    """Parameters, milliseconds and peak memory for 128 x 128 LR pixels on one thread, each in its own process."""
+    context = multiprocessing.get_context('spawn')
+    result = {}
+    for name in ('backbone', 'film', 'residual', 'paper', 'adaptor', 'levels'):
+        with context.Pool(1) as pool:
+            result[name] = pool.apply(_cost_of, (name,))
+    return result
+
+
+@torch.no_grad()
+def _cost_of(name: str, side: int = 128, repeats: int = 10) -> dict[str, float]:
+    torch.set_num_threads(1)
+    lq = torch.rand(1, 3, side, side)
+    if name == 'backbone':
+        net: Any = PlainResNet()
+        run = partial(net.eval(), lq)
+    elif name in READERS:
+        net = build_network(network_da(READERS[name])).eval()
+        run = partial(net.prior, lq)
+    else:
+        net = build_network(network_g(Arm('', fusion=name))).eval()
+        run = partial(net, lq, torch.zeros(1, 1, PRIOR_DIM), torch.zeros(1, 5, PRIOR_DIM))
+    trained = sum(p.numel() for key, p in net.named_parameters() if not key.startswith('clip.transformer'))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return {'parameters': trained, 'ms': round(1000 * float(np.median(times)), 1), 'MiB': round(memory, 1)}
+
+
+# --- statistics
+
+
+def bootstrap(gains: np.ndarray, rounds: int = 10000, digits: int = 3) -> list[float]:
+    """Mean and 95% interval over photos."""
+    drawn = np.random.default_rng(0).choice(gains, (rounds, len(gains))).mean(1)
+    return [round(float(value), digits) for value in (gains.mean(), *np.percentile(drawn, [2.5, 97.5]))]
+
+
+def kept(path: Path, weights: Path | None, measure: Callable[[], Any]) -> Any:
+    """Gives what was measured before, unless the weights are newer."""
+    if path.exists() and (weights is None or path.stat().st_mtime > weights.stat().st_mtime):
+        return json.loads(path.read_text(encoding='utf-8'))
+    path.parent.mkdir(exist_ok=True)
+    result = measure()
+    path.write_text(json.dumps(result), encoding='utf-8')
+    return result

@@ -1,0 +1,190 @@
+"""What benchmarks/prior.py trains: readers of degradations, and SR networks that differ in their prior alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SCALE, LQ_SIZE, CONTEXT = 4, 32, 64  #: of the SR networks; patch and what the reader sees, in LR pixels
+PRIOR_DIM = 64
+CONTEXT_LENGTH = 64
+RECIPE = {
+    'type': 'semantic', 'resize_mode': 'area', 'blur_sigma': [0.0, 3.0], 'aniso_prob': 0.0, 'noise_range': [0.0, 30.0],
+    'gaussian_noise_prob': 1.0, 'gray_noise_prob': 0.0, 'jpeg_range': [30.0, 95.0], 'sinc_prob': 0.0,
+    'second_order': False,
+}  # fmt: skip
+#: Both noises and ringing, half and a fifth of the time as published, for telling kinds apart.
+ALL_KINDS = {'gaussian_noise_prob': 0.5, 'sinc_prob': 0.2}
+PLACES = (0, 2, 4, 6)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A network that reads degradations; the defaults are what is shipped, each lever changes one of them."""
+
+    what: str
+    loss: str = 'ordinal'
+    view: str = 'native'
+    stem: str = 'conv'
+    side: int = 64
+    patch: int = 8
+    softness: float = 1.0
+    input: str = 'patch'
+    recipe: tuple[str, ...] = ()
+    long: bool = False  #: as many steps as the arms need; levers get fewer
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An SR network with a prior."""
+
+    what: str
+    prior: str = 'adaptor'
+    reader: str = 'adaptor'
+    form: str = 'words'
+    fusion: str = 'film'
+    places: tuple[int, ...] = PLACES
+    context: bool = True
+    dropout: float = 0.0
+    seed: int = 0
+
+
+READERS = {
+    'adaptor': Reader('DePLSR as shipped: native scale, convolutional stem, ordinal loss', long=True),
+    'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True),
+    'short': Reader('as shipped'),
+    'short_levels': Reader('plain CNN regressor', loss='regression'),
+    'published': Reader(
+        'published: enlarged to the tower, plain patches, sigmoid loss', 'sigmoid', 'resize', 'patch', 128, 16
+    ),
+    'enlarged': Reader('input enlarged to the tower', view='resize', side=128, patch=16),
+    'patches': Reader('plain patches of 8 pixels', stem='patch'),
+    'softmax': Reader('softmax loss', loss='softmax'),
+    'equal': Reader('softmax loss, equal captions as positives', loss='equal'),
+    'sigmoid': Reader('sigmoid loss', loss='sigmoid'),
+    'sharp': Reader('ordinal loss without soft targets', softness=0.1),
+    'all_kinds': Reader('as shipped, trained on both noises and ringing', recipe=('all',)),
+}
+
+ARMS = {
+    'constant': Arm('a learned constant in the place of the prior', 'none'),
+    'oracle': Arm('true levels in words', 'captions'),
+    'adaptor': Arm('DePLSR: what the adaptor reads'),
+    'levels': Arm('numbers that a CNN regressor reads', reader='levels'),
+    'constant_1': Arm('', 'none', seed=1),
+    'adaptor_1': Arm('', seed=1),
+    'oracle_1': Arm('', 'captions', seed=1),
+    'numbers': Arm('true levels as numbers', 'levels'),
+    'clip': Arm('the plain frozen image embedding', 'clip'),
+    'residual_constant': Arm('CMFM with residuals', 'none', fusion='residual'),
+    'residual_oracle': Arm('CMFM with residuals', 'captions', fusion='residual'),
+    'paper_constant': Arm('CMFM as published', 'none', fusion='paper'),
+    'paper_oracle': Arm('CMFM as published', 'captions', fusion='paper'),
+    'embedding': Arm('fine embeddings as they are', form='embedding'),
+    'no_context': Arm('adaptor sees the SR patch alone in training', context=False),
+    'embedding_oracle': Arm('embeddings of the true captions as they are', 'captions', form='embedding'),
+    'dropout': Arm('prior dropout of 0.1', dropout=0.1),
+    'one_place': Arm('true levels, fused before the first block alone', 'captions', places=(0,)),
+    'all_places': Arm('true levels, fused before every block', 'captions', places=tuple(range(8))),
+}
+
+
+def network_da(reader: Reader) -> dict[str, Any]:
+    """The reader's network."""
+    if reader.loss == 'regression':
+        return {'type': 'LevelRegressor', 'prior_dim': PRIOR_DIM, 'num_feat': 96}
+    vision = {
+        'image_size': reader.side, 'patch_size': reader.patch, 'width': 96, 'layers': 3, 'head_width': 32,
+        'pool_type': 'avg',
+    }  # fmt: skip
+    text = {'context_length': CONTEXT_LENGTH, 'vocab_size': 49408, 'width': 64, 'heads': 2, 'layers': 2}
+    return {
+        'type': 'DegradationAdaptor', 'view': reader.view, 'stem': reader.stem,
+        'logit_init': 'siglip' if reader.loss == 'sigmoid' else 'clip',
+        'clip': {'embed_dim': PRIOR_DIM, 'vision_cfg': vision, 'text_cfg': text},
+    }  # fmt: skip
+
+
+def network_g(arm: Arm) -> dict[str, Any]:
+    """The SR network of an arm."""
+    return {
+        'type': 'Fused', 'backbone': {'type': 'PlainResNet'}, 'fuse_at': [f'body.{place}' for place in arm.places],
+        'prior_dim': PRIOR_DIM, 'fusion': arm.fusion,
+    }  # fmt: skip
+
+
+def train_set(batch: int, recipe: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The data set of both stages; crops of LR size CONTEXT."""
+    return {
+        'name': 'train', 'type': 'CaptionedDegradationDataset', 'dataroot_gt': 'train', 'gt_size': CONTEXT * SCALE,
+        'recipe': {**RECIPE, **(ALL_KINDS if recipe else {})}, 'context_length': CONTEXT_LENGTH,
+        'degrade_on': 'device', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': batch, 'dataset_enlarge_ratio': 50,
+    }  # fmt: skip
+
+
+def stage1(name: str, steps: int) -> dict[str, Any]:
+    """Options of a reader's training."""
+    reader = READERS[name]
+    opt = {
+        **_common(f'reader_{name}', steps, 0),
+        'model_type': 'LevelRegressorModel' if reader.loss == 'regression' else 'DegradationAdaptorModel',
+        'datasets': {'train': train_set(32, reader.recipe)},
+        'network_da': network_da(reader),
+        'path': {},
+    }
+    opt['train'] = {
+        **_schedule(steps), 'warmup_iter': 50,
+        'optim_da': {'type': 'AdamW', 'lr': 2e-3, 'betas': [0.9, 0.98], 'weight_decay': 0.05},
+    }  # fmt: skip
+    if reader.loss != 'regression':
+        weights = [0.0, 0.2, 0.8]  # the photos have no semantic captions
+        opt['train']['contrastive_opt'] = {
+            'ordinal': {'type': 'DegradationOrdinalLoss', 'weights': weights, 'softness': reader.softness},
+            'softmax': {'type': 'DegradationSoftmaxLoss', 'weights': weights},
+            'equal': {'type': 'DegradationSoftmaxLoss', 'weights': weights, 'equal_positive': True},
+            'sigmoid': {'type': 'DegradationSigmoidLoss', 'weights': weights},
+        }[reader.loss]
+    return opt
+
+
+def stage2(name: str, steps: int) -> dict[str, Any]:
+    """Options of an SR network's training."""
+    arm = ARMS[name]
+    opt = {
+        **_common(f'sr_{name}', steps, arm.seed),
+        'model_type': 'DePLSRModel',
+        'prior': arm.prior,
+        'prior_form': arm.form,
+        'datasets': {
+            'train': {
+                **train_set(16), 'seed': arm.seed, 'gt_size': LQ_SIZE * SCALE, 'degrade_size': CONTEXT * SCALE,
+                'context': arm.context,
+            },
+        },
+        'network_g': network_g(arm),
+        'path': {},
+        'train': {
+            **_schedule(steps),
+            'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
+            'pixel_opt': {'type': 'L1Loss'},
+            'prior_dropout': arm.dropout,
+        },
+    }  # fmt: skip
+    if arm.prior not in ('none', 'levels'):
+        opt['network_da'] = network_da(READERS[arm.reader])
+        opt['path'] = {'pretrain_network_da': f'experiments/reader_{arm.reader}/models/net_da_latest.pth'}
+    return opt
+
+
+def _common(name: str, steps: int, seed: int) -> dict[str, Any]:
+    return {
+        'name': name, 'num_gpu': 0, 'scale': SCALE, 'manual_seed': seed, 'plugins': ['plain_resnet'],
+        'logger': {'print_freq': 50, 'save_checkpoint_freq': 250},
+    }  # fmt: skip
+
+
+def _schedule(steps: int) -> dict[str, Any]:
+    return {
+        'total_iter': steps,
+        'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [steps], 'eta_min': 1e-6},
+    }

@@ -1,0 +1,187 @@
+"""The tables of docs/prior.md, written between their markers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from prior_measure import DEGRADATIONS, SIZES
+from prior_runs import ARMS, READERS
+
+_KINDS = (*DEGRADATIONS, 'realesrgan')
+_MAIN = ('oracle', 'adaptor', 'levels', 'numbers', 'clip')
+_FUSIONS = ('film', 'residual', 'paper')
+_LEVERS = ('embedding', 'embedding_oracle', 'no_context', 'dropout', 'one_place', 'all_places')
+
+
+def write_tables(result: dict[str, Any], page: Path) -> None:
+    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- end -->`` by the table of that name."""
+    tables = {
+        'psnr': _psnr(result, 'heldout'),
+        'gain': _gain(result['gain'], _MAIN),
+        'gain_sets': _gain(result['gain_sets'], _MAIN),
+        'share': _share(result['gain']),
+        'fusion': _fusion(result),
+        'levers_sr': _gain(result['gain'], _LEVERS),
+        'reading': _reading(result['reading'], ('adaptor', 'levels')),
+        'errors': _errors(result['reading'], ('adaptor', 'levels')),
+        'levers_reading': _levers(result['reading']),
+        'confusion': _confusion(result['reading']),
+        'cost': _cost(result['cost']),
+        'hours': _hours(result),
+    }
+    text = page.read_text(encoding='utf-8')
+    for name, table in tables.items():
+        text = re.sub(
+            rf'(<!-- {name} -->\n).*?(<!-- end -->)', lambda m, t=table: f'{m[1]}{t}\n{m[2]}', text, flags=re.S
+        )
+    page.write_text(text, encoding='utf-8')
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ['---'] * len(head), *rows]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def _psnr(result: dict[str, Any], part: str) -> str:
+    rows = [
+        [name, *(f'{values[f"{part}/{kind}"]:.2f} / {result["ssim"][name][f"{part}/{kind}"]:.3f}' for kind in _KINDS)]
+        for name, values in result['psnr'].items()
+    ]
+    return _table(['arm', *_KINDS], rows)
+
+
+def _gain(gain: dict[str, Any], names: Iterable[str]) -> str:
+    rows = [
+        [f'`{name}`: {ARMS[name].what}', *(_interval(gain[name][kind]) for kind in _KINDS)]
+        for name in names
+        if gain.get(name)
+    ]
+    return _table(['gain over `constant`, dB', *_KINDS], rows)
+
+
+def _interval(values: list[float]) -> str:
+    return f'{values[0]:+.2f} ({values[1]:+.2f} to {values[2]:+.2f})'
+
+
+def _share(gain: dict[str, Any]) -> str:
+    rows = []
+    for name in ('adaptor', 'levels', 'clip'):
+        if gain.get(name) and gain.get('oracle'):
+            shares = (gain[name][kind][0] / gain['oracle'][kind][0] for kind in DEGRADATIONS)
+            rows.append([f'`{name}`', *(f'{100 * share:.0f} %' for share in shares)])
+    return _table(["share of the oracle's gain", *DEGRADATIONS], rows)
+
+
+def _fusion(result: dict[str, Any]) -> str:
+    film = result['gain'].get('oracle')
+    rows = []
+    for form in _FUSIONS:
+        constant, oracle = ('constant', 'oracle') if form == 'film' else (f'{form}_constant', f'{form}_oracle')
+        gained = film if form == 'film' else result['gain_by_fusion'].get(oracle)
+        if not gained or not film:
+            continue
+        for name in (constant, oracle):
+            rows.append(
+                [
+                    f'`{form}`',
+                    name.split('_')[-1],
+                    *(f'{result["psnr"][name][f"heldout/{k}"]:.2f}' for k in DEGRADATIONS),
+                ]
+            )
+        rows.append(
+            [
+                f'`{form}`',
+                'gain',
+                *(f'{gained[k][0]:+.2f}, {100 * gained[k][0] / film[k][0]:.0f} %' for k in DEGRADATIONS),
+            ]
+        )
+    return _table(['fusion', 'prior', *DEGRADATIONS], rows)
+
+
+def _reading(reading: dict[str, Any], names: Iterable[str]) -> str:
+    rows = [
+        [
+            f'`{name}`',
+            *(' / '.join(f'{reading[name][size][kind]:.2f}' for kind in ('blur', 'noise', 'jpeg')) for size in SIZES),
+        ]
+        for name in names
+        if name in reading
+    ]
+    return _table(['blur / noise / JPEG', *SIZES], rows)
+
+
+def _errors(reading: dict[str, Any], names: Iterable[str]) -> str:
+    rows = [
+        [
+            f'`{name}`',
+            *(
+                ' / '.join(f'{reading[name][size]["error"][kind]:.2f}' for kind in ('blur', 'noise', 'jpeg'))
+                for size in SIZES
+            ),
+        ]
+        for name in names
+        if name in reading
+    ]
+    return _table(['mean error, blur / noise / JPEG', *SIZES], rows)
+
+
+def _levers(reading: dict[str, Any]) -> str:
+    rows = []
+    for name, values in reading.items():
+        if READERS[name].recipe:
+            continue
+        read, at = values['64'], values['128']
+        probe = values.get('probe')
+        rows.append([
+            f'`{name}`: {READERS[name].what}',
+            'long' if READERS[name].long else 'short',
+            ' / '.join(f'{read[kind]:.2f}' for kind in ('blur', 'noise', 'jpeg')),
+            ' / '.join(f'{at[kind]:.2f}' for kind in ('blur', 'noise', 'jpeg')),
+            ' / '.join(f'{probe[kind]:.2f}' for kind in ('blur', 'noise', 'jpeg')) if probe else '',
+        ])  # fmt: skip
+    return _table(['reader', 'training', 'read at 64', 'read at 128', 'linear probe at 64'], rows)
+
+
+def _confusion(reading: dict[str, Any]) -> str:
+    values = reading.get('all_kinds')
+    if not values:
+        return ''
+    rows = []
+    for size in ('64', '128', 'whole'):
+        noise, ringing = values[size]['confusion'].values()
+        rows.append(
+            [size, *(f'{100 * share:.0f} %' for share in (noise[0][0], noise[1][1], ringing[0][0], ringing[1][1]))]
+        )
+    return _table(
+        ['LR crop', 'Gaussian read as Gaussian', 'Poisson as Poisson', 'no ringing as none', 'ringing as ringing'], rows
+    )
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    names = {
+        'backbone': 'SR network without fusion', 'film': 'with `fusion: film`', 'residual': 'with `fusion: residual`',
+        'paper': 'with `fusion: paper`', 'adaptor': 'reading by the adaptor', 'levels': 'reading by the regressor',
+    }  # fmt: skip
+    rows = [
+        [text, f'{cost[n]["parameters"]:,d}', f'{cost[n]["ms"]:.0f}', f'{cost[n]["MiB"]:.0f}']
+        for n, text in names.items()
+    ]
+    return _table(['an LR picture of 128 x 128, one thread', 'parameters', 'ms', 'MiB at its peak'], rows)
+
+
+def _hours(result: dict[str, Any]) -> str:
+    origin, settings = result['origin'], result['settings']
+    total = sum(origin['minutes'].values()) / 60
+    steps = ', '.join(
+        f'{settings[key]:,d} steps of {what}'
+        for key, what in (
+            ('reader_steps', '32 crops for the long readers'),
+            ('lever_steps', '32 crops for the short ones'),
+            ('steps', '16 patches for the SR networks'),
+        )
+    )
+    return f'{total:.1f} core hours on {origin["machine"]}, commit {origin["commit"]}; {steps}.'
