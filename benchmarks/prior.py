@@ -5,6 +5,7 @@
     python benchmarks/prior.py --photos data/photos --only sr_oracle          # one run
     python benchmarks/prior.py --photos data/photos --sets data/sets --report # measure, write the tables
     python benchmarks/prior.py --photos data/photos --smoke                   # a few steps of the main runs
+    python benchmarks/prior.py --photos data/photos --sets data/sets --gpu --clip ViT-B-32 laion2b_s34b_b79k.safetensors
 
 `--photos` holds train/ and heldout/. All training goes through `basicsr train`; a run goes on where it was cut off,
 and one that is done is not run again. What is measured is kept beside the weights. The report writes
@@ -29,6 +30,7 @@ from basicsr_plugin.compat import mend
 mend()
 
 import prior_measure as measure  # noqa: E402
+import prior_runs  # noqa: E402
 from prior_draw import draw_curves  # noqa: E402
 from prior_runs import ARMS, READERS, stage1, stage2  # noqa: E402
 from prior_tables import write_tables  # noqa: E402
@@ -80,6 +82,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--list', action='store_true', help='name all runs, and which are done')
     parser.add_argument('--report', action='store_true', help='train nothing')
     parser.add_argument('--smoke', action='store_true', help='a few steps of the main runs, to see that all works')
+    parser.add_argument('--clip', nargs=2, metavar=('NAME', 'WEIGHTS'), help='a CLIP of open_clip and its weights file')
+    parser.add_argument('--gpu', action='store_true', help='train on the GPU, one run at a time')
     parser.add_argument('--reader-steps', type=int, default=3000, help='steps of 32 crops, main readers (3000)')
     parser.add_argument('--lever-steps', type=int, default=1000, help='steps of 32 crops, other readers (1000)')
     parser.add_argument('--steps', type=int, default=2000, help='steps of 16 patches, SR networks (2000)')
@@ -88,6 +92,10 @@ def parse() -> argparse.Namespace:
         options.work += '_smoke'
         options.reader_steps = options.lever_steps = options.steps = 40
         measure.DRAWS = 1
+    if options.clip:
+        prior_runs.use_clip(options.clip[0], os.path.abspath(options.clip[1]))
+    if options.gpu:
+        options.jobs = 1
     for part in ('train', 'heldout'):
         if not Path(options.photos, part).is_dir():
             sys.exit(f"--photos: expected a folder with train/ and heldout/, '{options.photos}' has no {part}/")
@@ -106,12 +114,15 @@ def all_runs(options: argparse.Namespace) -> dict[str, tuple[dict[str, Any], str
     unknown = [name for name in asked if name not in runs]
     if unknown:
         sys.exit(f"--only: no run called '{unknown[0]}'; --list names them")
+    if options.gpu:
+        for opt, _ in runs.values():
+            opt['num_gpu'] = 1
     return {name: runs[name] for name in asked}
 
 
 def collect(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Measures all runs that are done."""
-    folders = {'heldout': f'{options.photos}/heldout'}
+    folders = {'heldout': f'{options.photos}/heldout', 'whole': f'{options.photos}/heldout'}
     if options.sets:
         folders |= {name: f'{options.sets}/{name}/GTmod12' for name in ('Set14', 'B100', 'Urban100')}
     readings, scores = {}, {}
@@ -141,7 +152,8 @@ def collect(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         'origin': origin(work),
         'gain': {name: gains(scores, name, 'constant', ('heldout',)) for name in ARMS if name in scores},
         'gain_ssim': {name: gains(scores, name, 'constant', ('heldout',), 'ssim') for name in ARMS if name in scores},
-        'gain_sets': {name: gains(scores, name, 'constant', tuple(folders)[1:]) for name in ARMS if name in scores},
+        'gain_whole': {name: gains(scores, name, 'constant', ('whole',)) for name in ARMS if name in scores},
+        'gain_sets': {name: gains(scores, name, 'constant', tuple(folders)[2:]) for name in ARMS if name in scores},
         'gain_by_fusion': {
             name: gains(scores, name, f'{name.split("_")[0]}_constant', ('heldout',))
             for name in ('residual_oracle', 'paper_oracle')

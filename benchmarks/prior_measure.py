@@ -13,12 +13,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import prior_runs
 import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from plain_resnet import PlainResNet
-from prior_runs import ALL_KINDS, ARMS, PRIOR_DIM, READERS, RECIPE, SCALE, Arm, network_da, network_g
+from prior_runs import ALL_KINDS, ARMS, READERS, RECIPE, SCALE, Arm, network_da, network_g
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -167,17 +168,25 @@ def fixed_record(kind: str, size: tuple[int, int], seed: int) -> Record:
     return Record(SCALE, (*first, shrunk, Noise('gaussian', noise, False, seed), Jpeg(quality)))
 
 
-def cases(folder: str, kind: str) -> Iterator[tuple[np.ndarray, Record]]:
-    """GT and degradation of each photo; ``realesrgan`` draws one by Real-ESRGAN's recipe."""
+def cases(folder: str, kind: str, whole: bool) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Record]]:
+    """GT, LR, what readers see, and the degradation, of each photo; ``realesrgan`` draws one by Real-ESRGAN's recipe.
+
+    The middle of the photo is degraded, restored and read; with ``whole`` the whole photo is degraded and read, and of
+    it the middle restored.
+    """
     held = photos(folder)
     other = read_recipe({'type': 'realesrgan'}, 'recipe')
     for index in range(len(held.paths)):
-        gt = held.gt(index, GT_SIZE)
+        gt = held.gt(index, None if whole else GT_SIZE)
         size = (gt.shape[0], gt.shape[1])
         if kind == 'realesrgan':
-            yield gt, draw(other, SCALE, rng_for(0, 0, index, 0, 'degradation'), size)
+            record = draw(other, SCALE, rng_for(0, 0, index, 0, 'degradation'), size)
         else:
-            yield gt, fixed_record(kind, size, index)
+            record = fixed_record(kind, size, index)
+        seen = to_tensor(apply(record, gt))
+        top, left = ((side - GT_SIZE) // (2 * SCALE) // 16 * 16 if side > GT_SIZE else 0 for side in size)
+        lq = seen[..., top : top + GT_SIZE // SCALE, left : left + GT_SIZE // SCALE]
+        yield gt[SCALE * top :, SCALE * left :][:GT_SIZE, :GT_SIZE], lq, seen, record
 
 
 @torch.no_grad()
@@ -188,9 +197,8 @@ def restoring(name: str, folders: dict[str, str]) -> dict[str, Any]:
     for part, folder in folders.items():
         for kind in (*DEGRADATIONS, 'realesrgan'):
             scores = []
-            for gt, record in cases(folder, kind):
-                lq = to_tensor(apply(record, gt))
-                pictures = {'img': tensor2img([upscale(lq, record)]), 'img2': tensor2img([to_tensor(gt)])}
+            for gt, lq, seen, record in cases(folder, kind, part == 'whole'):
+                pictures = {'img': tensor2img([upscale(lq, seen, record)]), 'img2': tensor2img([to_tensor(gt)])}
                 scores.append([
                     round(calculate_metric(dict(pictures), {'type': f'calculate_{m}', 'crop_border': SCALE,
                                                             'test_y_channel': True}), 4)
@@ -200,27 +208,27 @@ def restoring(name: str, folders: dict[str, str]) -> dict[str, Any]:
     return result
 
 
-def _bicubic(lq: Tensor, record: Record) -> Tensor:
+def _bicubic(lq: Tensor, seen: Tensor, record: Record) -> Tensor:
     return torch.nn.functional.interpolate(lq, scale_factor=SCALE, mode='bicubic', align_corners=False).clamp(0, 1)
 
 
-def load_arm(name: str) -> Callable[[Tensor, Record], Tensor]:
-    """A trained SR network with its prior, as a function of the LR picture and what was done to it."""
+def load_arm(name: str) -> Callable[[Tensor, Tensor, Record], Tensor]:
+    """A trained SR network with its prior, as a function of LR picture, what its reader sees, and what was done."""
     arm = ARMS[name]
     net = build_network(network_g(arm)).eval()
     load_into(net, f'experiments/sr_{name}/models/net_g_latest.pth')
     prior = _prior_of(arm)
 
-    def upscale(lq: Tensor, record: Record) -> Tensor:
+    def upscale(lq: Tensor, seen: Tensor, record: Record) -> Tensor:
         true = torch.tensor([levels(record)], dtype=torch.float32)
-        return net(lq, *prior(lq, levels=true)).clamp(0, 1)
+        return net(lq, *prior(seen, levels=true)).clamp(0, 1)
 
     return upscale
 
 
 def _prior_of(arm: Arm) -> Any:
     reader = None if arm.prior in ('none', 'levels') else load_reader(arm.reader)
-    return Prior(arm.prior, reader, PRIOR_DIM, 'ViT-B-32', arm.form)
+    return Prior(arm.prior, reader, prior_runs.PRIOR_DIM, 'ViT-B-32', arm.form)
 
 
 # --- cost
@@ -248,7 +256,7 @@ def _cost_of(name: str, side: int = 128, repeats: int = 10) -> dict[str, float]:
         run = partial(net.prior, lq)
     else:
         net = build_network(network_g(Arm('', fusion=name))).eval()
-        run = partial(net, lq, torch.zeros(1, 1, PRIOR_DIM), torch.zeros(1, 5, PRIOR_DIM))
+        run = partial(net, lq, torch.zeros(1, 1, prior_runs.PRIOR_DIM), torch.zeros(1, 5, prior_runs.PRIOR_DIM))
     trained = sum(p.numel() for key, p in net.named_parameters() if not key.startswith('clip.transformer'))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run()

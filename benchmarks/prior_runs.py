@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import open_clip
+
 SCALE, LQ_SIZE, CONTEXT = 4, 32, 64  #: of the SR networks; patch and what the reader sees, in LR pixels
 PRIOR_DIM = 64
 CONTEXT_LENGTH = 64
+_CLIP: dict[str, str] = {}  # small towers from random weights, unless use_clip says otherwise
 RECIPE = {
     'type': 'semantic', 'resize_mode': 'area', 'blur_sigma': [0.0, 3.0], 'aniso_prob': 0.0, 'noise_range': [0.0, 30.0],
     'gaussian_noise_prob': 1.0, 'gray_noise_prob': 0.0, 'jpeg_range': [30.0, 95.0], 'sinc_prob': 0.0,
@@ -101,7 +104,7 @@ def network_da(reader: Reader) -> dict[str, Any]:
     return {
         'type': 'DegradationAdaptor', 'view': reader.view, 'stem': reader.stem,
         'logit_init': 'siglip' if reader.loss == 'sigmoid' else 'clip',
-        'clip': {'embed_dim': PRIOR_DIM, 'vision_cfg': vision, 'text_cfg': text},
+        **(_CLIP or {'clip': {'embed_dim': PRIOR_DIM, 'vision_cfg': vision, 'text_cfg': text}}),
     }  # fmt: skip
 
 
@@ -188,3 +191,13 @@ def _schedule(steps: int) -> dict[str, Any]:
         'total_iter': steps,
         'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [steps], 'eta_min': 1e-6},
     }
+
+
+def use_clip(name: str, pretrained: str) -> None:
+    """Takes a CLIP of open_clip with its weights instead of the small towers, for all readers and arms."""
+    global PRIOR_DIM, CONTEXT_LENGTH, _CLIP
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise SystemExit(f"--clip: expected a model name of open_clip, got '{name}'; see open_clip.list_models()")
+    PRIOR_DIM, CONTEXT_LENGTH = config['embed_dim'], config['text_cfg'].get('context_length', 77)
+    _CLIP = {'clip': name, 'pretrained': pretrained}

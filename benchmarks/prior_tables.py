@@ -21,6 +21,7 @@ def write_tables(result: dict[str, Any], page: Path) -> None:
     tables = {
         'psnr': _psnr(result, 'heldout'),
         'gain': _gain(result['gain'], _MAIN),
+        'gain_whole': _gain(result['gain_whole'], _MAIN),
         'gain_sets': _gain(result['gain_sets'], _MAIN),
         'share': _share(result['gain']),
         'fusion': _fusion(result),

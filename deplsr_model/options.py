@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from deplsr_model.recipe import RecipeName
+
 Positive = Annotated[int, Field(gt=0)]
 Section = Mapping[str, Any]
 
@@ -132,7 +134,8 @@ class RunOptions:
 
     Attributes:
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
-        recipe: ``paper`` sets the published form of losses, adaptor, prior and fusion (:mod:`deplsr_model.recipe`).
+        recipe: What losses, adaptor, prior and fusion are where the file leaves it open: as ``measured``, or as in the
+            ``paper`` (:mod:`deplsr_model.recipe`).
     """
 
     name: str
@@ -142,7 +145,7 @@ class RunOptions:
     scale: Positive = 4
     manual_seed: int | None = None
     queue_size: Annotated[int, Field(ge=0)] = 0
-    recipe: Literal['paper'] | None = None
+    recipe: RecipeName = 'measured'
     plugins: list[str] = field(default_factory=list)
     logger: LoggerOptions = field(default_factory=LoggerOptions)
     dist_params: Section | None = None

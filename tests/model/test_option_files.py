@@ -15,6 +15,7 @@ from basicsr_plugin.options import read_options
 from basicsr_plugin.parse_options import read_yaml
 from deplsr_data.recipes import read_recipe
 from deplsr_model.options import AdaptorOptions, GANOptions, SROptions
+from deplsr_model.recipe import apply_recipe
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob('options/**/*.yml'))
@@ -29,6 +30,7 @@ def test_shipped_option_files_have_no_key_that_nobody_reads(file, monkeypatch):
     monkeypatch.setattr('os.path.exists', lambda path: True)  # the photos and weights are the user's
     check_names_and_files(opt)
     if opt['model_type'] in READ_AS:
+        apply_recipe(opt, tuple(opt))
         read_options(READ_AS[opt['model_type']], opt, '')
     for name, dataset in opt['datasets'].items():
         if 'recipe' in dataset:
@@ -44,7 +46,7 @@ def test_the_networks_of_shipped_option_files_can_be_built(file):
 
 
 def test_everything_the_packages_offer_is_registered():
-    assert {'DAT', 'FusedDAT', 'Fused', 'FusedRRDBNet', 'FusedSwinIR', 'DegradationAdaptor'} <= set(
+    assert {'DAT', 'FusedDAT', 'Fused', 'FusedRRDBNet', 'FusedSwinIR', 'DegradationAdaptor', 'LevelRegressor'} <= set(
         ARCH_REGISTRY.keys()
     )
     assert 'CaptionedDegradationDataset' in DATASET_REGISTRY

@@ -50,16 +50,25 @@ def test_the_recipe_sets_what_the_paper_has():
     assert opt['train']['contrastive_opt']['type'] == 'DegradationSigmoidLoss'
 
 
-def test_without_it_nothing_is_set():
-    opt = {'network_g': {'type': 'FusedDAT'}}
-    apply_recipe(opt, ('prior_form', 'network_g'))
-    assert opt == {'network_g': {'type': 'FusedDAT'}}
+def test_the_default_gives_way_to_the_file_and_sets_the_rest_as_measured():
+    opt = {'network_da': {'type': 'DegradationAdaptor', 'stem': 'patch'}, 'train': {'contrastive_opt': {'type': 'X'}}}
+    apply_recipe(opt, ('prior_form', 'network_da', 'train'))
+    assert opt['prior_form'] == 'words'
+    assert opt['network_da'] == {
+        'type': 'DegradationAdaptor', 'stem': 'patch', 'view': 'native', 'logit_init': 'clip',
+    }  # fmt: skip
+    assert opt['train'] == {'contrastive_opt': {'type': 'X'}}
+    opt = {'network_da': {'type': 'LevelRegressor'}, 'train': {}}
+    apply_recipe(opt, ('network_da', 'train'))
+    assert opt == {
+        'network_da': {'type': 'LevelRegressor'}, 'train': {'contrastive_opt': {'type': 'DegradationOrdinalLoss'}},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ('opt', 'line'),
     [
-        ({'recipe': 'papper'}, "recipe: expected 'paper' or none, got 'papper'"),
+        ({'recipe': 'papper'}, "recipe: expected one of measured, paper, got 'papper'; did you mean 'paper'"),
         (
             {'recipe': 'paper', 'network_g': {'fusion': 'film'}},
             "network_g.fusion: expected 'paper' with recipe: paper, got 'film'",
