@@ -30,7 +30,8 @@ def test_shipped_option_files_have_no_key_that_nobody_reads(file, monkeypatch):
     monkeypatch.setattr('os.path.exists', lambda path: True)  # the photos and weights are the user's
     check_names_and_files(opt)
     if opt['model_type'] in READ_AS:
-        apply_recipe(opt, tuple(opt))
+        stage1 = opt['model_type'] == 'DegradationAdaptorModel'
+        apply_recipe(opt, ('network_da', 'train') if stage1 else ('prior_form', 'network_g', 'network_da'))
         read_options(READ_AS[opt['model_type']], opt, '')
     for name, dataset in opt['datasets'].items():
         if 'recipe' in dataset:
