@@ -161,9 +161,10 @@ def read(reader: DegradationReader, net_da: DegradationAdaptor, lq: torch.Tensor
 
 
 def said(levels: torch.Tensor) -> str:
-    """Words for levels; a kind at its zero level is left out."""
+    """Words for levels; a kind nearer to its zero level than the tolerance is left out."""
     pairs = zip(KINDS, levels.tolist(), strict=True)
-    return ', '.join(kind.say(level) for kind, level in pairs if level != kind.zero) or 'no degradation'
+    said_kinds = [kind.say(level) for kind, level in pairs if abs(level - kind.zero) >= kind.tolerance]
+    return ', '.join(said_kinds) or 'no degradation'
 
 
 def print_table(pairs: list[dict[str, Any]]) -> None:

@@ -84,7 +84,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--smoke', action='store_true', help='a few steps of the main runs, to see that all works')
     parser.add_argument('--clip', nargs=2, metavar=('NAME', 'WEIGHTS'), help='a CLIP of open_clip and its weights file')
     parser.add_argument('--gpu', action='store_true', help='train on the GPU, one run at a time')
-    parser.add_argument('--reader-steps', type=int, default=3000, help='steps of 32 crops, main readers (3000)')
+    parser.add_argument(
+        '--reader-steps', type=int, default=2400, help='steps of 32 crops, the adaptor of the arms (2400)'
+    )
     parser.add_argument('--lever-steps', type=int, default=1000, help='steps of 32 crops, other readers (1000)')
     parser.add_argument('--steps', type=int, default=2000, help='steps of 16 patches, SR networks (2000)')
     options = parser.parse_args()
@@ -106,7 +108,8 @@ def all_runs(options: argparse.Namespace) -> dict[str, tuple[dict[str, Any], str
     """All runs in the order of training, each with the run it needs."""
     runs: dict[str, tuple[dict[str, Any], str | None]] = {}
     for name, reader in READERS.items():
-        runs[f'reader_{name}'] = stage1(name, options.reader_steps if reader.long else options.lever_steps), None
+        steps = options.reader_steps if reader.long else options.lever_steps
+        runs[f'reader_{name}'] = stage1(name, int(reader.times * steps)), None
     for name, arm in ARMS.items():
         needs = None if arm.prior in ('none', 'levels') else f'reader_{arm.reader}'
         runs[f'sr_{name}'] = stage2(name, options.steps), needs

@@ -93,7 +93,7 @@ def load_reader(name: str) -> torch.nn.Module:
 def reading(name: str, heldout: str, train: str) -> dict[str, Any]:
     """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds."""
     net = load_reader(name)
-    read, fine = _read_out(net)
+    read, fine = _read_out(net, READERS[name].loss == 'ordinal' and READERS[name].spread)
     recipe = {**RECIPE, **(ALL_KINDS if READERS[name].recipe else {})}
     result: dict[str, Any] = {}
     for size, side in SIZES.items():
@@ -113,11 +113,12 @@ def reading(name: str, heldout: str, train: str) -> dict[str, Any]:
     return result
 
 
-def _read_out(net: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
+def _read_out(net: Any, spread: bool) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
     """How a reader's levels (1, 5) and fine embeddings are had from a picture."""
     if not hasattr(net, 'encode_text'):
         return lambda lq: positions_to_levels(net(lq)), None
-    words = LevelWords(embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu')))
+    vocabulary = embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu'))
+    words = LevelWords(vocabulary, spread)
     return lambda lq: words.read(net(lq).fine, net.logit_scale.exp()), lambda lq: net(lq).fine.flatten(1)
 
 

@@ -31,15 +31,17 @@ class Reader:
     stem: str = 'conv'
     side: int = 64
     patch: int = 8
-    softness: float = 1.0
+    softness: float = 0.0
+    spread: bool = True
     input: str = 'patch'
     recipe: tuple[str, ...] = ()
     long: bool = False  #: as many steps as the arms need; levers get fewer
+    times: float = 1.0  #: steps in multiples of the adaptor's, for as long a training
 
 
 @dataclass(frozen=True)
 class Arm:
-    """An SR network with a prior."""
+    """An SR network with a prior; of its reader, ``oracle`` needs the text tower alone, which is the same for all."""
 
     what: str
     prior: str = 'adaptor'
@@ -54,41 +56,43 @@ class Arm:
 
 READERS = {
     'adaptor': Reader('DePLSR as shipped: native scale, convolutional stem, ordinal loss', long=True),
-    'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True),
+    'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True, times=1.25),
     'short': Reader('as shipped'),
-    'short_levels': Reader('plain CNN regressor', loss='regression'),
+    'short_levels': Reader('plain CNN regressor', loss='regression', times=1.25),
     'published': Reader(
         'published: enlarged to the tower, plain patches, sigmoid loss', 'sigmoid', 'resize', 'patch', 128, 16
     ),
     'enlarged': Reader('input enlarged to the tower', view='resize', side=128, patch=16),
-    'patches': Reader('plain patches of 8 pixels', stem='patch'),
+    'patches': Reader('plain patches of 8 pixels, soft targets', stem='patch', softness=1.0),
     'softmax': Reader('softmax loss', loss='softmax'),
     'equal': Reader('softmax loss, equal captions as positives', loss='equal'),
     'sigmoid': Reader('sigmoid loss', loss='sigmoid'),
-    'sharp': Reader('ordinal loss without soft targets', softness=0.1),
+    'soft': Reader('soft targets, one step wide', softness=1.0),
+    'unspread': Reader('texts as they are, not spread', spread=False),
+    'unspread_soft': Reader('the same with soft targets', spread=False, softness=1.0),
     'all_kinds': Reader('as shipped, trained on both noises and ringing', recipe=('all',)),
 }
 
 ARMS = {
     'constant': Arm('a learned constant in the place of the prior', 'none'),
-    'oracle': Arm('true levels in words', 'captions'),
+    'oracle': Arm('true levels in words', 'captions', 'short'),
     'adaptor': Arm('DePLSR: what the adaptor reads'),
     'levels': Arm('numbers that a CNN regressor reads', reader='levels'),
     'constant_1': Arm('', 'none', seed=1),
     'adaptor_1': Arm('', seed=1),
-    'oracle_1': Arm('', 'captions', seed=1),
+    'oracle_1': Arm('', 'captions', 'short', seed=1),
     'numbers': Arm('true levels as numbers', 'levels'),
     'clip': Arm('the plain frozen image embedding', 'clip'),
     'residual_constant': Arm('CMFM with residuals', 'none', fusion='residual'),
-    'residual_oracle': Arm('CMFM with residuals', 'captions', fusion='residual'),
+    'residual_oracle': Arm('CMFM with residuals', 'captions', 'short', fusion='residual'),
     'paper_constant': Arm('CMFM as published', 'none', fusion='paper'),
-    'paper_oracle': Arm('CMFM as published', 'captions', fusion='paper'),
+    'paper_oracle': Arm('CMFM as published', 'captions', 'short', fusion='paper'),
     'embedding': Arm('fine embeddings as they are', form='embedding'),
     'no_context': Arm('adaptor sees the SR patch alone in training', context=False),
-    'embedding_oracle': Arm('embeddings of the true captions as they are', 'captions', form='embedding'),
+    'embedding_oracle': Arm('embeddings of the true captions as they are', 'captions', 'short', form='embedding'),
     'dropout': Arm('prior dropout of 0.1', dropout=0.1),
-    'one_place': Arm('true levels, fused before the first block alone', 'captions', places=(0,)),
-    'all_places': Arm('true levels, fused before every block', 'captions', places=tuple(range(8))),
+    'one_place': Arm('true levels, fused before the first block alone', 'captions', 'short', places=(0,)),
+    'all_places': Arm('true levels, fused before every block', 'captions', 'short', places=tuple(range(8))),
 }
 
 
@@ -142,7 +146,12 @@ def stage1(name: str, steps: int) -> dict[str, Any]:
     if reader.loss != 'regression':
         weights = [0.0, 0.2, 0.8]  # the photos have no semantic captions
         opt['train']['contrastive_opt'] = {
-            'ordinal': {'type': 'DegradationOrdinalLoss', 'weights': weights, 'softness': reader.softness},
+            'ordinal': {
+                'type': 'DegradationOrdinalLoss',
+                'weights': weights,
+                'softness': reader.softness,
+                'spread': reader.spread,
+            },
             'softmax': {'type': 'DegradationSoftmaxLoss', 'weights': weights},
             'equal': {'type': 'DegradationSoftmaxLoss', 'weights': weights, 'equal_positive': True},
             'sigmoid': {'type': 'DegradationSigmoidLoss', 'weights': weights},

@@ -180,8 +180,11 @@ def _hours(result: dict[str, Any]) -> str:
     steps = ', '.join(
         f'{settings[key]:,d} steps of {what}'
         for key, what in (
-            ('reader_steps', '32 crops for the long readers'),
-            ('lever_steps', '32 crops for the short ones'),
+            (
+                'reader_steps',
+                '32 crops for the adaptor of the arms (a quarter more for the regressor, in the same time)',
+            ),
+            ('lever_steps', '32 crops for the readers of levers'),
             ('steps', '16 patches for the SR networks'),
         )
     )

@@ -44,6 +44,7 @@ from basicsr.utils import tensor2img  # noqa: E402
 from deplsr_arch import DegradationAdaptor, FusedDAT  # noqa: E402
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset  # noqa: E402
 from deplsr_model.checkpoint import load_into  # noqa: E402
+from deplsr_model.level_words import LevelWords  # noqa: E402
 from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels  # noqa: E402
 
 SCALE, GT_SIZE = 2, 128
@@ -211,17 +212,16 @@ def samples(part: str, draws: int) -> list[dict[str, Any]]:
 def reading(name: str) -> dict[str, dict[str, float]]:
     """Spearman of each kind, as read and as a ridge regression finds it in the prior."""
     net = adaptor(name)
-    vocabulary = embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu'))
     parts = {part: samples(part, draws) for part, draws in (('train', 8), ('heldout', 20))}
     pictures = {part: torch.stack([s['lq'] for s in items]) for part, items in parts.items()}
     fine = {part: torch.cat([net(lq).fine for lq in stack.split(60)]) for part, stack in pictures.items()}
+    words = LevelWords(embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu')))
+    read = words.read(fine['heldout'], net.logit_scale.exp())
     true = {part: torch.stack([s['levels'] for s in items]) for part, items in parts.items()}
     result: dict[str, dict[str, float]] = {'read': {}, 'probe': {}}
     for kind, place in KINDS.items():
-        known, texts = vocabulary[place]
-        soft = (net.logit_scale.exp() * fine['heldout'][:, place] @ texts.T).softmax(1) @ known
         probe = ridge(fine['train'].flatten(1), true['train'][:, place], fine['heldout'].flatten(1))
-        for way, levels in (('read', soft), ('probe', probe)):
+        for way, levels in (('read', read[:, place]), ('probe', probe)):
             result[way][kind] = round(float(spearmanr(levels, true['heldout'][:, place]).statistic), 3)
     return result
 

@@ -20,7 +20,7 @@ from deplsr_data.captions import KIND_NAMES, KINDS
 
 from .base import DePLSRBaseModel
 from .options import AdaptorOptions
-from .reading import DegradationReader
+from .reading import DegradationReader, PriorForm
 from .reading_accuracy_metric import calculate_reading_accuracy
 from .recipe import apply_recipe
 from .text_cache import TextCache
@@ -59,10 +59,17 @@ class DegradationAdaptorModel(DePLSRBaseModel):
         self._log_sizes(net)
         self.encode_text = TextCache(net.encode_text)
         tokenizer = next(iter(opt['datasets'].values())).get('tokenizer', 'ViT-B-32')
-        self.reader = DegradationReader(net, tokenizer, self.options.val.template)
+        self.reader = DegradationReader(net, tokenizer, self.options.val.template, self._reading_form())
         if self.is_train:
             self.vocabulary = embed_levels(net, TRAINING_LEVELS, tokenizer, '{}', self.device)
             self._init_training()
+
+    def _reading_form(self) -> PriorForm:
+        """Says how the loss wants its embeddings to be read; without a loss, as the recipe has it."""
+        loss = (self.opt.get('train') or {}).get('contrastive_opt')
+        if loss is None:
+            return 'embedding' if self.options.recipe == 'paper' else 'words'
+        return 'words' if loss.get('type') == 'DegradationOrdinalLoss' and loss.get('spread', True) else 'embedding'
 
     def _log_sizes(self, net: nn.Module) -> None:
         trained = sum(p.numel() for p in net.parameters() if p.requires_grad)

@@ -18,7 +18,7 @@ from deplsr_model.functional import (
     sigmoid_contrastive,
     softmax_contrastive,
 )
-from deplsr_model.vocabulary import Vocabulary
+from deplsr_model.vocabulary import Vocabulary, spread_texts
 
 __all__ = ['DegradationOrdinalLoss', 'DegradationSigmoidLoss', 'DegradationSoftmaxLoss']
 
@@ -136,7 +136,9 @@ class DegradationOrdinalLoss(_DegradationContrastiveLoss):
     Args:
         loss_weight: Factor on ``l_total``; the three terms are reported as they are.
         weights: Of content, degradation and fine term.
-        softness: Width of the target in steps of the vocabulary.
+        softness: Width of the target in steps of the vocabulary; 0 for the two neighbours of the level alone.
+        spread: Whether the texts are brought apart first (:func:`spread_texts`); without, those of blur are too near to
+            each other to be told apart sharply (docs/prior.md).
 
     Shape:
         - output, text, logit_scale: As in :class:`DegradationSoftmaxLoss`. levels: (B, 5) true levels. vocabulary: for
@@ -144,16 +146,22 @@ class DegradationOrdinalLoss(_DegradationContrastiveLoss):
         - returns scalars ``l_content``, ``l_degradation``, ``l_fine`` and ``l_total``.
 
     Raises:
-        UserError: ``weights`` are not three numbers of at least 0, or ``softness`` is not above 0.
+        UserError: ``weights`` are not three numbers of at least 0, or ``softness`` is below 0.
     """
 
     def __init__(
-        self, loss_weight: float = 1.0, weights: Sequence[float] = (0.2, 0.3, 0.5), softness: float = 1.0
+        self,
+        loss_weight: float = 1.0,
+        weights: Sequence[float] = (0.2, 0.3, 0.5),
+        softness: float = 0.0,
+        spread: bool = True,
     ) -> None:
         super().__init__(loss_weight, weights)
-        if softness <= 0:
-            raise UserError(f'softness: expected a number above 0, got {softness}; 1 is one step of the vocabulary')
+        if softness < 0:
+            raise UserError(f'softness: expected a number of at least 0, got {softness}; 1 is a step of the vocabulary')
         self.softness = softness
+        self.spread = spread
+        self._prepared: tuple[Vocabulary, Vocabulary] | None = None
 
     def forward(
         self,
@@ -169,7 +177,9 @@ class DegradationOrdinalLoss(_DegradationContrastiveLoss):
             raise UserError('DegradationOrdinalLoss: expected true levels and a vocabulary, got none; give both')
         fine = [
             ordinal_cross_entropy(image, texts, known.to(texts.device), true, logit_scale, self.softness)
-            for image, (known, texts), true in zip(output.fine.unbind(1), vocabulary, levels.unbind(1), strict=True)
+            for image, (known, texts), true in zip(
+                output.fine.unbind(1), self._spread(vocabulary), levels.unbind(1), strict=True
+            )
         ]
         terms = {
             'l_content': softmax_contrastive(output.content, text[:, 0], logit_scale),
@@ -179,3 +189,11 @@ class DegradationOrdinalLoss(_DegradationContrastiveLoss):
         # a term without weight is left out of the sum: no time is spent on its gradient
         weighted = [weight * term for weight, term in zip(self.weights, terms.values(), strict=True) if weight]
         return {**terms, 'l_total': self.loss_weight * torch.stack(weighted).sum()}
+
+    def _spread(self, vocabulary: Vocabulary) -> Vocabulary:
+        """Spreads the texts, once for a vocabulary."""
+        if not self.spread:
+            return vocabulary
+        if self._prepared is None or self._prepared[0] is not vocabulary:
+            self._prepared = vocabulary, [(known, spread_texts(texts)) for known, texts in vocabulary]
+        return self._prepared[1]

@@ -89,13 +89,14 @@ def ordinal_cross_entropy(
     text_levels: Tensor,
     levels: Tensor,
     logit_scale: Tensor | float,
-    softness: float = 1.0,
+    softness: float = 0.0,
 ) -> Tensor:
     """Cross-entropy of finding a level among the texts of all levels of its kind, near misses counted as nearly right.
 
-    The target is a Gaussian around the true level, ``softness`` steps of the level texts wide. Unlike in the published
-    losses, the negatives are levels and not other photos, so equal captions in a batch do no harm, and sigma 1.0 is
-    nearer to 1.1 than to 2.9.
+    The target is a Gaussian around the true level, ``softness`` steps of the level texts wide. With a softness of 0 the
+    two texts beside the level share it so that its expectation is the level; a wider target is pulled inwards at the
+    ends of the range. Unlike in the published losses, the negatives are levels and not other photos, so equal captions
+    in a batch do no harm, and sigma 1.0 is nearer to 1.1 than to 2.9.
 
     Args:
         image: Fine embeddings of one kind, of unit length.
@@ -103,7 +104,7 @@ def ordinal_cross_entropy(
         text_levels: What these texts say, ascending and evenly spaced.
         levels: True level of each photo; beyond the ends of ``text_levels`` it counts as the end.
         logit_scale: Factor on the cosine similarities, already exponentiated.
-        softness: Standard deviation of the target in steps between neighbouring texts.
+        softness: Standard deviation of the target in steps between neighbouring texts, 0 or more.
 
     Shape:
         - image: (B, D). texts: (L, D). text_levels: (L,). levels: (B,). Returns a scalar.
@@ -111,8 +112,9 @@ def ordinal_cross_entropy(
     logits = logit_scale * image.to(texts.dtype) @ texts.T  # (B, L)
     step = text_levels[1] - text_levels[0]
     levels = levels.clamp(text_levels[0], text_levels[-1])
-    distance = (levels[:, None] - text_levels) / (softness * step)
-    target = (-(distance**2) / 2).softmax(dim=-1)
+    distance = (levels[:, None] - text_levels) / step
+    soft = (-((distance / (softness or 1)) ** 2) / 2).softmax(dim=-1)
+    target = soft if softness else (1 - distance.abs()).clamp(min=0)
     return -(target * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
 
 

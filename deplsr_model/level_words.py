@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from deplsr_model.vocabulary import Vocabulary
+from deplsr_model.vocabulary import Vocabulary, spread_texts
 
 __all__ = ['LevelWords']
 
@@ -15,22 +16,22 @@ class LevelWords:
 
     The embeddings of single captions need not keep the order of levels, and what they share (all of them speak of a
     blur) outweighs what tells them apart. So a level is said by a mixture of the texts of a few evenly spaced levels,
-    each brought to the difference from its kind's mean: half of a token's energy tells the kind, half the level. A true
+    which are spread out first (:func:`spread_texts`); half of a token's energy tells the kind, half the level. A true
     level mixes its two neighbours; a reading mixes all texts by their probability, which also says how sure it is.
 
     Args:
         vocabulary: For each of K kinds its levels (L,), evenly spaced, and their texts' embeddings (L, D).
+        spread: Whether photos are compared with the spread texts, as DegradationOrdinalLoss trains them, or with the
+            texts as they are, as the published losses do.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, spread: bool = True) -> None:
         self._levels = [known for known, _ in vocabulary]
-        self._texts = [texts for _, texts in vocabulary]
-        means = torch.stack([texts.mean(dim=0) for texts in self._texts])
-        kinds = _scaled(means - means.mean(dim=0), dim=1)
-        self._tokens = [
-            (kind + _scaled(texts - mean, dim=(0, 1))) / 2**0.5
-            for kind, texts, mean in zip(kinds, self._texts, means, strict=True)
-        ]
+        apart = [spread_texts(texts) for _, texts in vocabulary]
+        self._texts = apart if spread else [texts for _, texts in vocabulary]
+        means = torch.stack([texts.mean(dim=0) for _, texts in vocabulary])
+        kinds = F.normalize(means - means.mean(dim=0), dim=1)
+        self._tokens = [(kind + F.normalize(texts, dim=1)) / 2**0.5 for kind, texts in zip(kinds, apart, strict=True)]
 
     def of_levels(self, levels: Tensor) -> Tensor:
         """Says true levels; those beyond the vocabulary count as its ends.
@@ -68,11 +69,3 @@ class LevelWords:
 
     def _mix(self, weights: list[Tensor]) -> Tensor:
         return torch.stack([one @ tokens for one, tokens in zip(weights, self._tokens, strict=True)], dim=1)
-
-
-def _scaled(values: Tensor, dim: int | tuple[int, int]) -> Tensor:
-    """Brings rows to a root mean square length of 1, over one row or over all of a kind."""
-    length = values.square().sum(dim=-1, keepdim=True)
-    if isinstance(dim, tuple):
-        length = length.mean(dim=0, keepdim=True)
-    return values / length.clamp(min=1e-12).sqrt()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from deplsr_model.reading import PriorForm
 from deplsr_model.recipe import RecipeName
 
 Positive = Annotated[int, Field(gt=0)]
@@ -98,7 +99,8 @@ class AdaptorValOptions(ValOptions):
     """Section ``val`` of stage 1.
 
     Attributes:
-        template: What a level is asked with; ``{}`` stands for the fine caption. The paper asks ``A photo with {}``.
+        template: With the published losses, what a level is asked with; ``{}`` stands for the fine caption; published:
+            ``A photo with {}``.
         batch: Photos of one size that are read at once.
     """
 
@@ -205,7 +207,7 @@ class SROptions(RunOptions):
     network_g: Section
     network_da: Section | None = None
     prior: str = 'adaptor'
-    prior_form: Literal['words', 'embedding'] = 'words'
+    prior_form: PriorForm = 'words'
     path: SRPathOptions = field(default_factory=SRPathOptions)
     train: SRTrainOptions | None = None
     val: SRValOptions = field(default_factory=SRValOptions)

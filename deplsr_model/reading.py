@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from deplsr_data.captions import KINDS
 
-from .vocabulary import Vocabulary, embed_levels
+from .level_words import LevelWords
+from .vocabulary import TRAINING_LEVELS, Vocabulary, embed_levels
 
-__all__ = ['DegradationReader']
+__all__ = ['DegradationReader', 'PriorForm']
+
+PriorForm = Literal['words', 'embedding']
 
 
 class DegradationReader:
-    """Compares each fine embedding with the embeddings of texts that name the levels of its kind; the nearest wins.
+    """Compares each fine embedding with the embeddings of texts that name the levels of its kind.
 
-    Source: method of evaluation of Sci. Rep. 15, 28837 (2025).
+    Source: method of evaluation of Sci. Rep. 15, 28837 (2025), for the form ``embedding``.
 
     Args:
         adaptor: A DegradationAdaptor; its text tower is asked once.
         tokenizer: open_clip model whose tokenizer the captions of training went through.
-        template: Text in which ``{}`` stands for the fine caption of a level.
+        template: Text in which ``{}`` stands for the fine caption of a level, for the form ``embedding``.
+        form: ``embedding``: the nearest of a few texts wins, as published. ``words``: the level that is expected among
+            the spread texts of all levels (:class:`LevelWords`), for what DegradationOrdinalLoss trained.
     """
 
-    def __init__(self, adaptor: Any, tokenizer: str = 'ViT-B-32', template: str = '{}') -> None:
+    def __init__(
+        self, adaptor: Any, tokenizer: str = 'ViT-B-32', template: str = '{}', form: PriorForm = 'words'
+    ) -> None:
         self._adaptor = adaptor
         self._tokenizer = tokenizer
         self._template = template
+        self._form = form
         self._vocabulary: Vocabulary | None = None
+        self._words: LevelWords | None = None
 
     @torch.no_grad()
     def read(self, fine: Tensor) -> Tensor:
@@ -38,6 +47,12 @@ class DegradationReader:
         Shape:
             - fine: (B, 5, D) unit length. Returns (B, 5) float32, in the order and units of ``KINDS``.
         """
+        if self._form == 'words':
+            if self._words is None:
+                self._words = LevelWords(
+                    embed_levels(self._adaptor, TRAINING_LEVELS, self._tokenizer, '{}', fine.device)
+                )
+            return self._words.read(fine, self._adaptor.logit_scale.exp())
         if self._vocabulary is None:
             levels = [kind.evaluation_levels for kind in KINDS]
             self._vocabulary = embed_levels(self._adaptor, levels, self._tokenizer, self._template, fine.device)

@@ -11,7 +11,7 @@ from torch import Tensor
 from deplsr_data.captions import KINDS
 from deplsr_data.tokens import tokenize
 
-__all__ = ['TRAINING_LEVELS', 'Vocabulary', 'embed_levels', 'level_positions', 'positions_to_levels']
+__all__ = ['TRAINING_LEVELS', 'Vocabulary', 'embed_levels', 'level_positions', 'positions_to_levels', 'spread_texts']
 
 #: For each kind, levels (L,) and the embeddings (L, D) of the texts that say them.
 Vocabulary = Sequence[tuple[Tensor, Tensor]]
@@ -43,6 +43,23 @@ def embed_levels(
         tokens = tokenize([template.format(kind.say(level)) for level in known], tokenizer, adaptor.context_length)
         vocabulary.append((torch.tensor(known).to(device), adaptor.encode_text(tokens.to(device)).float()))
     return vocabulary
+
+
+def spread_texts(texts: Tensor) -> Tensor:
+    """Brings the texts of a kind's levels as far apart as they can be, in the space between them.
+
+    The texts of neighbouring levels nearly agree: those of blur have cosines of 0.99 in a random tower, so that no
+    image embedding of unit length can tell them apart sharply. What they share is taken off, and what is left keeps its
+    directions but not its lengths (the polar factor of the centred texts): every two levels are at the same distance,
+    and a mixture of two says a level between them.
+
+    Shape:
+        - texts: (L, D), L at most D + 1. Returns (L, D), rows of length sqrt((L - 1) / L), that add up to 0.
+    """
+    centred = (texts - texts.mean(dim=0)).double()
+    u, lengths, vh = torch.linalg.svd(centred, full_matrices=False)
+    rank = int((lengths > 1e-4 * lengths[0]).sum())
+    return (u[:, :rank] @ vh[:rank]).to(texts)
 
 
 def level_positions(levels: Tensor) -> Tensor:
