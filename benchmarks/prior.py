@@ -93,7 +93,7 @@ def parse() -> argparse.Namespace:
     if options.smoke:
         options.work += '_smoke'
         options.reader_steps = options.lever_steps = options.steps = 40
-        measure.DRAWS = 1
+        measure.DRAWS = measure.PROBE_DRAWS = 1
     if options.clip:
         prior_runs.use_clip(options.clip[0], os.path.abspath(options.clip[1]))
     if options.gpu:

@@ -42,7 +42,8 @@ DEGRADATIONS = {
     'mild': (0.8, 5.0, 90.0), 'medium': (1.6, 12.0, 65.0), 'heavy': (2.6, 25.0, 35.0),
     'blur': (2.5, 0.0, 95.0), 'noise': (0.0, 25.0, 95.0), 'jpeg': (0.0, 0.0, 30.0),
 }  # fmt: skip
-DRAWS = 20  #: degradations of each held-out photo that readers are asked for
+DRAWS = 10  #: degradations of each held-out photo that readers are asked for
+PROBE_DRAWS = 1  #: of each training photo, for the linear probe
 
 
 class Photos:
@@ -59,13 +60,16 @@ class Photos:
         assert crop is not None
         return np.ascontiguousarray(crop.cut(picture), np.float32) / 255
 
-    def mixed(self, side: int | None, recipe: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    def mixed(
+        self, side: int | None, recipe: dict[str, Any], draws: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """LR pictures (1, 3, h, w) of mixed degradations and their true levels (1, 5)."""
         drawn = read_recipe(dict(recipe), 'recipe')
         for index in range(len(self.paths)):
             gt = self.gt(index, side and side * SCALE)
-            for again in range(DRAWS):
-                record = draw(drawn, SCALE, rng_for(0, 0, index * DRAWS + again, 0, 'degradation'), gt.shape[:2])
+            for again in range(draws or DRAWS):
+                rng = rng_for(again, 0, index, 0, 'degradation')
+                record = draw(drawn, SCALE, rng, (gt.shape[0], gt.shape[1]))
                 yield to_tensor(apply(record, gt)), torch.tensor([levels(record)], dtype=torch.float32)
 
 
@@ -96,7 +100,10 @@ def reading(name: str, heldout: str, train: str) -> dict[str, Any]:
     read, fine = _read_out(net, READERS[name].loss == 'ordinal' and READERS[name].spread)
     recipe = {**RECIPE, **(ALL_KINDS if READERS[name].recipe else {})}
     result: dict[str, Any] = {}
+    all_sizes = READERS[name].long or READERS[name].recipe
     for size, side in SIZES.items():
+        if not all_sizes and size not in ('64', '128'):
+            continue
         pairs = [(read(lq), true) for lq, true in photos(heldout).mixed(side, recipe)]
         got, true = (torch.cat(column) for column in zip(*pairs, strict=True))
         result[size] = {kind: _spearman(got[:, k], true[:, k]) for kind, k in KINDS.items()}
@@ -142,8 +149,8 @@ def _confusion(read: Tensor, true: Tensor) -> dict[str, Any]:
 def _probe(fine: Any, held: Photos, train: Photos, recipe: dict[str, Any]) -> dict[str, float]:
     """Spearman at 64 pixels of a ridge regression from the fine embeddings: a numeric read-out beside the captions."""
     sides = []
-    for part in (train, held):
-        pairs = [(fine(lq), true) for lq, true in part.mixed(64, recipe)]
+    for part, draws in ((train, PROBE_DRAWS), (held, DRAWS)):
+        pairs = [(fine(lq), true) for lq, true in part.mixed(64, recipe, draws)]
         sides.append([torch.cat(column) for column in zip(*pairs, strict=True)])
     (x, y), (at, true) = sides
     return {kind: _spearman(_ridge(x, y[:, k], at), true[:, k]) for kind, k in KINDS.items()}
