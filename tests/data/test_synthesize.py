@@ -160,8 +160,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(place, how):
         assert error.splitlines()[-1] == 'basicsr: interrupted; the same command goes on'
     with parts.open('a') as file:
         file.write('[{"filepath": "cut sh')
-    assert synthesize('stopped', '--draws', '3') == 0
-    assert synthesize('whole', '--draws', '3') == 0
+    assert synthesize('stopped', '--draws', '12') == 0
+    assert synthesize('whole', '--draws', '12') == 0
     assert contents(place / 'stopped') == contents(place / 'whole')
 
 
