@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import bootstrap
 
 from basicsr_plugin.compat import mend
 
@@ -142,8 +143,8 @@ def collect(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             weights = None if name == 'bicubic' else Path(f'experiments/sr_{name}/models/net_g_latest.pth')
             for part, folder in folders.items():
                 kept = Path(f'measured/sr_{name}_{part}.json')
-                one = {part: folder}
-                found = measure.kept(kept, weights, lambda name=name, one=one: measure.restoring(name, one))
+                args = (name, part, folder)
+                found = measure.kept(kept, weights, lambda args=args: measure.restoring(*args))
                 scores.setdefault(name, {}).update(found)
             print(
                 f'arm {name}: ' + ', '.join(f'{k} {np.mean(v["psnr"]):.2f}' for k, v in scores[name].items()),
@@ -151,7 +152,7 @@ def collect(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             )
     costs = measure.kept(Path('measured/cost.json'), None, measure.cost)
     return {
-        'settings': {key: getattr(options, key.replace('-', '_')) for key in ('reader_steps', 'lever_steps', 'steps')},
+        'settings': {key: getattr(options, key) for key in ('reader_steps', 'lever_steps', 'steps')},
         'origin': origin(work),
         'gain': {name: gains(scores, name, 'constant', ('heldout',)) for name in ARMS if name in scores},
         'gain_ssim': {name: gains(scores, name, 'constant', ('heldout',), 'ssim') for name in ARMS if name in scores},
@@ -187,7 +188,7 @@ def gains(
             seeds = [seed for seed in SEEDS.get(arm, (arm,)) if seed in scores]
             values = [np.concatenate([scores[seed][f'{part}/{kind}'][metric] for part in parts]) for seed in seeds]
             sides.append(np.mean(values, axis=0))
-        result[kind] = measure.bootstrap(sides[0] - sides[1], digits=3 if metric == 'psnr' else 5)
+        result[kind] = bootstrap(sides[0] - sides[1], digits=3 if metric == 'psnr' else 5)
     return result
 
 
@@ -221,7 +222,7 @@ def keep_logs(work: Path) -> None:
     """Copies the lines of progress of all logs, without paths."""
     target = RESULTS / 'prior_logs'
     target.mkdir(exist_ok=True)
-    for log in sorted(work.glob('*.log')):
+    for log in (log for log in sorted(work.glob('*.log')) if is_done(work, log.stem)):
         lines = [line for line in log.read_text(encoding='utf-8').splitlines() if 'iter:' in line]
         (target / f'{log.stem}.txt').write_text('\n'.join(lines[3::4]) + '\n', encoding='utf-8')
 

@@ -18,6 +18,7 @@ import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
+from figures import ridge
 from plain_resnet import PlainResNet
 from prior_runs import ALL_KINDS, ARMS, READERS, RECIPE, SCALE, Arm, network_da, network_g
 from scipy.stats import spearmanr
@@ -98,9 +99,9 @@ def reading(name: str, heldout: str, train: str) -> dict[str, Any]:
     """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds."""
     net = load_reader(name)
     read, fine = _read_out(net, READERS[name].loss == 'ordinal' and READERS[name].spread)
-    recipe = {**RECIPE, **(ALL_KINDS if READERS[name].recipe else {})}
+    recipe = {**RECIPE, **(ALL_KINDS if READERS[name].all_kinds else {})}
     result: dict[str, Any] = {}
-    all_sizes = READERS[name].long or READERS[name].recipe
+    all_sizes = READERS[name].long or READERS[name].all_kinds
     for size, side in SIZES.items():
         if not all_sizes and size not in ('64', '128'):
             continue
@@ -108,7 +109,7 @@ def reading(name: str, heldout: str, train: str) -> dict[str, Any]:
         got, true = (torch.cat(column) for column in zip(*pairs, strict=True))
         result[size] = {kind: _spearman(got[:, k], true[:, k]) for kind, k in KINDS.items()}
         result[size]['error'] = {kind: round(float((got - true)[:, k].abs().mean()), 3) for kind, k in KINDS.items()}
-        if READERS[name].recipe:
+        if READERS[name].all_kinds:
             result[size]['confusion'] = _confusion(got, true)
         if size == '64':
             result['scatter'] = {
@@ -153,16 +154,7 @@ def _probe(fine: Any, held: Photos, train: Photos, recipe: dict[str, Any]) -> di
         pairs = [(fine(lq), true) for lq, true in part.mixed(64, recipe, draws)]
         sides.append([torch.cat(column) for column in zip(*pairs, strict=True)])
     (x, y), (at, true) = sides
-    return {kind: _spearman(_ridge(x, y[:, k], at), true[:, k]) for kind, k in KINDS.items()}
-
-
-def _ridge(x: Tensor, y: Tensor, at: Tensor, penalty: float = 1e-3) -> Tensor:
-    mean, middle = x.mean(0), y.mean()
-    x = (x - mean).double()
-    gram = x.T @ x
-    gram += penalty * gram.diagonal().mean() * torch.eye(len(gram))
-    weights = torch.linalg.solve(gram, x.T @ (y - middle).double())
-    return ((at - mean).double() @ weights + middle).float()
+    return {kind: _spearman(ridge(x, y[:, k], at), true[:, k]) for kind, k in KINDS.items()}
 
 
 # --- restoring
@@ -198,21 +190,20 @@ def cases(folder: str, kind: str, whole: bool) -> Iterator[tuple[np.ndarray, Ten
 
 
 @torch.no_grad()
-def restoring(name: str, folders: dict[str, str]) -> dict[str, Any]:
-    """PSNR-Y and SSIM-Y of an arm for each photo, by set and degradation; the name ``bicubic`` is no arm."""
+def restoring(name: str, part: str, folder: str) -> dict[str, Any]:
+    """PSNR-Y and SSIM-Y of an arm for each photo of a set, by degradation; the name ``bicubic`` is no arm."""
     upscale = _bicubic if name == 'bicubic' else load_arm(name)
     result: dict[str, Any] = {}
-    for part, folder in folders.items():
-        for kind in (*DEGRADATIONS, 'realesrgan'):
-            scores = []
-            for gt, lq, seen, record in cases(folder, kind, part == 'whole'):
-                pictures = {'img': tensor2img([upscale(lq, seen, record)]), 'img2': tensor2img([to_tensor(gt)])}
-                scores.append([
-                    round(calculate_metric(dict(pictures), {'type': f'calculate_{m}', 'crop_border': SCALE,
-                                                            'test_y_channel': True}), 4)
-                    for m in ('psnr', 'ssim')
-                ])  # fmt: skip
-            result[f'{part}/{kind}'] = {m: [one[i] for one in scores] for i, m in enumerate(('psnr', 'ssim'))}
+    for kind in (*DEGRADATIONS, 'realesrgan'):
+        scores = []
+        for gt, lq, seen, record in cases(folder, kind, part == 'whole'):
+            pictures = {'img': tensor2img([upscale(lq, seen, record)]), 'img2': tensor2img([to_tensor(gt)])}
+            scores.append([
+                round(calculate_metric(dict(pictures), {'type': f'calculate_{m}', 'crop_border': SCALE,
+                                                        'test_y_channel': True}), 4)
+                for m in ('psnr', 'ssim')
+            ])  # fmt: skip
+        result[f'{part}/{kind}'] = {m: [one[i] for one in scores] for i, m in enumerate(('psnr', 'ssim'))}
     return result
 
 
@@ -277,13 +268,7 @@ def _cost_of(name: str, side: int = 128, repeats: int = 10) -> dict[str, float]:
     return {'parameters': trained, 'ms': round(1000 * float(np.median(times)), 1), 'MiB': round(memory, 1)}
 
 
-# --- statistics
-
-
-def bootstrap(gains: np.ndarray, rounds: int = 10000, digits: int = 3) -> list[float]:
-    """Mean and 95% interval over photos."""
-    drawn = np.random.default_rng(0).choice(gains, (rounds, len(gains))).mean(1)
-    return [round(float(value), digits) for value in (gains.mean(), *np.percentile(drawn, [2.5, 97.5]))]
+# --- keeping
 
 
 def kept(path: Path, weights: Path | None, measure: Callable[[], Any]) -> Any:

@@ -33,8 +33,7 @@ class Reader:
     patch: int = 8
     softness: float = 0.0
     spread: bool = True
-    input: str = 'patch'
-    recipe: tuple[str, ...] = ()
+    all_kinds: bool = False
     long: bool = False  #: as many steps as the arms need; levers get fewer
     times: float = 1.0  #: steps in multiples of the adaptor's, for as long a training
 
@@ -70,7 +69,7 @@ READERS = {
     'soft': Reader('soft targets, one step wide', softness=1.0),
     'unspread': Reader('texts as they are, not spread', spread=False),
     'unspread_soft': Reader('the same with soft targets', spread=False, softness=1.0),
-    'all_kinds': Reader('as shipped, trained on both noises and ringing', recipe=('all',)),
+    'all_kinds': Reader('as shipped, trained on both noises and ringing', all_kinds=True),
 }
 
 ARMS = {
@@ -120,11 +119,11 @@ def network_g(arm: Arm) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def train_set(batch: int, recipe: tuple[str, ...] = ()) -> dict[str, Any]:
+def train_set(batch: int, all_kinds: bool = False) -> dict[str, Any]:
     """The data set of both stages; crops of LR size CONTEXT."""
     return {
         'name': 'train', 'type': 'CaptionedDegradationDataset', 'dataroot_gt': 'train', 'gt_size': CONTEXT * SCALE,
-        'recipe': {**RECIPE, **(ALL_KINDS if recipe else {})}, 'context_length': CONTEXT_LENGTH,
+        'recipe': {**RECIPE, **(ALL_KINDS if all_kinds else {})}, 'context_length': CONTEXT_LENGTH,
         'degrade_on': 'device', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': batch, 'dataset_enlarge_ratio': 50,
     }  # fmt: skip
 
@@ -135,7 +134,7 @@ def stage1(name: str, steps: int) -> dict[str, Any]:
     opt = {
         **_common(f'reader_{name}', steps, 0),
         'model_type': 'LevelRegressorModel' if reader.loss == 'regression' else 'DegradationAdaptorModel',
-        'datasets': {'train': train_set(32, reader.recipe)},
+        'datasets': {'train': train_set(32, reader.all_kinds)},
         'network_da': network_da(reader),
         'path': {},
     }

@@ -42,7 +42,9 @@ def write_tables(result: dict[str, Any], page: Path) -> None:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
+    head, rows = list(head), list(rows)
+    if not rows:
+        return '*Not measured yet.*'
     lines = [head, ['---'] * len(head), *rows]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
@@ -133,7 +135,7 @@ def _errors(reading: dict[str, Any], names: Iterable[str]) -> str:
 def _levers(reading: dict[str, Any]) -> str:
     rows = []
     for name, values in reading.items():
-        if READERS[name].recipe:
+        if READERS[name].all_kinds:
             continue
         read, at = values['64'], values['128']
         probe = values.get('probe')
@@ -149,10 +151,8 @@ def _levers(reading: dict[str, Any]) -> str:
 
 def _confusion(reading: dict[str, Any]) -> str:
     values = reading.get('all_kinds')
-    if not values:
-        return ''
     rows = []
-    for size in ('64', '128', 'whole'):
+    for size in ('64', '128', 'whole') if values else ():
         noise, ringing = values[size]['confusion'].values()
         rows.append(
             [size, *(f'{100 * share:.0f} %' for share in (noise[0][0], noise[1][1], ringing[0][0], ringing[1][1]))]

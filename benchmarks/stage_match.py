@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 import torch
 import yaml
+from figures import bootstrap, ridge
 from scipy.stats import spearmanr
 
 from basicsr_plugin.compat import mend
@@ -226,16 +227,6 @@ def reading(name: str) -> dict[str, dict[str, float]]:
     return result
 
 
-def ridge(x: torch.Tensor, y: torch.Tensor, at: torch.Tensor, penalty: float = 1e-3) -> torch.Tensor:
-    """Predicts by linear regression with a constant; the penalty is relative to the variance of the features."""
-    mean, middle = x.mean(0), y.mean()
-    x = (x - mean).double()
-    gram = x.T @ x
-    gram += penalty * gram.diagonal().mean() * torch.eye(len(gram))
-    weights = torch.linalg.solve(gram, x.T @ (y - middle).double())
-    return ((at - mean).double() @ weights + middle).float()
-
-
 @torch.no_grad()
 def evaluate(arm: str) -> list[float]:
     """Mean PSNR-Y of each held-out photo over its draws."""
@@ -250,12 +241,6 @@ def evaluate(arm: str) -> list[float]:
         value = calculate_metric(pictures, {'type': 'calculate_psnr', 'crop_border': SCALE, 'test_y_channel': True})
         photos.setdefault(sample['gt_path'], []).append(value)
     return [float(np.mean(values)) for values in photos.values()]
-
-
-def bootstrap(gains: np.ndarray, rounds: int = 10000) -> list[float]:
-    """Mean and 95% interval over photos."""
-    drawn = np.random.default_rng(0).choice(gains, (rounds, len(gains))).mean(1)
-    return [round(float(value), 3) for value in (gains.mean(), *np.percentile(drawn, [2.5, 97.5]))]
 
 
 def show(result: dict[str, Any]) -> None:

@@ -133,8 +133,8 @@ def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
     ``'resize'`` squashes the whole picture, bilinear without antialiasing, as the published code does: noise keeps its
     strength, shapes are distorted. ``'native'`` keeps the picture's own scale: it cuts crops on a grid from border to
     border, each beginning where JPEG blocks do in a photo that was stored as it is; a side shorter than ``size`` is
-    mirrored until it is as long. Spearman of read against true JPEG quality on whole photos is 0.71 with crops on an
-    even grid (benchmarks/prior.py), as towers that were trained on whole blocks misread them elsewhere.
+    mirrored until it is as long. Towers that were trained on whole blocks misread JPEG in crops that begin elsewhere
+    (docs/prior.md, Levers).
 
     Shape:
         - lq: (B, C, h, w).

@@ -131,11 +131,7 @@ class DegradationAdaptor(nn.Module):
     def clip_embedding(self, lq: Tensor) -> Tensor:
         """What the frozen CLIP alone sees in photos (B, 3, h, w): (B, D) of unit length, nothing corrected."""
         views = self._views(lq)
-        visual = self.clip.visual
-        tokens = embed_patches(visual, views.flatten(0, 1))
-        for block in visual.transformer.resblocks:
-            tokens = block(tokens)
-        return _mean_of_views(pool_tokens(visual, tokens), views)
+        return _mean_of_views(self.clip.encode_image(views.flatten(0, 1)), views)
 
     def embed(self, image: Tensor) -> AdaptorOutput:
         """Embeds pictures that are CLIP input already, without normalising the embeddings.

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deplsr_arch.checks import expect, expect_choice, expect_counts, expect_positive
+from deplsr_arch.degradation_adaptor_arch import NUM_KINDS
 from deplsr_arch.initialise import initialise
 
 Fusion = Literal['film', 'residual', 'paper']
 FusionInit = Literal['paper', 'identity']
 #: Tokens of the prior that 'film' takes: one of content, five of degradation.
-PRIOR_TOKENS = 6
+PRIOR_TOKENS = 1 + NUM_KINDS
 #: Parameters that a network has beyond its backbone's, so that a backbone's own checkpoint can be told.
 FUSION_PREFIXES = ('fusion_blocks.', 'adaptive_feat_channels.')
 

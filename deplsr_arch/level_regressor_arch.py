@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from deplsr_arch.checks import expect, expect_counts
 from deplsr_arch.conv_stem import conv_stem
+from deplsr_arch.degradation_adaptor_arch import NUM_KINDS
 
 __all__ = ['LevelRegressor', 'number_tokens']
-
-_KINDS = 5
 
 
 @ARCH_REGISTRY.register()
@@ -40,14 +39,14 @@ class LevelRegressor(nn.Module):
     def __init__(self, *, prior_dim: int = 512, num_feat: int = 96, stride: int = 8) -> None:
         super().__init__()
         expect_counts(prior_dim=prior_dim, num_feat=num_feat, stride=stride)
-        expect(prior_dim >= _KINDS, 'prior_dim', f'at least {_KINDS}', prior_dim, 'take that of network_g')
+        expect(prior_dim >= NUM_KINDS, 'prior_dim', f'at least {NUM_KINDS}', prior_dim, 'take that of network_g')
         self.prior_dim = prior_dim
         self.stride = stride
         layers: list[nn.Module] = [conv_stem(num_feat, stride)]
         for _ in range(2):
             layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1, bias=False), nn.BatchNorm2d(num_feat), nn.GELU()]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Linear(num_feat, num_feat), nn.GELU(), nn.Linear(num_feat, _KINDS))
+        self.head = nn.Sequential(nn.Linear(num_feat, num_feat), nn.GELU(), nn.Linear(num_feat, NUM_KINDS))
 
     def forward(self, lq: Tensor) -> Tensor:
         """Reads levels, 0..1."""

@@ -51,14 +51,20 @@ class SRPathOptions(PathOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptorTrainOptions:
-    """Section ``train`` of stage 1."""
+class ReaderTrainOptions:
+    """Section ``train`` of stage 1, whatever reads."""
 
     total_iter: Annotated[float, Field(gt=0)]
     optim_da: Section
     scheduler: Section
-    contrastive_opt: Section
     warmup_iter: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptorTrainOptions(ReaderTrainOptions):
+    """Section ``train`` of the adaptor."""
+
+    contrastive_opt: Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,33 +168,20 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptorOptions(RunOptions):
-    """Option file of stage 1, :class:`DegradationAdaptorModel`."""
+class ReaderOptions(RunOptions):
+    """Option file of stage 1, whatever reads; that of :class:`LevelRegressorModel`."""
 
     network_da: Section
     path: PathOptions = field(default_factory=PathOptions)
+    train: ReaderTrainOptions | None = None
+    val: AdaptorValOptions = field(default_factory=AdaptorValOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptorOptions(ReaderOptions):
+    """Option file of :class:`DegradationAdaptorModel`."""
+
     train: AdaptorTrainOptions | None = None
-    val: AdaptorValOptions = field(default_factory=AdaptorValOptions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegressorTrainOptions:
-    """Section ``train`` of :class:`LevelRegressorModel`."""
-
-    total_iter: Annotated[float, Field(gt=0)]
-    optim_da: Section
-    scheduler: Section
-    warmup_iter: int = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegressorOptions(RunOptions):
-    """Option file of :class:`LevelRegressorModel`."""
-
-    network_da: Section
-    path: PathOptions = field(default_factory=PathOptions)
-    train: RegressorTrainOptions | None = None
-    val: AdaptorValOptions = field(default_factory=AdaptorValOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -96,15 +95,18 @@ class Prior:
         self._net_da = net_da
         self._dim = dim
         self._words: LevelWords | None = None
-        self._said = None if source in SOURCES else torch.tensor(said_levels(source))[None]  # (1, 5)
         has_text = hasattr(net_da, 'encode_text')
-        if not has_text and (self._said is not None or source in ('captions', 'clip')):
+        if not has_text and (source not in SOURCES or source in ('captions', 'clip')):
             raise OptionError(
                 f'prior: expected a network_da with a text tower for {source!r}, got {type(net_da).__name__}; '
                 'take DegradationAdaptor, or prior: adaptor'
             )
+        self._said: tuple[Tensor, Tensor] | None = None  # fine tokens (1, 5, L) and levels (1, 5)
+        if source not in SOURCES:
+            known = said_levels(source)
+            texts = [kind.say(level) for kind, level in zip(KINDS, known, strict=True)]
+            self._said = tokenize(texts, tokenizer, net_da.context_length)[None], torch.tensor([known])
         self._encode = TextCache(net_da.encode_text) if has_text else None
-        self._tokenize = partial(tokenize, model=tokenizer, context_length=getattr(net_da, 'context_length', None))
         if has_text and form == 'words':
             device = next(net_da.parameters()).device
             self._words = LevelWords(embed_levels(net_da, TRAINING_LEVELS, tokenizer, '{}', device))
@@ -134,19 +136,18 @@ class Prior:
     def _degradation(self, lq: Tensor, tokens: Tensor | None, levels: Tensor | None) -> Tensor:
         if self._source == 'none':
             return lq.new_zeros(len(lq), len(KIND_NAMES), self._dim)
-        fine: Tensor | None = None if tokens is None else tokens[:, 2:].cpu()
+        fine = None if tokens is None else tokens[:, 2:]
         if self._said is not None:
-            levels = self._said.expand(len(lq), -1)
-            texts = [kind.say(level) for kind, level in zip(KINDS, self._said[0].tolist(), strict=True)]
-            fine = self._tokenize(texts).expand(len(lq), -1, -1)
-        if self._source != 'levels' and self._words is None and fine is not None and self._encode is not None:
-            return self._encode(fine, lq.device)
+            fine, levels = (part.expand(len(lq), *part.shape[1:]) for part in self._said)
+        numbers = self._source == 'levels'
+        if not numbers and self._words is None and self._encode is not None and fine is not None:
+            return self._encode(fine.cpu(), lq.device)
         if levels is None:
             raise UserError(
                 f'prior: expected a data set with captions for prior: {self._source}, got one without; '
                 'take CaptionedDegradationDataset or CaptionedPairDataset, or prior: adaptor'
             )
         levels = levels.to(lq.device)
-        if self._words is None:
+        if numbers or self._words is None:
             return number_tokens(level_positions(levels), self._dim)
         return self._words.of_levels(levels)

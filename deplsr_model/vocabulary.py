@@ -64,11 +64,16 @@ def spread_texts(texts: Tensor) -> Tensor:
 
 def level_positions(levels: Tensor) -> Tensor:
     """Brings levels (B, 5) to 0..1 between the first and the last training level of their kinds."""
-    low, high = (torch.tensor([known[end] for known in TRAINING_LEVELS]).to(levels) for end in (0, -1))
+    low, high = _ends(levels)
     return ((levels - low) / (high - low)).clamp(0, 1)
 
 
 def positions_to_levels(positions: Tensor) -> Tensor:
     """The inverse of :func:`level_positions`."""
-    low, high = (torch.tensor([known[end] for known in TRAINING_LEVELS]).to(positions) for end in (0, -1))
+    low, high = _ends(positions)
     return low + (high - low) * positions
+
+
+def _ends(like: Tensor) -> Tensor:
+    """The first and the last training level of each kind: (2, 5)."""
+    return torch.tensor([[known[end] for known in TRAINING_LEVELS] for end in (0, -1)]).to(like)

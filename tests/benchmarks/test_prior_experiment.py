@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import cv2
+import figures
 import numpy as np
+import photo_hashes
+import prior as harness
+import prior_measure
+import prior_runs
+import prior_train
 import pytest
 import torch
 from skimage import data
@@ -17,12 +22,6 @@ import deplsr_arch  # noqa: F401  mends BasicSR first
 import deplsr_model  # noqa: F401
 
 BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
-sys.path.insert(0, str(BENCHMARKS))
-import photo_hashes  # noqa: E402
-import prior as harness  # noqa: E402
-import prior_measure  # noqa: E402
-import prior_runs  # noqa: E402
-import prior_train  # noqa: E402
 
 
 def _without(opt, *keys):
@@ -65,7 +64,7 @@ def test_the_harness_refuses_a_held_out_photo_in_training(tmp_path):
 
 def test_the_interval_holds_the_mean_and_narrows_with_more_photos():
     rng = np.random.default_rng(0)
-    few, many = (prior_measure.bootstrap(rng.normal(0.5, 1, count)) for count in (30, 3000))
+    few, many = (figures.bootstrap(rng.normal(0.5, 1, count)) for count in (30, 3000))
     for mean, low, high in (few, many):
         assert low < mean < high
     assert many[2] - many[1] == pytest.approx(2 * 1.96 / 3000**0.5, rel=0.1)

@@ -1,0 +1,114 @@
+"""What the models of stage 1 have in common, whatever reads: the network, validation by levels, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from basicsr_plugin.errors import UserError
+from deplsr_data.captions import KIND_NAMES, KINDS
+
+from .base import DePLSRBaseModel
+from .reading_accuracy_metric import calculate_reading_accuracy
+
+__all__ = ['ReaderModel', 'reading_metrics']
+
+
+class ReaderModel(DePLSRBaseModel):
+    """Trains ``network_da``; validation reads each photo's levels and reports, for each kind, the share that is right.
+
+    A subclass sets ``options`` (:class:`~deplsr_model.options.ReaderOptions`) before it calls ``__init__``.
+    """
+
+    options: Any
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__(opt)
+        net = build_network(opt['network_da'])
+        path = self.options.path
+        if path.pretrain_network_da is not None:
+            self.load_network(net, path.pretrain_network_da, param_key=path.param_key_da)
+        self.net_da = self.model_to_device(net)
+        self._log_sizes(net)
+
+    def read_levels(self, lq: Tensor) -> Tensor:
+        """Reads the levels (B, 5) of photos (B, 3, h, w)."""
+        raise NotImplementedError
+
+    def start_optimizer(self, groups: Any, settings: dict[str, Any]) -> None:
+        """Builds the optimiser of ``optim_da`` and the schedulers."""
+        self.optimizer_da = self.get_optimizer(settings.pop('type', 'AdamW'), groups, **settings)
+        self.optimizers.append(self.optimizer_da)
+        self.setup_schedulers()
+
+    def _log_sizes(self, net: nn.Module) -> None:
+        trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in net.parameters())
+        get_root_logger().info(f'Network: {type(net).__name__}, {total:,d} parameters, {trained:,d} of them trained')
+
+    def dist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Validates on the first process."""
+        if self.opt['rank'] == 0:
+            self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+
+    @torch.no_grad()
+    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Reads every photo of the set and reports the accuracy for each kind."""
+        net = self.get_bare_model(self.net_da).eval()
+        progress = tqdm(dataloader, unit='photo', desc='reading', disable=not self.options.val.pbar, leave=False)
+        read, true = [], []
+        for lq, levels in same_size_batches(progress, self.options.val.batch):
+            read.append(self.read_levels(lq.to(self.device)).cpu())
+            true.append(levels)
+        net.train(self.is_train)
+        if not read:
+            raise UserError(f'datasets: {dataloader.dataset.opt["name"]} has no photo to validate on')
+        metrics = reading_metrics(torch.cat(read), torch.cat(true))
+        self._report(metrics, current_iter, dataloader.dataset.opt['name'], tb_logger)
+
+    def _report(self, metrics: dict[str, float], current_iter: int | str, dataset: str, tb_logger: Any) -> None:
+        lines = [f'Validation {dataset}: share read right (share of the best constant answer)']
+        lines += [f'\t # {name:<9} {metrics[name]:.3f} ({metrics[f"{name}_constant"]:.3f})' for name in KIND_NAMES]
+        get_root_logger().info('\n'.join(lines))
+        self.record_metrics(current_iter, dataset, metrics)
+        if tb_logger:
+            for name, value in metrics.items():
+                tb_logger.add_scalar(f'metrics/{dataset}/{name}', value, current_iter)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Writes the network, an adaptor's CLIP included, and the state of training."""
+        self.save_network(self.net_da, 'net_da', current_iter)
+        self.save_training_state(epoch, current_iter)
+
+
+def reading_metrics(read: Tensor, true: Tensor) -> dict[str, float]:
+    """Accuracy of each kind, that of the best constant answer, and the mean accuracy, from levels (N, 5)."""
+    metrics = {}
+    for kind, answers, truth in zip(KINDS, read.unbind(1), true.unbind(1), strict=True):
+        metrics[kind.name] = calculate_reading_accuracy(answers, truth, kind.tolerance)
+        metrics[f'{kind.name}_constant'] = max(
+            calculate_reading_accuracy(torch.full_like(truth, level), truth, kind.tolerance)
+            for level in kind.evaluation_levels
+        )
+    metrics['mean'] = sum(metrics[name] for name in KIND_NAMES) / len(KIND_NAMES)
+    return metrics
+
+
+def same_size_batches(data: Iterable[dict[str, Any]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Joins neighbouring samples of one picture size; BasicSR's validation loader gives one at a time."""
+    lq: list[Tensor] = []
+    levels: list[Tensor] = []
+    for sample in data:
+        if lq and (len(lq) == size or sample['lq'].shape != lq[0].shape):
+            yield torch.cat(lq), torch.cat(levels)
+            lq, levels = [], []
+        lq.append(sample['lq'])
+        levels.append(sample['levels'])
+    if lq:
+        yield torch.cat(lq), torch.cat(levels)
