@@ -1,5 +1,5 @@
 # Needs make and one Python from 3.10 to 3.12; everything else goes into .venv.
-#   make demo   train both stages on a few real photos and compare (about 11 minutes on 2 cores)
+#   make demo   train both stages on a few real photos and compare (about 7 minutes on 2 cores)
 #   make test   quick tests        make test-slow   the slow ones
 #   make lint   style, types, import direction
 #   make bench  measurements
