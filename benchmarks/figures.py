@@ -21,3 +21,10 @@ def bootstrap(gains: np.ndarray, rounds: int = 10000, digits: int = 3) -> list[f
     """Mean and 95% interval over photos."""
     drawn = np.random.default_rng(0).choice(gains, (rounds, len(gains))).mean(1)
     return [round(float(value), digits) for value in (gains.mean(), *np.percentile(drawn, [2.5, 97.5]))]
+
+
+def bootstrap_share(part: np.ndarray, whole: np.ndarray, rounds: int = 10000) -> list[float]:
+    """Ratio of two means over the same photos, with its 95% interval."""
+    drawn = np.random.default_rng(0).integers(len(part), size=(rounds, len(part)))
+    ratios = part[drawn].mean(1) / whole[drawn].mean(1)
+    return [round(float(value), 3) for value in (part.mean() / whole.mean(), *np.percentile(ratios, [2.5, 97.5]))]

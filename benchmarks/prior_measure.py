@@ -42,15 +42,15 @@ DEGRADATIONS = {
     'mild': (0.8, 5.0, 90.0), 'medium': (1.6, 12.0, 65.0), 'heavy': (2.6, 25.0, 35.0),
     'blur': (2.5, 0.0, 95.0), 'noise': (0.0, 25.0, 95.0), 'jpeg': (0.0, 0.0, 30.0),
 }  # fmt: skip
-DRAWS = 10  #: degradations of each held-out photo that readers are asked for
-PROBE_DRAWS = 1  #: of each training photo, for the linear probe
+DRAWS = 20  #: degradations of each held-out photo that readers are asked for
+PROBE_TILES = 5  #: every how many of the training tiles the linear probe learns from
 
 
 class Photos:
-    """Held-out photos, and the LR pictures made of them; everything is drawn from fixed seeds."""
+    """Photos of a folder, all or every so many, and LR pictures made of them; all is drawn from fixed seeds."""
 
-    def __init__(self, folder: Path) -> None:
-        self.paths = sorted(path for path in folder.iterdir() if path.suffix in ('.png', '.jpg'))
+    def __init__(self, folder: Path, every: int = 1) -> None:
+        self.paths = sorted(path for path in folder.iterdir() if path.suffix in ('.png', '.jpg', '.bmp'))[::every]
 
     @cache  # noqa: B019  one per folder lives as long as the program
     def gt(self, index: int, side: int | None) -> np.ndarray:
@@ -74,9 +74,9 @@ class Photos:
 
 
 @lru_cache
-def photos(folder: str) -> Photos:
+def photos(folder: str, every: int = 1) -> Photos:
     """The photos of a folder, read once."""
-    return Photos(Path(folder))
+    return Photos(Path(folder), every)
 
 
 def to_tensor(picture: np.ndarray) -> Tensor:
@@ -94,7 +94,7 @@ def load_reader(name: str) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def reading(name: str, heldout: str, train: str) -> dict[str, Any]:
+def reading(name: str, heldout: str) -> dict[str, Any]:
     """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds."""
     net = load_reader(name)
     read, fine = _read_out(net, READERS[name].loss == 'ordinal' and READERS[name].spread)
@@ -116,7 +116,7 @@ def reading(name: str, heldout: str, train: str) -> dict[str, Any]:
                 for kind, k in KINDS.items()
             }
     if fine is not None:
-        result['probe'] = _probe(fine, photos(heldout), photos(train), recipe)
+        result['probe'] = _probe(fine, photos(heldout), photos(READERS[name].photos, PROBE_TILES), recipe)
     return result
 
 
@@ -149,7 +149,7 @@ def _confusion(read: Tensor, true: Tensor) -> dict[str, Any]:
 def _probe(fine: Any, held: Photos, train: Photos, recipe: dict[str, Any]) -> dict[str, float]:
     """Spearman at 64 pixels of a ridge regression from the fine embeddings: a numeric read-out beside the captions."""
     sides = []
-    for part, draws in ((train, PROBE_DRAWS), (held, DRAWS)):
+    for part, draws in ((train, 1), (held, DRAWS)):
         pairs = [(fine(lq), true) for lq, true in part.mixed(64, recipe, draws)]
         sides.append([torch.cat(column) for column in zip(*pairs, strict=True)])
     (x, y), (at, true) = sides

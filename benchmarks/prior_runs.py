@@ -11,6 +11,7 @@ SCALE, LQ_SIZE, CONTEXT = 4, 32, 64  #: of the SR networks; patch and what the r
 PRIOR_DIM = 64
 CONTEXT_LENGTH = 64
 _CLIP: dict[str, str] = {}  # small towers from random weights, unless use_clip says otherwise
+_DAT = False  # the small CNN, unless use_dat says otherwise
 RECIPE = {
     'type': 'semantic', 'resize_mode': 'area', 'blur_sigma': [0.0, 3.0], 'aniso_prob': 0.0, 'noise_range': [0.0, 30.0],
     'gaussian_noise_prob': 1.0, 'gray_noise_prob': 0.0, 'jpeg_range': [30.0, 95.0], 'sinc_prob': 0.0,
@@ -33,6 +34,7 @@ class Reader:
     patch: int = 8
     softness: float = 0.0
     spread: bool = True
+    photos: str = 'train'  #: folder of tiles, see prior_train.SIZES
     all_kinds: bool = False
     long: bool = False  #: as many steps as the arms need; levers get fewer
     times: float = 1.0  #: steps in multiples of the adaptor's, for as long a training
@@ -51,13 +53,21 @@ class Arm:
     context: bool = True
     dropout: float = 0.0
     seed: int = 0
+    against: str = 'constant'  #: the arm that it is compared with; those of the short training have one of their own
+
+    @property
+    def short(self) -> bool:
+        """Whether it gets half of the steps: comparisons of forms, not of the arms."""
+        return self.against != 'constant'
 
 
 READERS = {
     'adaptor': Reader('DePLSR as shipped: native scale, convolutional stem, ordinal loss', long=True),
-    'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True, times=1.25),
+    'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True, times=1.3),
     'short': Reader('as shipped'),
-    'short_levels': Reader('plain CNN regressor', loss='regression', times=1.25),
+    'short_levels': Reader('plain CNN regressor', loss='regression', times=1.3),
+    'full_size': Reader('photos as they are, not shrunk until they are sharp', photos='train_full'),
+    'full_size_levels': Reader('plain CNN regressor on such photos', 'regression', photos='train_full', times=1.3),
     'published': Reader(
         'published: enlarged to the tower, plain patches, sigmoid loss', 'sigmoid', 'resize', 'patch', 128, 16
     ),
@@ -78,20 +88,30 @@ ARMS = {
     'adaptor': Arm('DePLSR: what the adaptor reads'),
     'levels': Arm('numbers that a CNN regressor reads', reader='levels'),
     'constant_1': Arm('', 'none', seed=1),
-    'adaptor_1': Arm('', seed=1),
     'oracle_1': Arm('', 'captions', 'short', seed=1),
-    'numbers': Arm('true levels as numbers', 'levels'),
-    'clip': Arm('the plain frozen image embedding', 'clip'),
-    'residual_constant': Arm('CMFM with residuals', 'none', fusion='residual'),
-    'residual_oracle': Arm('CMFM with residuals', 'captions', 'short', fusion='residual'),
-    'paper_constant': Arm('CMFM as published', 'none', fusion='paper'),
-    'paper_oracle': Arm('CMFM as published', 'captions', 'short', fusion='paper'),
-    'embedding': Arm('fine embeddings as they are', form='embedding'),
-    'no_context': Arm('adaptor sees the SR patch alone in training', context=False),
-    'embedding_oracle': Arm('embeddings of the true captions as they are', 'captions', 'short', form='embedding'),
-    'dropout': Arm('prior dropout of 0.1', dropout=0.1),
-    'one_place': Arm('true levels, fused before the first block alone', 'captions', 'short', places=(0,)),
-    'all_places': Arm('true levels, fused before every block', 'captions', 'short', places=tuple(range(8))),
+    'adaptor_1': Arm('', seed=1),
+    'levels_1': Arm('', reader='levels', seed=1),
+    'clip': Arm('the plain frozen image embedding', 'clip', 'short'),
+    'film_constant': Arm('a learned constant', 'none', against='film_constant'),
+    'film_oracle': Arm('true levels in words', 'captions', 'short', against='film_constant'),
+    'film_adaptor': Arm('what the adaptor reads', against='film_constant'),
+    'paper_constant': Arm('a learned constant', 'none', fusion='paper', against='paper_constant'),
+    'paper_oracle': Arm('true levels in words', 'captions', 'short', fusion='paper', against='paper_constant'),
+    'residual_constant': Arm('a learned constant', 'none', fusion='residual', against='residual_constant'),
+    'residual_oracle': Arm('true levels in words', 'captions', 'short', fusion='residual', against='residual_constant'),
+    'embedding': Arm("the adaptor's embeddings as they are", form='embedding', against='film_constant'),
+    'no_context': Arm('the adaptor sees the SR patch alone in training', context=False, against='film_constant'),
+    'numbers': Arm('true levels as numbers', 'levels', against='film_constant'),
+    'dropout': Arm('what the adaptor reads, prior dropout of 0.1', dropout=0.1, against='film_constant'),
+    'embedding_oracle': Arm(
+        'embeddings of the true captions as they are', 'captions', 'short', form='embedding', against='film_constant'
+    ),
+    'one_place': Arm(
+        'true levels, fused before the first block alone', 'captions', 'short', places=(0,), against='film_constant'
+    ),
+    'all_places': Arm(
+        'true levels, fused before every block', 'captions', 'short', places=tuple(range(8)), against='film_constant'
+    ),
 }
 
 
@@ -113,16 +133,22 @@ def network_da(reader: Reader) -> dict[str, Any]:
 
 def network_g(arm: Arm) -> dict[str, Any]:
     """The SR network of an arm."""
+    if _DAT:
+        return {
+            'type': 'FusedDAT', 'upscale': SCALE, 'img_size': LQ_SIZE, 'split_size': [8, 32], 'depth': [18],
+            'embed_dim': 60, 'num_heads': [6], 'expansion_factor': 2, 'resi_connection': '3conv',
+            'upsampler': 'pixelshuffledirect', 'fusion_layers': 'all', 'prior_dim': PRIOR_DIM, 'fusion': arm.fusion,
+        }  # fmt: skip
     return {
         'type': 'Fused', 'backbone': {'type': 'PlainResNet'}, 'fuse_at': [f'body.{place}' for place in arm.places],
         'prior_dim': PRIOR_DIM, 'fusion': arm.fusion,
     }  # fmt: skip
 
 
-def train_set(batch: int, all_kinds: bool = False) -> dict[str, Any]:
+def train_set(batch: int, photos: str = 'train', all_kinds: bool = False) -> dict[str, Any]:
     """The data set of both stages; crops of LR size CONTEXT."""
     return {
-        'name': 'train', 'type': 'CaptionedDegradationDataset', 'dataroot_gt': 'train', 'gt_size': CONTEXT * SCALE,
+        'name': 'train', 'type': 'CaptionedDegradationDataset', 'dataroot_gt': photos, 'gt_size': CONTEXT * SCALE,
         'recipe': {**RECIPE, **(ALL_KINDS if all_kinds else {})}, 'context_length': CONTEXT_LENGTH,
         'degrade_on': 'device', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': batch, 'dataset_enlarge_ratio': 50,
     }  # fmt: skip
@@ -134,7 +160,7 @@ def stage1(name: str, steps: int) -> dict[str, Any]:
     opt = {
         **_common(f'reader_{name}', steps, 0),
         'model_type': 'LevelRegressorModel' if reader.loss == 'regression' else 'DegradationAdaptorModel',
-        'datasets': {'train': train_set(32, reader.all_kinds)},
+        'datasets': {'train': train_set(32, reader.photos, reader.all_kinds)},
         'network_da': network_da(reader),
         'path': {},
     }
@@ -176,7 +202,7 @@ def stage2(name: str, steps: int) -> dict[str, Any]:
         'path': {},
         'train': {
             **_schedule(steps),
-            'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
+            'optim_g': {'type': 'Adam', 'lr': 2e-4 if _DAT else 1e-3, 'betas': [0.9, 0.99]},
             'pixel_opt': {'type': 'L1Loss'},
             'prior_dropout': arm.dropout,
         },
@@ -199,6 +225,14 @@ def _schedule(steps: int) -> dict[str, Any]:
         'total_iter': steps,
         'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [steps], 'eta_min': 1e-6},
     }
+
+
+def use_dat() -> None:
+    """Takes FusedDAT-light for all SR networks; it has one group of blocks, so there is one place to fuse at."""
+    global _DAT
+    _DAT = True
+    for name in [name for name, arm in ARMS.items() if arm.places != PLACES]:
+        del ARMS[name]
 
 
 def use_clip(name: str, pretrained: str) -> None:

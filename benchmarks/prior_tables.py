@@ -11,19 +11,27 @@ from prior_measure import DEGRADATIONS, SIZES
 from prior_runs import ARMS, READERS
 
 _KINDS = (*DEGRADATIONS, 'realesrgan')
-_MAIN = ('oracle', 'adaptor', 'levels', 'numbers', 'clip')
+_MAIN = ('oracle', 'adaptor', 'levels', 'clip')
 _FUSIONS = ('film', 'residual', 'paper')
-_LEVERS = ('embedding', 'embedding_oracle', 'no_context', 'dropout', 'one_place', 'all_places')
+_LEVERS = (
+    'film_adaptor', 'embedding', 'no_context', 'dropout',
+    'film_oracle', 'numbers', 'embedding_oracle', 'one_place', 'all_places',
+)  # fmt: skip
 
 
 def write_tables(result: dict[str, Any], page: Path) -> None:
-    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- end -->`` by the table of that name."""
+    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- end -->`` by the table of that name.
+
+    A page that is not there yet is made, with the tables alone.
+    """
     tables = {
         'psnr': _psnr(result, 'heldout'),
         'gain': _gain(result['gain'], _MAIN),
         'gain_whole': _gain(result['gain_whole'], _MAIN),
         'gain_sets': _gain(result['gain_sets'], _MAIN),
-        'share': _share(result['gain']),
+        'share': _share(result['share']),
+        'share_whole': _share(result['share_whole']),
+        'share_sets': _share(result['share_sets']),
         'fusion': _fusion(result),
         'levers_sr': _gain(result['gain'], _LEVERS),
         'reading': _reading(result['reading'], ('adaptor', 'levels')),
@@ -33,7 +41,8 @@ def write_tables(result: dict[str, Any], page: Path) -> None:
         'cost': _cost(result['cost']),
         'hours': _hours(result),
     }
-    text = page.read_text(encoding='utf-8')
+    blank = ''.join(f'## {name}\n\n<!-- {name} -->\n<!-- end -->\n\n' for name in tables)
+    text = page.read_text(encoding='utf-8') if page.exists() else blank
     for name, table in tables.items():
         text = re.sub(
             rf'(<!-- {name} -->\n).*?(<!-- end -->)', lambda m, t=table: f'{m[1]}{t}\n{m[2]}', text, flags=re.S
@@ -70,38 +79,27 @@ def _interval(values: list[float]) -> str:
     return f'{values[0]:+.2f} ({values[1]:+.2f} to {values[2]:+.2f})'
 
 
-def _share(gain: dict[str, Any]) -> str:
-    rows = []
-    for name in ('adaptor', 'levels', 'clip'):
-        if gain.get(name) and gain.get('oracle'):
-            shares = (gain[name][kind][0] / gain['oracle'][kind][0] for kind in DEGRADATIONS)
-            rows.append([f'`{name}`', *(f'{100 * share:.0f} %' for share in shares)])
+def _share(share: dict[str, Any]) -> str:
+    rows = [
+        [f'`{name}`', *('{:.0%} ({:.0%} to {:.0%})'.format(*values[kind]) for kind in DEGRADATIONS)]
+        for name, values in share.items()
+        if values
+    ]
     return _table(["share of the oracle's gain", *DEGRADATIONS], rows)
 
 
 def _fusion(result: dict[str, Any]) -> str:
-    film = result['gain'].get('oracle')
     rows = []
-    for form in _FUSIONS:
-        constant, oracle = ('constant', 'oracle') if form == 'film' else (f'{form}_constant', f'{form}_oracle')
-        gained = film if form == 'film' else result['gain_by_fusion'].get(oracle)
-        if not gained or not film:
+    film = result['gain'].get('film_oracle')
+    for form in _FUSIONS if film else ():
+        gained = result['gain'].get(f'{form}_oracle')
+        if not gained:
             continue
-        for name in (constant, oracle):
-            rows.append(
-                [
-                    f'`{form}`',
-                    name.split('_')[-1],
-                    *(f'{result["psnr"][name][f"heldout/{k}"]:.2f}' for k in DEGRADATIONS),
-                ]
-            )
-        rows.append(
-            [
-                f'`{form}`',
-                'gain',
-                *(f'{gained[k][0]:+.2f}, {100 * gained[k][0] / film[k][0]:.0f} %' for k in DEGRADATIONS),
-            ]
-        )
+        for name in ('constant', 'oracle'):
+            psnr = result['psnr'][f'{form}_{name}']
+            rows.append([f'`{form}`', name, *(f'{psnr[f"heldout/{k}"]:.2f}' for k in DEGRADATIONS)])
+        shares = (f'{gained[k][0]:+.2f}, {100 * gained[k][0] / film[k][0]:.0f} %' for k in DEGRADATIONS)
+        rows.append([f'`{form}`', 'gain', *shares])
     return _table(['fusion', 'prior', *DEGRADATIONS], rows)
 
 
@@ -182,10 +180,11 @@ def _hours(result: dict[str, Any]) -> str:
         for key, what in (
             (
                 'reader_steps',
-                '32 crops for the adaptor of the arms (a quarter more for the regressor, in the same time)',
+                '32 crops for the adaptor of the arms (a third more for the regressor, in the same time)',
             ),
             ('lever_steps', '32 crops for the readers of levers'),
-            ('steps', '16 patches for the SR networks'),
+            ('steps', '16 patches for the SR networks (half of it to compare fusions, and for levers)'),
         )
     )
-    return f'{total:.1f} core hours on {origin["machine"]}, commit {origin["commit"]}; {steps}.'
+    commits = sorted({commit for one in origin['commits'].values() for commit in one})
+    return f'{total:.1f} core hours on {origin["machine"]}, commit {", ".join(commits)}; {steps}.'

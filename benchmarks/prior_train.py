@@ -13,15 +13,20 @@ from threading import Condition
 from typing import Any
 
 import cv2
+import numpy as np
 import yaml
 from photo_hashes import hash_folder, same_photos
+from tqdm import tqdm
 
 _TILE = 320
+#: Folders of tiles, and the sizes at which each has every photo. A photo at the size at which it was taken is seldom
+#: sharp to the pixel, and on one that is not, nobody can read a small blur (docs/prior.md, Levers).
+SIZES = {'train': (0.7, 0.5), 'train_full': (1.0,)}
+_SMALLEST = 256
 
 
 def prepare(photos: Path, work: Path) -> None:
     """Cuts the training photos into uncompressed tiles: reading whole JPEGs would take longer than a step."""
-    target = work / 'train'
     if (work / 'train.done').exists():
         return
     pairs = same_photos(hash_folder(photos / 'train'), hash_folder(photos / 'heldout'))
@@ -29,21 +34,30 @@ def prepare(photos: Path, work: Path) -> None:
         sys.exit(
             f'--photos: expected no held-out photo in train/, got {pairs[0][0]}, which is {pairs[0][1]}; remove it'
         )
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted((photos / 'train').iterdir()):
+    for folder in SIZES:
+        (work / folder).mkdir(parents=True, exist_ok=True)
+    for path in tqdm(sorted((photos / 'train').iterdir()), 'cutting tiles', leave=False):
         picture = cv2.imread(str(path))
-        if picture is None:
-            continue
-        for row, top in enumerate(_starts(picture.shape[0])):
-            for column, left in enumerate(_starts(picture.shape[1])):
-                tile = picture[top : top + _TILE, left : left + _TILE]
-                cv2.imwrite(str(target / f'{path.stem}_{row}{column}.bmp'), tile)
+        for folder, sizes in SIZES.items() if picture is not None else ():
+            for size in sizes:
+                _write_tiles(picture, size, work / folder / path.stem)
     (work / 'train.done').touch()
+
+
+def _write_tiles(picture: np.ndarray, size: float, stem: Path) -> None:
+    """Writes the tiles of a photo (h, w, 3) shrunk to ``size``, but no side of it below a training crop."""
+    shrink = min(1.0, max(size, _SMALLEST / min(picture.shape[:2])))
+    if shrink < 1:
+        picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    for row, top in enumerate(_starts(picture.shape[0])):
+        for column, left in enumerate(_starts(picture.shape[1])):
+            tile = picture[top : top + _TILE, left : left + _TILE]
+            cv2.imwrite(f'{stem}_{size * 100:.0f}_{row}{column}.bmp', tile)
 
 
 def _starts(length: int) -> list[int]:
     count = math.ceil(length / _TILE)
-    return [round(i * (length - _TILE) / max(count - 1, 1)) for i in range(count)]
+    return [round(i * max(length - _TILE, 0) / max(count - 1, 1)) for i in range(count)]
 
 
 def run_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs: int, deadline: float) -> None:
@@ -96,9 +110,17 @@ def train(opt: dict[str, Any], work: Path, deadline: float) -> None:
             code = None
     minutes = (time.time() - start) / 60
     with (work / 'hours.tsv').open('a', encoding='utf-8') as hours:
-        hours.write(f'{name}\t{minutes:.2f}\n')
+        hours.write(f'{name}\t{minutes:.2f}\t{commit()}\n')
     said = {0: 'done', None: 'stopped; the same command goes on'}.get(code, f'FAILED, see {name}.log')
     print(f'{name}: {said} after {minutes:.1f} minutes', flush=True)
+
+
+def commit() -> str:
+    """The commit that is worked with, with a ``+`` behind where files differ from it."""
+    command = ['git', 'describe', '--always', '--dirty=+', '--exclude=*']
+    return subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def budget(minutes: float | None) -> float:
