@@ -63,11 +63,11 @@ class Arm:
 
 READERS = {
     'adaptor': Reader('DePLSR as shipped: native scale, convolutional stem, ordinal loss', long=True),
-    'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True, times=1.3),
+    'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True, times=1.25),
     'short': Reader('as shipped'),
-    'short_levels': Reader('plain CNN regressor', loss='regression', times=1.3),
+    'short_levels': Reader('plain CNN regressor', loss='regression', times=1.25),
     'full_size': Reader('photos as they are, not shrunk until they are sharp', photos='train_full'),
-    'full_size_levels': Reader('plain CNN regressor on such photos', 'regression', photos='train_full', times=1.3),
+    'full_size_levels': Reader('plain CNN regressor on such photos', 'regression', photos='train_full', times=1.25),
     'published': Reader(
         'published: enlarged to the tower, plain patches, sigmoid loss', 'sigmoid', 'resize', 'patch', 128, 16
     ),
@@ -120,7 +120,7 @@ def network_da(reader: Reader) -> dict[str, Any]:
     if reader.loss == 'regression':
         return {'type': 'LevelRegressor', 'prior_dim': PRIOR_DIM, 'num_feat': 96}
     vision = {
-        'image_size': reader.side, 'patch_size': reader.patch, 'width': 96, 'layers': 3, 'head_width': 32,
+        'image_size': reader.side, 'patch_size': reader.patch, 'width': 96, 'layers': 2, 'head_width': 32,
         'pool_type': 'avg',
     }  # fmt: skip
     text = {'context_length': CONTEXT_LENGTH, 'vocab_size': 49408, 'width': 64, 'heads': 2, 'layers': 2}

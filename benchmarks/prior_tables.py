@@ -180,7 +180,7 @@ def _hours(result: dict[str, Any]) -> str:
         for key, what in (
             (
                 'reader_steps',
-                '32 crops for the adaptor of the arms (a third more for the regressor, in the same time)',
+                '32 crops for the adaptor of the arms (a quarter more for the regressor, in the same time)',
             ),
             ('lever_steps', '32 crops for the readers of levers'),
             ('steps', '16 patches for the SR networks (half of it to compare fusions, and for levers)'),

@@ -32,6 +32,8 @@ def conv_stem(width: int, patch_size: int) -> nn.Sequential:
     for stage in range(patch_size.bit_length() - 1):
         out = min(32 * 2**stage, width)
         layers += _layer(channels, out, 2)
+        if not stage:
+            layers += _layer(out, out, 1)
         channels = out
     return nn.Sequential(*layers, nn.Conv2d(channels, width, 1))
 
