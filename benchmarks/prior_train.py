@@ -99,7 +99,7 @@ def train(opt: dict[str, Any], work: Path, deadline: float) -> None:
     command = [sys.executable, '-m', 'basicsr_plugin.cli', 'train', '-opt', f'{name}.yml', '--auto_resume']
     here = os.pathsep.join([str(Path(__file__).resolve().parent), os.environ.get('PYTHONPATH', '')])
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': here}
-    start = time.time()
+    start, made_by = time.time(), commit()
     with (work / f'{name}.log').open('a', encoding='utf-8') as log:
         process = subprocess.Popen(command, cwd=work, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
@@ -110,7 +110,7 @@ def train(opt: dict[str, Any], work: Path, deadline: float) -> None:
             code = None
     minutes = (time.time() - start) / 60
     with (work / 'hours.tsv').open('a', encoding='utf-8') as hours:
-        hours.write(f'{name}\t{minutes:.2f}\t{commit()}\n')
+        hours.write(f'{name}\t{minutes:.2f}\t{made_by}\n')
     said = {0: 'done', None: 'stopped; the same command goes on'}.get(code, f'FAILED, see {name}.log')
     print(f'{name}: {said} after {minutes:.1f} minutes', flush=True)
 
