@@ -18,7 +18,7 @@ from basicsr_plugin.options import read_options
 from deplsr_data.apply_cpu import apply
 from deplsr_data.bad_photos import BadPhotos
 from deplsr_data.captions import captions, levels
-from deplsr_data.crops import Crop, centre_crop, draw_crop
+from deplsr_data.crops import centre_crop, draw_crop, draw_shrunk_side
 from deplsr_data.dataset_options import DatasetOptions, check_options, place_of, require_gt_size
 from deplsr_data.packing import pack
 from deplsr_data.photos import PhotoError, PhotoReader, list_photos, to_float
@@ -38,6 +38,7 @@ class _Options(DatasetOptions):
     recipe: dict[str, Any] | None = None
     draws_per_image: Annotated[int, Field(ge=1)] = 1
     degrade_on: Literal['worker', 'device'] = 'worker'
+    shrink: tuple[float, float] | None = None
     degrade_size: Annotated[int, Field(ge=1)] | None = None
     context: bool = False
     input: Literal['patch', 'whole'] = 'patch'
@@ -51,6 +52,8 @@ def _check(options: _Options, where: str) -> None:
             f'{where}.draws_per_image: expected 1 in training, where each epoch draws anew, got '
             f'{options.draws_per_image}; set dataset_enlarge_ratio instead'
         )
+    if options.shrink is not None:
+        _check_shrink(options, *options.shrink, where)
     if options.input == 'whole':
         _check_whole(options, where)
         return
@@ -68,6 +71,7 @@ def _check_whole(options: _Options, where: str) -> None:
         raise OptionError(f"{where}: missing key 'input_size'; with input: whole it is the side of CLIP's input")
     for key, given, usual in (
         ('gt_size', options.gt_size, None),
+        ('shrink', options.shrink, None),
         ('degrade_size', options.degrade_size, None),
         ('context', options.context or None, None),
         ('degrade_on', options.degrade_on, 'worker'),
@@ -75,6 +79,15 @@ def _check_whole(options: _Options, where: str) -> None:
         if given != usual:
             mend = 'remove it' if usual is None else f'set it to {usual}, as whole photos differ in size'
             raise OptionError(f'{where}.{key}: expected none with input: whole, got {given}; {mend}')
+
+
+def _check_shrink(options: _Options, low: float, high: float, where: str) -> None:
+    if not 0 < low <= high <= 1:
+        raise OptionError(
+            f'{where}.shrink: expected two factors 0 < low <= high <= 1, got {[low, high]}; measured is [0.5, 0.7]'
+        )
+    if options.phase != 'train':
+        raise OptionError(f'{where}.shrink: expected in training only, got {[low, high]}; remove it')
 
 
 def _check_degrade_size(options: _Options, size: int, where: str) -> None:
@@ -104,6 +117,9 @@ class CaptionedDegradationDataset(Dataset):
             - meta_info: A ``.tsv`` with columns filepath and title, or Real-ESRGAN's list of paths; else all pictures.
             - gt_size: Side of the crop in GT pixels, a multiple of scale. In training required, at a random place, and
               smaller photos are mirrored beyond their borders; else optional, in the middle, and at most the photo.
+            - shrink: In training, lowest and highest factor by which photos are shrunk before they are cropped, no
+              further than the crop allows. What a camera or a web page gives is seldom sharp to the pixel, and on a
+              photo that is not, a small blur cannot be told from none (docs/prior.md, Levers).
             - use_hflip, use_rot: Random flips and quarter turns in training.
             - recipe: Block with ``type: semantic`` (:class:`deplsr_data.recipes.SemanticRecipe`).
             - tokenizer, context_length: open_clip model whose tokenizer to use; length of the token rows if not the
@@ -217,9 +233,11 @@ class CaptionedDegradationDataset(Dataset):
         size = (picture.shape[0], picture.shape[1])
         if self._train and o.input == 'patch':
             side = o.degrade_size or o.gt_size or 0
-            crop: Crop | None = draw_crop(size, side, rng, o.use_hflip, o.use_rot)
-        else:
-            crop = centre_crop(size, o.scale, o.gt_size)
+            taken = draw_shrunk_side(size, side, rng, o.shrink) if o.shrink else side
+            picture = draw_crop(size, taken, rng, o.use_hflip, o.use_rot).cut(picture)
+            gt = to_float(np.ascontiguousarray(picture))
+            return gt if taken == side else resize(gt, side, side).clip(0, 1)
+        crop = centre_crop(size, o.scale, o.gt_size)
         if crop is None:
             raise PhotoError(
                 f"'{path}': expected at least {o.scale} pixels in height and width at scale {o.scale}, got "

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ['Crop', 'centre_crop', 'cut_windows', 'draw_crop', 'tiles']
+__all__ = ['Crop', 'centre_crop', 'cut_windows', 'draw_crop', 'draw_shrunk_side', 'tiles']
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ def draw_crop(size: tuple[int, int], side: int, rng: np.random.Generator, hflip:
     top, left = (int(rng.integers(max(0, length - side) + 1)) for length in size)
     flips = rng.random(3) < 0.5
     return Crop(top, left, side, side, bool(hflip and flips[0]), bool(rot and flips[1]), bool(rot and flips[2]))
+
+
+def draw_shrunk_side(size: tuple[int, int], side: int, rng: np.random.Generator, shrink: tuple[float, float]) -> int:
+    """Draws how many pixels of a photo are to be shrunk to ``side``: ``side`` / factor, but no more than it has.
+
+    Args:
+        size: Height and width of the photo.
+        side: Side that is wanted.
+        rng: Where the chance comes from.
+        shrink: Lowest and highest factor, both above 0 and at most 1.
+    """
+    return max(side, min(round(side / rng.uniform(*shrink)), *size))
 
 
 def centre_crop(size: tuple[int, int], scale: int, side: int | None = None) -> Crop | None:

@@ -16,6 +16,7 @@ import prior_runs
 import prior_train
 import pytest
 import torch
+from basicsr.archs import build_network
 from skimage import data
 
 import deplsr_arch  # noqa: F401  mends BasicSR first
@@ -85,6 +86,33 @@ def test_gains_are_paired_by_photo_and_averaged_over_seeds():
     assert harness.gains(found, 'oracle', 'missing', ('heldout',)) == {}
 
 
+def test_the_share_of_a_gain_has_an_interval_that_holds_it():
+    whole = np.random.default_rng(0).normal(1.0, 0.3, 50)
+    share, low, high = figures.bootstrap_share(0.8 * whole + np.random.default_rng(1).normal(0, 0.1, 50), whole)
+    assert low < 0.8 < high
+    assert share == pytest.approx(0.8, abs=0.05)
+    assert figures.bootstrap_share(whole / 2, whole) == [0.5, 0.5, 0.5]
+
+
+def test_tiles_of_small_photos_are_as_large_as_a_training_crop_at_least(tmp_path):
+    prior_train._write_tiles(np.zeros((300, 700, 3), np.uint8), 0.5, tmp_path / 'photo')
+    sizes = {cv2.imread(str(path)).shape[:2] for path in tmp_path.iterdir()}
+    assert min(min(size) for size in sizes) == prior_runs.CONTEXT * prior_runs.SCALE
+
+
+def test_with_dat_light_all_arms_have_the_same_network_but_for_the_fusion(monkeypatch):
+    monkeypatch.setattr(prior_runs, 'ARMS', dict(prior_runs.ARMS))
+    monkeypatch.setattr(prior_runs, '_DAT', False)
+    prior_runs.use_dat()
+    assert 'one_place' not in prior_runs.ARMS
+    nets = {name: prior_runs.stage2(name, 2)['network_g'] for name in prior_runs.ARMS}
+    assert {net['type'] for net in nets.values()} == {'FusedDAT'}
+    assert len({str({**net, 'fusion': ''}) for net in nets.values()}) == 1
+    prior = torch.zeros(1, 1, prior_runs.PRIOR_DIM), torch.zeros(1, 5, prior_runs.PRIOR_DIM)
+    out = build_network(nets['adaptor']).eval()(torch.rand(1, 3, 32, 32), *prior)
+    assert out.shape == (1, 3, 128, 128)
+
+
 def test_a_fixed_degradation_says_its_levels():
     from deplsr_data.captions import levels
 
@@ -100,14 +128,18 @@ def test_a_run_that_is_cut_off_goes_on_and_one_that_is_done_is_left_alone(tmp_pa
     work = tmp_path / 'work'
     work.mkdir()
     prior_train.prepare(tmp_path / 'photos', work)
-    assert len(list((work / 'train').iterdir())) == 4
+    assert len(list((work / 'train').iterdir())) == 5  # 2 x 2 of 358 pixels, one of 256
+    assert len(list((work / 'train_full').iterdir())) == 4
     opt = prior_runs.stage2('constant', 2)
     opt['datasets']['train']['batch_size_per_gpu'] = 2
     runs = {'sr_constant': (opt, None)}
     prior_train.run_all(runs, work, 1, prior_train.budget(None))
     assert prior_train.is_done(work, 'sr_constant')
     prior_train.run_all(runs, work, 1, prior_train.budget(None))
-    assert (work / 'hours.tsv').read_text().count('sr_constant') == 1
+    name, minutes, commit = (work / 'hours.tsv').read_text().strip().split('\t')
+    assert name == 'sr_constant'
+    assert float(minutes) > 0
+    assert commit == prior_train.commit()
 
 
 def test_the_results_in_the_repository_have_the_layout_that_others_read():

@@ -18,6 +18,7 @@ from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.apply_cpu import apply
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 from deplsr_data.captions import captions, levels
+from deplsr_data.crops import draw_shrunk_side
 from deplsr_data.deferred import degrade_deferred
 from deplsr_data.records import from_json
 from deplsr_data.usm import sharpen
@@ -190,6 +191,28 @@ def test_a_crop_is_cut_out_of_a_larger_one_that_was_degraded(root, usm):
     assert len(places) > 3
 
 
+def test_a_shrunk_crop_is_that_of_pillow_at_some_place_of_the_photo(root):
+    opt = _opt(root, shrink=[0.5, 0.5], use_hflip=False, use_rot=False)
+    gt = _hwc(CaptionedDegradationDataset(opt)[0]['gt'])
+    photo = Image.open(root / 'astronaut.png')
+    windows = ((x, y, x + 128, y + 128) for x in range(photo.width - 127) for y in range(photo.height - 127))
+    nearest = min(
+        np.abs(np.asarray(photo.crop(box).resize((64, 64), Image.Resampling.BICUBIC), np.float32) / 255 - gt).mean()
+        for box in windows
+    )
+    assert gt.shape == (64, 64, 3)
+    assert nearest < 1 / 255
+
+
+def test_photos_are_shrunk_by_all_factors_of_the_range_but_no_further_than_the_crop_allows():
+    rng = np.random.default_rng(0)
+    sides = [draw_shrunk_side((600, 400), 64, rng, (0.5, 0.8)) for _ in range(200)]
+    assert min(sides) == 80
+    assert max(sides) in (127, 128)
+    assert draw_shrunk_side((600, 100), 64, rng, (0.5, 0.5)) == 100
+    assert draw_shrunk_side((600, 50), 64, rng, (0.5, 0.5)) == 64
+
+
 @pytest.mark.parametrize('place', ['worker', 'device'])
 def test_the_context_is_the_whole_piece_of_which_lq_is_a_part(root, place):
     opt = _opt(root, degrade_size=128, context=True, degrade_on=place)
@@ -323,6 +346,11 @@ def test_a_data_set_can_be_sent_to_a_spawned_worker(root):
         ({'context': True}, ['datasets.train.context', 'set degrade_size above gt_size']),
         ({'degrade_size': 101}, ['datasets.train.degrade_size', 'multiple of scale 4', '101']),
         ({'phase': 'val', 'degrade_size': 100}, ['datasets.val.degrade_size', 'in training only']),
+        ({'shrink': [0.7, 0.5]}, ['datasets.train.shrink', '0 < low <= high <= 1, got [0.7, 0.5]']),
+        ({'shrink': [0, 1]}, ['datasets.train.shrink', 'got [0.0, 1.0]']),
+        ({'shrink': 0.5}, ['datasets.train.shrink', 'got 0.5']),
+        ({'phase': 'val', 'shrink': [0.5, 1]}, ['datasets.val.shrink', 'in training only']),
+        ({'input': 'whole', 'input_size': 32, 'gt_size': None, 'shrink': [0.5, 1]}, ['datasets.train.shrink', 'none']),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(root, changes, parts):
