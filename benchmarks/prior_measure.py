@@ -12,14 +12,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import prior_runs
 import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from figures import ridge
-from plain_resnet import PlainResNet
-from prior_runs import ALL_KINDS, ARMS, READERS, RECIPE, SCALE, Arm, network_da, network_g
+from plain_resnet import PlainResNet  # noqa: F401  registers
+from prior_runs import ALL_KINDS, ARMS, READERS, RECIPE, SCALE, Arm, Setup
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -43,7 +42,7 @@ DEGRADATIONS = {
     'blur': (2.5, 0.0, 95.0), 'noise': (0.0, 25.0, 95.0), 'jpeg': (0.0, 0.0, 30.0),
 }  # fmt: skip
 DRAWS = 20  #: degradations of each held-out photo that readers are asked for
-PROBE_TILES = 5  #: every how many of the training tiles the linear probe learns from
+PROBE_TILES = 1  #: every how many of the training tiles the linear probe learns from
 
 
 class Photos:
@@ -86,17 +85,17 @@ def to_tensor(picture: np.ndarray) -> Tensor:
 # --- reading
 
 
-def load_reader(name: str) -> torch.nn.Module:
+def load_reader(setup: Setup, name: str) -> torch.nn.Module:
     """A trained reader."""
-    net = build_network(network_da(READERS[name])).eval()
+    net = build_network(setup.network_da(name)).eval()
     load_into(net, f'experiments/reader_{name}/models/net_da_latest.pth')
     return net
 
 
 @torch.no_grad()
-def reading(name: str, heldout: str) -> dict[str, Any]:
+def reading(setup: Setup, name: str, heldout: str) -> dict[str, Any]:
     """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds."""
-    net = load_reader(name)
+    net = load_reader(setup, name)
     read, fine = _read_out(net, READERS[name].loss == 'ordinal' and READERS[name].spread)
     recipe = {**RECIPE, **(ALL_KINDS if READERS[name].all_kinds else {})}
     result: dict[str, Any] = {}
@@ -126,7 +125,7 @@ def _read_out(net: Any, spread: bool) -> tuple[Callable[[Tensor], Tensor], Calla
         return lambda lq: positions_to_levels(net(lq)), None
     vocabulary = embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu'))
     words = LevelWords(vocabulary, spread)
-    return lambda lq: words.read(net(lq).fine, net.logit_scale.exp()), lambda lq: net(lq).fine.flatten(1)
+    return lambda lq: words.read(net(lq).fine, net.logit_scale.exp()), lambda lq: net(lq).fine
 
 
 def _spearman(read: Tensor, true: Tensor) -> float:
@@ -147,13 +146,13 @@ def _confusion(read: Tensor, true: Tensor) -> dict[str, Any]:
 
 
 def _probe(fine: Any, held: Photos, train: Photos, recipe: dict[str, Any]) -> dict[str, float]:
-    """Spearman at 64 pixels of a ridge regression from the fine embeddings: a numeric read-out beside the captions."""
+    """Spearman at 64 pixels of ridge regressions, each from the fine embedding of its kind: a read-out in numbers."""
     sides = []
     for part, draws in ((train, 1), (held, DRAWS)):
         pairs = [(fine(lq), true) for lq, true in part.mixed(64, recipe, draws)]
         sides.append([torch.cat(column) for column in zip(*pairs, strict=True)])
     (x, y), (at, true) = sides
-    return {kind: _spearman(ridge(x, y[:, k], at), true[:, k]) for kind, k in KINDS.items()}
+    return {kind: _spearman(ridge(x[:, k], y[:, k], at[:, k]), true[:, k]) for kind, k in KINDS.items()}
 
 
 # --- restoring
@@ -189,9 +188,9 @@ def cases(folder: str, kind: str, whole: bool) -> Iterator[tuple[np.ndarray, Ten
 
 
 @torch.no_grad()
-def restoring(name: str, part: str, folder: str) -> dict[str, Any]:
+def restoring(setup: Setup, name: str, part: str, folder: str) -> dict[str, Any]:
     """PSNR-Y and SSIM-Y of an arm for each photo of a set, by degradation; the name ``bicubic`` is no arm."""
-    upscale = _bicubic if name == 'bicubic' else load_arm(name)
+    upscale = _bicubic if name == 'bicubic' else load_arm(setup, name)
     result: dict[str, Any] = {}
     for kind in (*DEGRADATIONS, 'realesrgan'):
         scores = []
@@ -210,12 +209,13 @@ def _bicubic(lq: Tensor, seen: Tensor, record: Record) -> Tensor:
     return torch.nn.functional.interpolate(lq, scale_factor=SCALE, mode='bicubic', align_corners=False).clamp(0, 1)
 
 
-def load_arm(name: str) -> Callable[[Tensor, Tensor, Record], Tensor]:
+def load_arm(setup: Setup, name: str) -> Callable[[Tensor, Tensor, Record], Tensor]:
     """A trained SR network with its prior, as a function of LR picture, what its reader sees, and what was done."""
     arm = ARMS[name]
-    net = build_network(network_g(arm)).eval()
-    load_into(net, f'experiments/sr_{name}/models/net_g_latest.pth')
-    prior = _prior_of(arm)
+    net = build_network(setup.network_g(arm)).eval()
+    load_into(net, f'experiments/{setup.run_of(name)}/models/net_g_latest.pth')
+    reader = None if arm.prior in ('none', 'levels') else load_reader(setup, arm.reader)
+    prior = Prior(arm.prior, reader, setup.prior_dim, 'ViT-B-32', arm.form)
 
     def upscale(lq: Tensor, seen: Tensor, record: Record) -> Tensor:
         true = torch.tensor([levels(record)], dtype=torch.float32)
@@ -224,37 +224,32 @@ def load_arm(name: str) -> Callable[[Tensor, Tensor, Record], Tensor]:
     return upscale
 
 
-def _prior_of(arm: Arm) -> Any:
-    reader = None if arm.prior in ('none', 'levels') else load_reader(arm.reader)
-    return Prior(arm.prior, reader, prior_runs.PRIOR_DIM, 'ViT-B-32', arm.form)
-
-
 # --- cost
 
 
-def cost() -> dict[str, dict[str, float]]:
+def cost(setup: Setup) -> dict[str, dict[str, float]]:
     """Parameters, milliseconds and peak memory for 128 x 128 LR pixels on one thread, each in its own process."""
-    context = multiprocessing.get_context('spawn')
     result = {}
-    for name in ('backbone', 'film', 'residual', 'paper', 'adaptor', 'levels'):
-        with context.Pool(1) as pool:
-            result[name] = pool.apply(_cost_of, (name,))
+    for name, block in cost_blocks(setup).items():
+        with multiprocessing.get_context('spawn').Pool(1) as pool:
+            result[name] = pool.apply(_cost_of, (block, setup.prior_dim))
     return result
 
 
+def cost_blocks(setup: Setup) -> dict[str, dict[str, Any]]:
+    """The networks whose costs are compared: backbone, the same with each fusion, and what reads."""
+    fused = {name: setup.network_g(Arm('', fusion=name)) for name in ('film', 'residual', 'paper')}
+    adaptor = {key: value for key, value in setup.network_da('adaptor').items() if key != 'pretrained'}
+    return {'backbone': setup.backbone(), **fused, 'adaptor': adaptor, 'levels': setup.network_da('levels')}
+
+
 @torch.no_grad()
-def _cost_of(name: str, side: int = 128, repeats: int = 10) -> dict[str, float]:
+def _cost_of(block: dict[str, Any], dim: int, side: int = 128, repeats: int = 10) -> dict[str, float]:
     torch.set_num_threads(1)
     lq = torch.rand(1, 3, side, side)
-    if name == 'backbone':
-        net: Any = PlainResNet()
-        run = partial(net.eval(), lq)
-    elif name in READERS:
-        net = build_network(network_da(READERS[name])).eval()
-        run = partial(net.prior, lq)
-    else:
-        net = build_network(network_g(Arm('', fusion=name))).eval()
-        run = partial(net, lq, torch.zeros(1, 1, prior_runs.PRIOR_DIM), torch.zeros(1, 5, prior_runs.PRIOR_DIM))
+    net: Any = build_network(block).eval()
+    prior = (torch.zeros(1, 1, dim), torch.zeros(1, 5, dim)) if block['type'] in ('Fused', 'FusedDAT') else ()
+    run = partial(getattr(net, 'prior', net), lq, *prior)
     trained = sum(p.numel() for key, p in net.named_parameters() if not key.startswith('clip.transformer'))
     Path('/proc/self/clear_refs').write_text('5')  # the peak so far, that of the imports, is forgotten
     before = _peak()

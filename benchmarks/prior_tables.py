@@ -13,10 +13,7 @@ from prior_runs import ARMS, READERS
 _KINDS = (*DEGRADATIONS, 'realesrgan')
 _MAIN = ('oracle', 'adaptor', 'levels', 'clip')
 _FUSIONS = ('film', 'residual', 'paper')
-_LEVERS = (
-    'film_adaptor', 'embedding', 'no_context', 'dropout',
-    'film_oracle', 'numbers', 'embedding_oracle', 'one_place', 'all_places',
-)  # fmt: skip
+_LEVERS = ('full_size', 'embedding', 'no_context', 'dropout', 'numbers', 'embedding_oracle', 'one_place', 'all_places')
 
 
 def write_tables(result: dict[str, Any], page: Path) -> None:
@@ -33,7 +30,8 @@ def write_tables(result: dict[str, Any], page: Path) -> None:
         'share_whole': _share(result['share_whole']),
         'share_sets': _share(result['share_sets']),
         'fusion': _fusion(result),
-        'levers_sr': _gain(result['gain'], _LEVERS),
+        'versus': _versus(result['adaptor_over_levels']),
+        'levers_sr': _levers_sr(result['gain']),
         'reading': _reading(result['reading'], ('adaptor', 'levels')),
         'errors': _errors(result['reading'], ('adaptor', 'levels')),
         'levers_reading': _levers(result['reading']),
@@ -62,8 +60,24 @@ def _psnr(result: dict[str, Any], part: str) -> str:
     rows = [
         [name, *(f'{values[f"{part}/{kind}"]:.2f} / {result["ssim"][name][f"{part}/{kind}"]:.3f}' for kind in _KINDS)]
         for name, values in result['psnr'].items()
+        if name not in ARMS or not ARMS[name].short
     ]
     return _table(['arm', *_KINDS], rows)
+
+
+def _versus(gain: dict[str, Any]) -> str:
+    titles = {'heldout': 'held-out photos', 'whole': 'held-out photos, read whole', 'sets': 'test sets'}
+    rows = [[titles[part], *(_interval(values[kind]) for kind in _KINDS)] for part, values in gain.items() if values]
+    return _table(['`adaptor` over `levels`, dB', *_KINDS], rows)
+
+
+def _levers_sr(gain: dict[str, Any]) -> str:
+    rows = [
+        [f'`{name}`: {ARMS[name].what}', f'`{ARMS[name].against}`', *(_interval(gain[name][kind]) for kind in _KINDS)]
+        for name in _LEVERS
+        if gain.get(name)
+    ]
+    return _table(['lever', 'over', *_KINDS], rows)
 
 
 def _gain(gain: dict[str, Any], names: Iterable[str]) -> str:
@@ -81,11 +95,15 @@ def _interval(values: list[float]) -> str:
 
 def _share(share: dict[str, Any]) -> str:
     rows = [
-        [f'`{name}`', *('{:.0%} ({:.0%} to {:.0%})'.format(*values[kind]) for kind in DEGRADATIONS)]
+        [f'`{name}`', *(_percent(values.get(kind)) for kind in DEGRADATIONS)]
         for name, values in share.items()
         if values
     ]
     return _table(["share of the oracle's gain", *DEGRADATIONS], rows)
+
+
+def _percent(values: list[float] | None) -> str:
+    return '{:.0%} ({:.0%} to {:.0%})'.format(*values) if values else '-'
 
 
 def _fusion(result: dict[str, Any]) -> str:
@@ -98,7 +116,10 @@ def _fusion(result: dict[str, Any]) -> str:
         for name in ('constant', 'oracle'):
             psnr = result['psnr'][f'{form}_{name}']
             rows.append([f'`{form}`', name, *(f'{psnr[f"heldout/{k}"]:.2f}' for k in DEGRADATIONS)])
-        shares = (f'{gained[k][0]:+.2f}, {100 * gained[k][0] / film[k][0]:.0f} %' for k in DEGRADATIONS)
+        shares = (
+            f'{gained[k][0]:+.2f}' + (f', {gained[k][0] / film[k][0]:.0%}' if film[k][1] > 0 else '')
+            for k in DEGRADATIONS
+        )
         rows.append([f'`{form}`', 'gain', *shares])
     return _table(['fusion', 'prior', *DEGRADATIONS], rows)
 
@@ -173,18 +194,15 @@ def _cost(cost: dict[str, Any]) -> str:
 
 
 def _hours(result: dict[str, Any]) -> str:
-    origin, settings = result['origin'], result['settings']
-    total = sum(origin['minutes'].values()) / 60
-    steps = ', '.join(
-        f'{settings[key]:,d} steps of {what}'
-        for key, what in (
-            (
-                'reader_steps',
-                '32 crops for the adaptor of the arms (a quarter more for the regressor, in the same time)',
-            ),
-            ('lever_steps', '32 crops for the readers of levers'),
-            ('steps', '16 patches for the SR networks (half of it to compare fusions, and for levers)'),
-        )
+    origin, steps = result['origin'], result['steps']
+    total = sum(origin['minutes'].get(name, 0.0) for name in steps) / 60
+    commits, machines = (
+        sorted({value for name in steps for value in origin[key].get(name, [])}) for key in ('commits', 'machines')
     )
-    commits = sorted({commit for one in origin['commits'].values() for commit in one})
-    return f'{total:.1f} core hours on {origin["machine"]}, commit {", ".join(commits)}; {steps}.'
+    readers = ', '.join(f'{count:,d}' for count in sorted({n for run, n in steps.items() if run.startswith('reader_')}))
+    arms = ', '.join(f'{count:,d}' for count in sorted({n for run, n in steps.items() if run.startswith('sr_')}))
+    return (
+        f'{total:.1f} hours of runs, two at a time with one thread each, on {", ".join(machines)}; commits '
+        f'{", ".join(commits)}. Steps: {readers} of 32 crops (`steps` in prior.json says which; the regressor has a '
+        f'quarter more than the adaptor, in the same time), {arms} of 16 patches for SR networks (the lower for forms).'
+    )

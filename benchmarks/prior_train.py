@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -14,21 +17,25 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 import yaml
 from photo_hashes import hash_folder, same_photos
+from prior_runs import CONTEXT, SCALE
 from tqdm import tqdm
 
 _TILE = 320
 #: Folders of tiles, and the sizes at which each has every photo. A photo at the size at which it was taken is seldom
 #: sharp to the pixel, and on one that is not, nobody can read a small blur (docs/prior.md, Levers).
 SIZES = {'train': (0.7, 0.5), 'train_full': (1.0,)}
-_SMALLEST = 256
 
 
 def prepare(photos: Path, work: Path) -> None:
     """Cuts the training photos into uncompressed tiles: reading whole JPEGs would take longer than a step."""
-    if (work / 'train.done').exists():
+    done, made = work / 'tiles.json', json.dumps({'tile': _TILE, **SIZES})
+    if done.exists() and done.read_text(encoding='utf-8') == made:
         return
+    if done.exists():
+        sys.exit(f'--work: expected tiles as they are cut now, {made}, got others in {work}; name another folder')
     pairs = same_photos(hash_folder(photos / 'train'), hash_folder(photos / 'heldout'))
     if pairs:
         sys.exit(
@@ -39,20 +46,18 @@ def prepare(photos: Path, work: Path) -> None:
     for path in tqdm(sorted((photos / 'train').iterdir()), 'cutting tiles', leave=False):
         picture = cv2.imread(str(path))
         for folder, sizes in SIZES.items() if picture is not None else ():
-            for size in sizes:
-                _write_tiles(picture, size, work / folder / path.stem)
-    (work / 'train.done').touch()
+            _write_tiles(picture, sizes, work / folder / path.stem)
+    done.write_text(made, encoding='utf-8')
 
 
-def _write_tiles(picture: np.ndarray, size: float, stem: Path) -> None:
-    """Writes the tiles of a photo (h, w, 3) shrunk to ``size``, but no side of it below a training crop."""
-    shrink = min(1.0, max(size, _SMALLEST / min(picture.shape[:2])))
-    if shrink < 1:
-        picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    for row, top in enumerate(_starts(picture.shape[0])):
-        for column, left in enumerate(_starts(picture.shape[1])):
-            tile = picture[top : top + _TILE, left : left + _TILE]
-            cv2.imwrite(f'{stem}_{size * 100:.0f}_{row}{column}.bmp', tile)
+def _write_tiles(picture: np.ndarray, sizes: tuple[float, ...], stem: Path) -> None:
+    """Writes the tiles of a photo (h, w, 3) at all sizes, but with no side of it below that of a training crop."""
+    for factor in {min(1.0, max(size, CONTEXT * SCALE / min(picture.shape[:2]))) for size in sizes}:
+        shrunk = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        for row, top in enumerate(_starts(shrunk.shape[0])):
+            for column, left in enumerate(_starts(shrunk.shape[1])):
+                tile = shrunk[top : top + _TILE, left : left + _TILE]
+                cv2.imwrite(f'{stem}_{100 * factor:.0f}_{row}{column}.bmp', tile)
 
 
 def _starts(length: int) -> list[int]:
@@ -69,6 +74,12 @@ def run_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs
         jobs: Runs at a time, each with one thread.
         deadline: As time.time(); what runs then is stopped and goes on with the next call.
     """
+    for name, (opt, _) in runs.items():
+        asked, trained = opt['train']['total_iter'], steps_of(work, name)
+        if is_done(work, name) and trained != asked:
+            sys.exit(
+                f'{name}: expected a training of {asked} steps, got one of {trained} in {work}; name another folder'
+            )
     changed = Condition()
 
     def one(name: str) -> None:
@@ -92,6 +103,12 @@ def is_done(work: Path, name: str | None) -> bool:
     return bool(list((work / 'experiments' / str(name) / 'models').glob('net_*_latest.pth')))
 
 
+def steps_of(work: Path, name: str) -> int:
+    """How many steps a run was begun for; 0 if there is none."""
+    path = work / f'{name}.yml'
+    return yaml.safe_load(path.read_text(encoding='utf-8'))['train']['total_iter'] if path.exists() else 0
+
+
 def train(opt: dict[str, Any], work: Path, deadline: float) -> None:
     """Runs `basicsr train` until it is done or the time is up."""
     name = opt['name']
@@ -110,17 +127,26 @@ def train(opt: dict[str, Any], work: Path, deadline: float) -> None:
             code = None
     minutes = (time.time() - start) / 60
     with (work / 'hours.tsv').open('a', encoding='utf-8') as hours:
-        hours.write(f'{name}\t{minutes:.2f}\t{made_by}\n')
+        hours.write(f'{name}\t{minutes:.2f}\t{made_by}\t{machine()}\n')
     said = {0: 'done', None: 'stopped; the same command goes on'}.get(code, f'FAILED, see {name}.log')
     print(f'{name}: {said} after {minutes:.1f} minutes', flush=True)
 
 
 def commit() -> str:
-    """The commit that is worked with, with a ``+`` behind where files differ from it."""
+    """The commit that is worked with, with a ``+`` behind where files differ from it; empty outside of git."""
     command = ['git', 'describe', '--always', '--dirty=+', '--exclude=*']
-    return subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    if shutil.which('git') is None:
+        return ''
+    said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return said.stdout.strip()
+
+
+def machine() -> str:
+    """Names cores and GPU."""
+    info = Path('/proc/cpuinfo')
+    models = re.findall(r'model name\s*: (.*)', info.read_text(encoding='utf-8')) if info.exists() else []
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
+    return f'{os.cpu_count()} CPU cores ({models[0] if models else "unknown"}), {gpu}'
 
 
 def budget(minutes: float | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from pathlib import Path
@@ -29,11 +30,50 @@ def _without(opt, *keys):
     return {key: value for key, value in opt.items() if key not in keys}
 
 
-@pytest.mark.parametrize('name', ['oracle', 'adaptor', 'levels', 'numbers', 'clip'])
-def test_an_arm_differs_from_the_constant_in_the_prior_alone(name):
-    ours, constant = prior_runs.stage2(name, 100), prior_runs.stage2('constant', 100)
-    same = ('name', 'prior', 'network_da', 'path')
-    assert _without(ours, *same) == _without(constant, *same)
+#: What an arm may have of its own, beside the prior and where it is read: the one thing that a lever changes.
+LEVERS = {
+    'full_size': 'datasets', 'no_context': 'datasets', 'dropout': 'train', 'one_place': 'network_g',
+    'all_places': 'network_g',
+}  # fmt: skip
+SETUPS = {'plain': prior_runs.Setup(), 'dat': prior_runs.Setup(dat=True)}
+
+
+def _runs(setup):
+    options = argparse.Namespace(reader_steps=40, lever_steps=20, steps=30, only=None, smoke=False)
+    return harness.all_runs(options, setup)
+
+
+@pytest.mark.parametrize('setup', SETUPS.values(), ids=SETUPS)
+def test_an_arm_differs_from_what_it_is_compared_with_in_the_prior_alone(setup):
+    runs = _runs(setup)
+    for name, arm in setup.arms().items():
+        ours, reference = (runs[setup.run_of(one)][0] for one in (name, arm.against))
+        changed = {key for key in (ours | reference) if ours.get(key) != reference.get(key)}
+        allowed = {'name', 'prior', 'prior_form', 'network_da', 'path', LEVERS.get(name)}
+        if arm.seed:  # compared within its seed
+            allowed |= {'manual_seed', 'datasets'}
+        assert changed <= allowed, name
+        assert ours['train']['total_iter'] == reference['train']['total_iter'] == (15 if arm.short else 30)
+
+
+def test_arms_of_the_second_seed_differ_from_each_other_in_the_prior_alone():
+    runs = _runs(SETUPS['plain'])
+    for name in ('oracle_1', 'adaptor_1', 'levels_1'):
+        ours, constant = runs[f'sr_{name}'][0], runs['sr_constant_1'][0]
+        assert _without(ours, 'name', 'prior', 'network_da', 'path') == _without(constant, 'name', 'prior', 'path')
+
+
+def test_readers_learn_from_the_same_photos_but_where_the_photos_are_the_lever():
+    runs = _runs(SETUPS['plain'])
+    sets = {name: runs[f'reader_{name}'][0]['datasets'] for name in prior_runs.READERS}
+    others = [name for name, one in sets.items() if one != sets['adaptor']]
+    assert others == ['full_size', 'full_size_levels', 'all_kinds']
+
+
+def test_no_run_needs_one_that_is_not_there():
+    for setup in SETUPS.values():
+        runs = _runs(setup)
+        assert all(needs is None or needs in runs for _, needs in runs.values())
 
 
 def test_no_held_out_photo_is_among_those_trained_on():
@@ -72,18 +112,89 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_photos():
     assert few[2] - few[1] > 5 * (many[2] - many[1])
 
 
-def test_gains_are_paired_by_photo_and_averaged_over_seeds():
-    def scores(*values):
-        return {f'heldout/{kind}': {'psnr': list(values)} for kind in (*prior_measure.DEGRADATIONS, 'realesrgan')}
+def _scores(*values):
+    parts = ('heldout', 'whole')
+    return {f'{part}/{kind}': {'psnr': list(values), 'ssim': list(values)} for part in parts for kind in harness.KINDS}
 
+
+def test_gains_are_paired_by_photo_and_by_seed():
     found = {
-        'constant': scores(20, 30),
-        'constant_1': scores(22, 32),
-        'oracle': scores(22, 32),
-        'oracle_1': scores(22, 32),
-    }
+        'constant': _scores(20, 30), 'constant_1': _scores(22, 32),
+        'oracle': _scores(22, 32), 'oracle_1': _scores(22, 32),
+        'adaptor': _scores(21, 33),
+    }  # fmt: skip
     assert harness.gains(found, 'oracle', 'constant', ('heldout',))['blur'] == [1.0, 1.0, 1.0]
+    assert harness.gains(found, 'adaptor', 'constant', ('heldout',))['blur'] == [2.0, 1.0, 3.0]  # of the first seed
     assert harness.gains(found, 'oracle', 'missing', ('heldout',)) == {}
+    assert harness.gains(found, 'oracle', 'constant', ('Set14',)) == {}
+
+
+def test_there_is_no_share_of_a_gain_that_may_be_none():
+    found = {'constant': _scores(20, 20), 'oracle': _scores(19, 22), 'adaptor': _scores(20, 21)}
+    assert harness.shares(found, 'adaptor', ('heldout',)) == {}
+    found['oracle'] = _scores(22, 22)
+    assert harness.shares(found, 'adaptor', ('heldout',))['blur'] == [0.25, 0.0, 0.5]
+
+
+def _measured(**changes):
+    scores = {'bicubic': _scores(19, 29), 'constant': _scores(20, 30), 'oracle': _scores(22, 32)}
+    cost = {name: {'parameters': 1, 'ms': 1.0, 'MiB': 1.0} for name in COSTS}
+    steps = {'sr_constant': 2, 'sr_oracle': 2}
+    origin = {'minutes': {'sr_oracle': 6.0}, 'commits': {'sr_oracle': ['abc']}, 'machines': {'sr_oracle': ['one core']}}
+    full = {'scores': scores, 'reading': {}, 'cost': cost, 'curves': {}, 'steps': steps, 'origin': origin}
+    return {**full, **changes}
+
+
+COSTS = ('backbone', 'film', 'residual', 'paper', 'adaptor', 'levels')
+
+
+def test_a_report_writes_gains_tables_and_picture(tmp_path):
+    harness.report(_measured(), tmp_path / 'prior_x.json', tmp_path)
+    assert json.loads((tmp_path / 'prior_x.json').read_text())['gain']['oracle']['blur'] == [2.0, 2.0, 2.0]
+    page = (tmp_path / 'prior_x.md').read_text()
+    assert '| `oracle`: true levels in words | +2.00 (+2.00 to +2.00)' in page
+    assert '0.1 hours' in page
+    assert 'abc' in page
+    assert (tmp_path / 'prior_x.png').exists()
+
+
+def test_results_that_would_be_lost_are_not_written_over(tmp_path):
+    path = tmp_path / 'kept.json'
+    harness.refuse_loss(_measured(), path)
+    path.write_text(json.dumps(_measured()))
+    harness.refuse_loss(_measured(), path)
+    scores = _measured()['scores']
+    fewer = {**scores, 'oracle': {key: value for key, value in scores['oracle'].items() if 'whole' not in key}}
+    for lost in (_without(scores, 'oracle'), fewer):
+        with pytest.raises(SystemExit, match=r'but oracle \(1 in all\) would be lost'):
+            harness.refuse_loss(_measured(scores=lost), path)
+
+
+def test_other_towers_have_a_folder_of_their_own():
+    def folder(**given):
+        options = {'work': None, 'clip': None, 'smoke': False, **given}
+        return harness.work_folder(argparse.Namespace(**options)).name
+
+    names = [folder(), folder(smoke=True), folder(clip=['ViT-B-32', 'a.bin']), folder(clip=['ViT-B-32', 'b.bin'])]
+    assert len(set(names)) == 4
+
+
+def test_a_run_of_other_steps_does_not_count(tmp_path):
+    runs = _runs(SETUPS['plain'])
+    (tmp_path / 'sr_constant.yml').write_text('train: {total_iter: 7}')
+    (tmp_path / 'experiments/sr_constant/models').mkdir(parents=True)
+    (tmp_path / 'experiments/sr_constant/models/net_g_latest.pth').touch()
+    with pytest.raises(SystemExit, match='sr_constant: expected a training of 30 steps, got one of 7'):
+        prior_train.run_all({'sr_constant': runs['sr_constant']}, tmp_path, 1, 0.0)
+
+
+@pytest.mark.parametrize('setup', SETUPS.values(), ids=SETUPS)
+def test_the_cost_is_that_of_the_networks_that_are_compared(setup):
+    blocks = prior_measure.cost_blocks(setup)
+    fused, plain = ('FusedDAT', 'DAT') if setup.dat else ('Fused', 'PlainResNet')
+    assert [blocks[name]['type'] for name in COSTS] == [plain, *3 * [fused], 'DegradationAdaptor', 'LevelRegressor']
+    costs = [prior_measure._cost_of(blocks[name], setup.prior_dim, 16, 1) for name in ('backbone', 'film', 'levels')]
+    assert 100_000 < costs[0]['parameters'] < costs[1]['parameters']
 
 
 def test_the_share_of_a_gain_has_an_interval_that_holds_it():
@@ -95,22 +206,28 @@ def test_the_share_of_a_gain_has_an_interval_that_holds_it():
 
 
 def test_tiles_of_small_photos_are_as_large_as_a_training_crop_at_least(tmp_path):
-    prior_train._write_tiles(np.zeros((300, 700, 3), np.uint8), 0.5, tmp_path / 'photo')
+    prior_train._write_tiles(np.zeros((300, 700, 3), np.uint8), (0.7, 0.5), tmp_path / 'photo')
     sizes = {cv2.imread(str(path)).shape[:2] for path in tmp_path.iterdir()}
     assert min(min(size) for size in sizes) == prior_runs.CONTEXT * prior_runs.SCALE
+    assert len({path.name.split('_')[1] for path in tmp_path.iterdir()}) == 1  # both sizes are the smallest: once
 
 
-def test_with_dat_light_all_arms_have_the_same_network_but_for_the_fusion(monkeypatch):
-    monkeypatch.setattr(prior_runs, 'ARMS', dict(prior_runs.ARMS))
-    monkeypatch.setattr(prior_runs, '_DAT', False)
-    prior_runs.use_dat()
-    assert 'one_place' not in prior_runs.ARMS
-    nets = {name: prior_runs.stage2(name, 2)['network_g'] for name in prior_runs.ARMS}
-    assert {net['type'] for net in nets.values()} == {'FusedDAT'}
-    assert len({str({**net, 'fusion': ''}) for net in nets.values()}) == 1
-    prior = torch.zeros(1, 1, prior_runs.PRIOR_DIM), torch.zeros(1, 5, prior_runs.PRIOR_DIM)
-    out = build_network(nets['adaptor']).eval()(torch.rand(1, 3, 32, 32), *prior)
+def test_dat_light_takes_the_patches_of_the_experiment():
+    setup = SETUPS['dat']
+    assert 'one_place' not in setup.arms()
+    prior = torch.zeros(1, 1, setup.prior_dim), torch.zeros(1, 5, setup.prior_dim)
+    out = build_network(setup.network_g(prior_runs.ARMS['adaptor'])).eval()(torch.rand(1, 3, 32, 32), *prior)
     assert out.shape == (1, 3, 128, 128)
+
+
+def test_a_clip_of_open_clip_takes_the_place_of_the_small_towers():
+    setup = prior_runs.Setup(clip=('ViT-B-32', '/weights.bin'))
+    assert (setup.prior_dim, setup.context_length) == (512, 77)
+    assert setup.network_da('adaptor')['clip'] == 'ViT-B-32'
+    assert setup.stage2('adaptor', 2)['network_da']['pretrained'] == '/weights.bin'
+    assert setup.stage1('adaptor', 2)['datasets']['train']['context_length'] == 77
+    with pytest.raises(SystemExit, match="--clip: expected a model name of open_clip, got 'ViT-X'"):
+        prior_runs.Setup(clip=('ViT-X', '/weights.bin')).stage1('adaptor', 2)
 
 
 def test_a_fixed_degradation_says_its_levels():
@@ -130,16 +247,17 @@ def test_a_run_that_is_cut_off_goes_on_and_one_that_is_done_is_left_alone(tmp_pa
     prior_train.prepare(tmp_path / 'photos', work)
     assert len(list((work / 'train').iterdir())) == 5  # 2 x 2 of 358 pixels, one of 256
     assert len(list((work / 'train_full').iterdir())) == 4
-    opt = prior_runs.stage2('constant', 2)
+    opt = SETUPS['plain'].stage2('constant', 2)
     opt['datasets']['train']['batch_size_per_gpu'] = 2
     runs = {'sr_constant': (opt, None)}
     prior_train.run_all(runs, work, 1, prior_train.budget(None))
     assert prior_train.is_done(work, 'sr_constant')
     prior_train.run_all(runs, work, 1, prior_train.budget(None))
-    name, minutes, commit = (work / 'hours.tsv').read_text().strip().split('\t')
+    name, minutes, commit, machine = (work / 'hours.tsv').read_text().strip('\n').split('\t')
     assert name == 'sr_constant'
     assert float(minutes) > 0
     assert commit == prior_train.commit()
+    assert 'CPU cores' in machine
 
 
 def test_the_results_in_the_repository_have_the_layout_that_others_read():
