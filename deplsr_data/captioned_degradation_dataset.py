@@ -84,7 +84,7 @@ def _check_whole(options: _Options, where: str) -> None:
 def _check_shrink(options: _Options, low: float, high: float, where: str) -> None:
     if not 0 < low <= high <= 1:
         raise OptionError(
-            f'{where}.shrink: expected two factors 0 < low <= high <= 1, got {[low, high]}; measured is [0.5, 0.7]'
+            f'{where}.shrink: expected two factors 0 < low <= high <= 1, got {[low, high]}; such as [0.5, 0.7]'
         )
     if options.phase != 'train':
         raise OptionError(f'{where}.shrink: expected in training only, got {[low, high]}; remove it')
