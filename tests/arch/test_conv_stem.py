@@ -38,3 +38,13 @@ def test_the_stem_is_trained_and_the_frozen_tower_keeps_its_patches():
     assert all(p.grad is not None for p in net.visual_control.conv1.parameters())
     assert isinstance(net.clip.visual.conv1, torch.nn.Conv2d)
     assert net.clip.visual.conv1.weight.grad is None
+
+
+def test_the_stem_looks_twice_at_half_scale_before_it_goes_on():
+    sides = []
+    stem = conv_stem(24, 8)
+    for layer in stem:
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda _, inputs, out: sides.append(out.shape[-1]))
+    stem(torch.rand(1, 3, 64, 64))
+    assert sides == [64, 32, 32, 16, 8, 8]
