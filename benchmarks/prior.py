@@ -2,7 +2,7 @@
 
     python benchmarks/prior.py --photos data/photos --sets data/sets          # all of it, some hours on two cores
     python benchmarks/prior.py --photos data/photos --minutes 60              # as far as an hour goes; go on later
-    python benchmarks/prior.py --photos data/photos --only sr_oracle          # one run
+    python benchmarks/prior.py --photos data/photos --only sr_constant        # one run
     python benchmarks/prior.py --photos data/photos --sets data/sets --report # measure and write what is done by now
     python benchmarks/prior.py --report                                       # tables from the figures kept here
     python benchmarks/prior.py --photos data/photos --smoke                   # a few steps of the main runs
@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'benchmarks' / 'results'
 TEST_SETS = ('Set14', 'B100', 'Urban100')
 KINDS = (*measure.DEGRADATIONS, 'realesrgan')
-SMOKE = ('reader_adaptor', 'reader_levels', *(f'sr_{arm}' for arm in ('constant', 'oracle', 'adaptor', 'levels')))
+SMOKE_READERS, SMOKE_ARMS = ('adaptor', 'levels', 'short'), ('constant', 'oracle', 'adaptor', 'levels')
 
 
 def main() -> None:
@@ -148,7 +148,8 @@ def all_runs(options: argparse.Namespace, setup: Setup) -> dict[str, tuple[dict[
     for name, arm in setup.arms().items():
         needs = None if arm.prior in ('none', 'levels') else f'reader_{arm.reader}'
         runs[setup.run_of(name)] = setup.stage2(name, options.steps // (2 if arm.short else 1)), needs
-    asked = options.only or (SMOKE if options.smoke else list(runs))
+    smoke = [*(f'reader_{name}' for name in SMOKE_READERS), *(setup.run_of(name) for name in SMOKE_ARMS)]
+    asked = options.only or (smoke if options.smoke else list(runs))
     unknown = [name for name in asked if name not in runs]
     if unknown:
         sys.exit(f"--only: no run called '{unknown[0]}'; --list names them")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache, partial
@@ -230,6 +232,7 @@ def load_arm(setup: Setup, name: str) -> Callable[[Tensor, Tensor, Record], Tens
 def cost(setup: Setup) -> dict[str, dict[str, float]]:
     """Parameters, milliseconds and peak memory for 128 x 128 LR pixels on one thread, each in its own process."""
     result = {}
+    os.environ['MALLOC_MMAP_THRESHOLD_'] = '65536'  # of the processes to come: what is freed is given back at once
     for name, block in cost_blocks(setup).items():
         with multiprocessing.get_context('spawn').Pool(1) as pool:
             result[name] = pool.apply(_cost_of, (block, setup.prior_dim))
@@ -250,23 +253,24 @@ def _cost_of(block: dict[str, Any], dim: int, side: int = 128, repeats: int = 10
     net: Any = build_network(block).eval()
     prior = (torch.zeros(1, 1, dim), torch.zeros(1, 5, dim)) if block['type'] in ('Fused', 'FusedDAT') else ()
     run = partial(getattr(net, 'prior', net), lq, *prior)
-    trained = sum(p.numel() for key, p in net.named_parameters() if not key.startswith('clip.transformer'))
-    Path('/proc/self/clear_refs').write_text('5')  # the peak so far, that of the imports, is forgotten
-    before = _peak()
+    used = sum(p.numel() for name, p in net.named_parameters() if not re.match(r'clip\.(?!visual)', name))
+    run()  # what libraries set up at first does not count
+    Path('/proc/self/clear_refs').write_text('5')  # the peak so far is forgotten
+    before = _status('VmRSS')
     run()
-    memory = _peak() - before
+    memory = _status('VmHWM') - before
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return {'parameters': trained, 'ms': round(1000 * float(np.median(times)), 1), 'MiB': round(memory, 1)}
+    return {'parameters': used, 'ms': round(1000 * float(np.median(times)), 1), 'MiB': round(memory, 1)}
 
 
-def _peak() -> float:
-    """The most memory that this process has held, in MiB."""
+def _status(key: str) -> float:
+    """Memory that this process holds (VmRSS), or the most that it has held (VmHWM), in MiB."""
     status = Path('/proc/self/status').read_text(encoding='utf-8')
-    return int(status.split('VmHWM:')[1].split()[0]) / 1024
+    return int(status.split(f'{key}:')[1].split()[0]) / 1024
 
 
 # --- keeping

@@ -73,29 +73,36 @@ def run_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs
         work: Folder to work in.
         jobs: Runs at a time, each with one thread.
         deadline: As time.time(); what runs then is stopped and goes on with the next call.
+
+    Raises:
+        SystemExit: A run failed, needs one that is neither there nor asked for, or was trained for other steps.
     """
-    for name, (opt, _) in runs.items():
+    for name, (opt, needs) in runs.items():
         asked, trained = opt['train']['total_iter'], steps_of(work, name)
         if is_done(work, name) and trained != asked:
             sys.exit(
                 f'{name}: expected a training of {asked} steps, got one of {trained} in {work}; name another folder'
             )
-    changed = Condition()
+        if needs and needs not in runs and not is_done(work, needs):
+            sys.exit(f'{name}: expected {needs}, which it needs, to be trained, got none in {work}; name it too')
+    changed, failed = Condition(), []
 
     def one(name: str) -> None:
         opt, needs = runs[name]
         with changed:
-            while needs in runs and not is_done(work, needs):
-                if time.time() > deadline:
-                    return
+            while needs and needs not in failed and not is_done(work, needs) and time.time() < deadline:
                 changed.wait(5)
         if time.time() < deadline:
-            train(opt, work, deadline)
+            if needs in failed or not train(opt, work, deadline):
+                failed.append(name)
             with changed:
                 changed.notify_all()
 
+    needed = [needs for _, needs in runs.values() if needs in runs]
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, [name for name in runs if not is_done(work, name)]))
+        list(pool.map(one, [name for name in dict.fromkeys([*needed, *runs]) if not is_done(work, name)]))
+    if failed:
+        sys.exit(f'failed, or without what they need: {", ".join(failed)}; the logs in {work} say why')
 
 
 def is_done(work: Path, name: str | None) -> bool:
@@ -109,8 +116,8 @@ def steps_of(work: Path, name: str) -> int:
     return yaml.safe_load(path.read_text(encoding='utf-8'))['train']['total_iter'] if path.exists() else 0
 
 
-def train(opt: dict[str, Any], work: Path, deadline: float) -> None:
-    """Runs `basicsr train` until it is done or the time is up."""
+def train(opt: dict[str, Any], work: Path, deadline: float) -> bool:
+    """Runs `basicsr train` until it is done or the time is up; False where it fails."""
     name = opt['name']
     (work / f'{name}.yml').write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
     command = [sys.executable, '-m', 'basicsr_plugin.cli', 'train', '-opt', f'{name}.yml', '--auto_resume']
@@ -130,6 +137,7 @@ def train(opt: dict[str, Any], work: Path, deadline: float) -> None:
         hours.write(f'{name}\t{minutes:.2f}\t{made_by}\t{machine()}\n')
     said = {0: 'done', None: 'stopped; the same command goes on'}.get(code, f'FAILED, see {name}.log')
     print(f'{name}: {said} after {minutes:.1f} minutes', flush=True)
+    return not code
 
 
 def commit() -> str:

@@ -39,8 +39,8 @@ LEVERS = {
 SETUPS = {'plain': prior_runs.Setup(), 'dat': prior_runs.Setup(dat=True)}
 
 
-def _runs(setup):
-    options = argparse.Namespace(reader_steps=40, lever_steps=20, steps=30, only=None, smoke=False)
+def _runs(setup, smoke=False):
+    options = argparse.Namespace(reader_steps=40, lever_steps=20, steps=30, only=None, smoke=smoke)
     return harness.all_runs(options, setup)
 
 
@@ -71,10 +71,41 @@ def test_readers_learn_from_the_same_photos_but_where_the_photos_are_the_lever()
     assert others == ['full_size', 'full_size_levels', 'all_kinds']
 
 
-def test_no_run_needs_one_that_is_not_there():
+@pytest.mark.parametrize('smoke', [False, True])
+def test_no_run_needs_one_that_is_not_there(smoke):
     for setup in SETUPS.values():
-        runs = _runs(setup)
+        runs = _runs(setup, smoke)
         assert all(needs is None or needs in runs for _, needs in runs.values())
+
+
+def test_a_run_comes_after_what_it_needs_and_not_at_all_where_that_failed(tmp_path, monkeypatch):
+    opt, order = {'train': {'total_iter': 1}}, []
+    runs = {'sr': ({**opt, 'name': 'sr'}, 'reader'), 'other': ({**opt, 'name': 'other'}, None),
+            'reader': ({**opt, 'name': 'reader'}, None)}  # fmt: skip
+
+    def train(opt, work, deadline):
+        order.append(opt['name'])
+        if opt['name'] in broken:
+            return False
+        (work / 'experiments' / opt['name'] / 'models').mkdir(parents=True)
+        (work / 'experiments' / opt['name'] / 'models/net_g_latest.pth').touch()
+        (work / f'{opt["name"]}.yml').write_text('train: {total_iter: 1}')
+        return True
+
+    monkeypatch.setattr(prior_train, 'train', train)
+    broken = ['reader']
+    with pytest.raises(SystemExit, match='without what they need: reader, sr;'):
+        prior_train.run_all(runs, tmp_path, 1, prior_train.budget(None))
+    assert order == ['reader', 'other']
+    broken.clear()
+    prior_train.run_all(runs, tmp_path, 1, prior_train.budget(None))
+    assert order == ['reader', 'other', 'reader', 'sr']
+
+
+def test_a_run_without_what_it_needs_says_what_to_name(tmp_path):
+    alone = {'sr_oracle': _runs(SETUPS['plain'])['sr_oracle']}
+    with pytest.raises(SystemExit, match='sr_oracle: expected reader_short, which it needs'):
+        prior_train.run_all(alone, tmp_path, 1, 0.0)
 
 
 def test_no_held_out_photo_is_among_those_trained_on():
@@ -196,6 +227,8 @@ def test_the_cost_is_that_of_the_networks_that_are_compared(setup):
     assert [blocks[name]['type'] for name in COSTS] == [plain, *3 * [fused], 'DegradationAdaptor', 'LevelRegressor']
     costs = [prior_measure._cost_of(blocks[name], setup.prior_dim, 16, 1) for name in ('backbone', 'film', 'levels')]
     assert 100_000 < costs[0]['parameters'] < costs[1]['parameters']
+    adaptor = prior_measure._cost_of(blocks['adaptor'], setup.prior_dim, 16, 1)
+    assert adaptor['parameters'] < 1_000_000  # the table of text tokens is not read with
 
 
 def test_the_share_of_a_gain_has_an_interval_that_holds_it():
