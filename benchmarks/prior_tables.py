@@ -203,6 +203,7 @@ def _hours(result: dict[str, Any]) -> str:
     arms = ', '.join(f'{count:,d}' for count in sorted({n for run, n in steps.items() if run.startswith('sr_')}))
     return (
         f'{total:.1f} hours, summed over runs of which two or three ran at a time with one thread each, on '
-        f'{", ".join(machines)}; commits {", ".join(commits)}. Steps: {readers} of 32 crops (`steps` in prior.json says which; the regressor has a '
-        f'quarter more than the adaptor, in the same time), {arms} of 16 patches for SR networks.'
+        f'{", ".join(machines)}; commits {", ".join(commits)}. Steps: {readers} of 32 crops (`steps` in prior.json '
+        f'says which; the regressor has a quarter more than the adaptor, in the same time), {arms} of 16 patches for SR '
+        'networks.'
     )
