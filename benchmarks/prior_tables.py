@@ -204,6 +204,6 @@ def _hours(result: dict[str, Any]) -> str:
     return (
         f'{total:.1f} hours, summed over runs of which two or three ran at a time with one thread each, on '
         f'{", ".join(machines)}; commits {", ".join(commits)}. Steps: {readers} of 32 crops (`steps` in prior.json '
-        f'says which; the regressor has a quarter more than the adaptor, in the same time), {arms} of 16 patches for SR '
-        'networks.'
+        f'says which; the regressor has a quarter more than the adaptor, in the same time), {arms} of 16 patches for '
+        'SR networks.'
     )
