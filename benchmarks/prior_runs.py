@@ -64,7 +64,7 @@ READERS = {
     'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True, times=1.25),
     'short': Reader('as shipped'),
     'short_levels': Reader('plain CNN regressor', loss='regression', times=1.25),
-    'full_size': Reader('photos as they are, not shrunk until they are sharp', photos='train_full'),
+    'full_size': Reader('photos as they are, not shrunk', photos='train_full'),
     'full_size_levels': Reader('plain CNN regressor on such photos', 'regression', photos='train_full', times=1.25),
     'published': Reader(
         'published: enlarged to the tower, plain patches, sigmoid loss', 'sigmoid', 'resize', 'patch', 128, 16
