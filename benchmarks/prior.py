@@ -181,7 +181,7 @@ def measure_all(options: argparse.Namespace, setup: Setup, work: Path) -> dict[s
                 scores.setdefault(name, {}).update(found)
         means = ', '.join(f'{k} {np.mean(v["psnr"]):.2f}' for k, v in scores[name].items() if k.startswith('heldout'))
         print(f'arm {name}: {means}', flush=True)
-    done = {**{f'reader_{name}': '' for name in readings}, **{setup.run_of(n): '' for n in scores if n != 'bicubic'}}
+    done = [*(f'reader_{name}' for name in readings), *(setup.run_of(name) for name in scores if name != 'bicubic')]
     cost_file = Path(f'measured/cost{"_dat_light" if setup.dat else ""}.json')
     return {
         'steps': {name: steps_of(work, name) for name in done},
