@@ -113,7 +113,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--backbone', choices=('plain', 'dat_light'), default='plain', help='SR network (plain)')
     parser.add_argument('--gpu', action='store_true', help='train on the GPU, one run at a time')
     parser.add_argument(
-        '--reader-steps', type=int, default=4000, help='steps of 32 crops, the adaptor of the arms (4000)'
+        '--reader-steps', type=int, default=10000, help='steps of 32 crops, the adaptor of the arms (10000)'
     )
     parser.add_argument('--lever-steps', type=int, default=1000, help='steps of 32 crops, other readers (1000)')
     parser.add_argument('--steps', type=int, default=2000, help='steps of 16 patches, SR networks (2000)')
