@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import bootstrap, bootstrap_share
+from figures import bootstrap, bootstrap_ranks, bootstrap_share
 
 from basicsr_plugin.compat import mend
 
@@ -93,7 +93,7 @@ def report(measured: dict[str, Any], path: Path, docs: Path) -> None:
     result = derive(measured)
     path.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     write_tables(result, docs / f'{path.stem}.md')
-    draw_curves(result, docs / f'{path.stem}.png')
+    draw_curves(result, measured['points'], docs / f'{path.stem}.png')
     print(f'see {docs / path.stem}.md')
 
 
@@ -161,12 +161,15 @@ def measure_all(options: argparse.Namespace, setup: Setup, work: Path) -> dict[s
     folders = {'heldout': f'{options.photos}/heldout', 'whole': f'{options.photos}/heldout'}
     folders |= {name: f'{options.sets}/{name}/GTmod12' if options.sets else '' for name in TEST_SETS}
     readings: dict[str, Any] = {}
+    points: dict[str, Any] = {}
     scores: dict[str, Any] = {}
     for name in READERS:
         if is_done(work, f'reader_{name}'):
             weights = Path(f'experiments/reader_{name}/models/net_da_latest.pth')
             kept, args = Path(f'measured/reader_{name}.json'), (setup, name, folders['heldout'])
             readings[name] = measure.kept(kept, weights, lambda args=args: measure.reading(*args))
+            if READERS[name].long:
+                points[name] = readings[name].pop('points')
             print(f'reader {name}: {readings[name]["64"]}', flush=True)
     for name in ('bicubic', *setup.arms()):
         run = f'sr_{name}' if name == 'bicubic' else setup.run_of(name)
@@ -188,6 +191,7 @@ def measure_all(options: argparse.Namespace, setup: Setup, work: Path) -> dict[s
         'origin': origin(work),
         'scores': scores,
         'reading': readings,
+        'points': points,
         'cost': measure.kept(cost_file, None, lambda: measure.cost(setup)),
         'curves': {name: curve(work / f'{setup.run_of(name)}.log') for name in scores if name != 'bicubic'},
     }
@@ -228,7 +232,8 @@ def derive(measured: dict[str, Any]) -> dict[str, Any]:
         }
 
     return {
-        **{key: value for key, value in measured.items() if key != 'scores'},
+        **{key: value for key, value in measured.items() if key not in ('scores', 'points')},
+        'reading_over_levels': read_better(measured['points']),
         'gain': gained('heldout'),
         'gain_ssim': gained('heldout', metric='ssim'),
         'gain_whole': gained('whole'),
@@ -277,6 +282,22 @@ def gains(*args: Any, metric: str = 'psnr') -> dict[str, list[float]]:
     """Mean and interval of the :func:`differences`."""
     digits = 3 if metric == 'psnr' else 5
     return {kind: bootstrap(values, digits=digits) for kind, values in differences(*args, metric).items()}
+
+
+def read_better(points: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """By how much the adaptor's Spearman is above the regressor's on the same crops, with its interval over photos."""
+    if not {'adaptor', 'levels'} <= points.keys():
+        return {}
+    return {
+        size: {kind: _ranks(points['adaptor'][size][kind], points['levels'][size][kind]) for kind in measure.KINDS}
+        for size in points['adaptor']
+    }
+
+
+def _ranks(ours: list[Any], theirs: list[Any]) -> list[float]:
+    (true, read), (same, other) = ours, theirs
+    assert true == same
+    return bootstrap_ranks(*map(np.array, (true, read, other)))
 
 
 def shares(scores: dict[str, Any], name: str, parts: tuple[str, ...]) -> dict[str, list[float]]:

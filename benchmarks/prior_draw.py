@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from prior_measure import DEGRADATIONS
 
@@ -14,16 +15,17 @@ _UNITS = {'blur': 'blur sigma, GT pixels', 'noise': 'noise sigma of 255', 'jpeg'
 _COLOURS = {'oracle': '#4c9f70', 'adaptor': '#2f6fb2', 'levels': '#d08a2e'}
 
 
-def draw_curves(result: dict[str, Any], path: Path) -> None:
+def draw_curves(result: dict[str, Any], points: dict[str, Any], path: Path) -> None:
     """Draws read against true for the adaptor and the regressor, and a bar for each gain."""
-    readers = [name for name in ('adaptor', 'levels') if name in result['reading']]
+    readers = [name for name in ('adaptor', 'levels') if name in points]
     width = 3 * (_SIDE + _GAP) + _GAP
     sheet = Image.new('RGB', (width, len(readers) * (_SIDE + _GAP) + _SIDE + 2 * _GAP), 'white')
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, name in enumerate(readers):
         for column, kind in enumerate(_RANGES):
             corner = _GAP + column * (_SIDE + _GAP), 28 + row * (_SIDE + _GAP)
-            _scatter(draw, font, corner, kind, result['reading'][name]['scatter'][kind], name)
+            shown = [np.ravel(column)[::3].tolist() for column in points[name]['64'][kind]]
+            _scatter(draw, font, corner, kind, shown, name)
     _bars(draw, font, (_GAP, 40 + len(readers) * (_SIDE + _GAP)), width - 2 * _GAP, result['gain'])
     sheet.save(path, optimize=True)
 

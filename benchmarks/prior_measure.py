@@ -20,7 +20,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from figures import ridge
 from plain_resnet import PlainResNet  # noqa: F401  registers
-from prior_runs import ALL_KINDS, ARMS, READERS, RECIPE, SCALE, Arm, Setup
+from prior_runs import ARMS, READERS, RECIPES, SCALE, Arm, Setup
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -96,24 +96,30 @@ def load_reader(setup: Setup, name: str) -> torch.nn.Module:
 
 @torch.no_grad()
 def reading(setup: Setup, name: str, heldout: str) -> dict[str, Any]:
-    """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds."""
+    """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds.
+
+    A reader of the arms is also asked on crops of 64 pixels by Real-ESRGAN's recipe, which it was not trained on, and
+    its ``points`` are true and read levels of every crop, a row a photo.
+    """
     net = load_reader(setup, name)
     read, fine = _read_out(net, READERS[name].loss == 'ordinal' and READERS[name].spread)
-    recipe = {**RECIPE, **(ALL_KINDS if READERS[name].all_kinds else {})}
+    recipe = RECIPES[READERS[name].recipe]
     result: dict[str, Any] = {}
-    all_sizes = READERS[name].long or READERS[name].all_kinds
-    for size, side in SIZES.items():
-        if not all_sizes and size not in ('64', '128'):
-            continue
-        pairs = [(read(lq), true) for lq, true in photos(heldout).mixed(side, recipe)]
+    asked = {size: (side, recipe) for size, side in SIZES.items()}
+    if READERS[name].long:
+        asked['realesrgan'] = 64, RECIPES['realesrgan']
+    elif READERS[name].recipe != 'all_kinds':
+        asked = {size: asked[size] for size in ('64', '128')}
+    for size, (side, drawn) in asked.items():
+        pairs = [(read(lq), true) for lq, true in photos(heldout).mixed(side, drawn)]
         got, true = (torch.cat(column) for column in zip(*pairs, strict=True))
         result[size] = {kind: _spearman(got[:, k], true[:, k]) for kind, k in KINDS.items()}
         result[size]['error'] = {kind: round(float((got - true)[:, k].abs().mean()), 3) for kind, k in KINDS.items()}
-        if READERS[name].all_kinds:
+        if READERS[name].recipe == 'all_kinds':
             result[size]['confusion'] = _confusion(got, true)
-        if size == '64':
-            result['scatter'] = {
-                kind: [[round(float(v), 2) for v in column[::3, k]] for column in (true, got)]
+        if READERS[name].long and size in ('64', '128'):
+            result.setdefault('points', {})[size] = {
+                kind: [column[:, k].double().round(decimals=3).view(-1, DRAWS).tolist() for column in (true, got)]
                 for kind, k in KINDS.items()
             }
     if fine is not None:
@@ -175,7 +181,7 @@ def cases(folder: str, kind: str, whole: bool) -> Iterator[tuple[np.ndarray, Ten
     it the middle restored.
     """
     held = photos(folder)
-    other = read_recipe({'type': 'realesrgan'}, 'recipe')
+    other = read_recipe(dict(RECIPES['realesrgan']), 'recipe')
     for index in range(len(held.paths)):
         gt = held.gt(index, None if whole else GT_SIZE)
         size = (gt.shape[0], gt.shape[1])

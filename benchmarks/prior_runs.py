@@ -13,8 +13,12 @@ RECIPE = {
     'gaussian_noise_prob': 1.0, 'gray_noise_prob': 0.0, 'jpeg_range': [30.0, 95.0], 'sinc_prob': 0.0,
     'second_order': False,
 }  # fmt: skip
-#: Both noises and ringing, half and a fifth of the time as published, for telling kinds apart.
-ALL_KINDS = {'gaussian_noise_prob': 0.5, 'sinc_prob': 0.2}
+#: What is trained on; all kinds are both noises and ringing, half and a fifth of the time as published.
+RECIPES = {
+    'semantic': RECIPE,
+    'all_kinds': {**RECIPE, 'gaussian_noise_prob': 0.5, 'sinc_prob': 0.2},
+    'realesrgan': {'type': 'realesrgan'},
+}  # fmt: skip
 PLACES = (0, 2, 4, 6)
 
 
@@ -31,7 +35,7 @@ class Reader:
     softness: float = 0.0
     spread: bool = True
     photos: str = 'train'  #: folder of tiles, see prior_train.SIZES
-    all_kinds: bool = False
+    recipe: str = 'semantic'  #: of RECIPES
     long: bool = False  #: as many steps as the arms need; levers get fewer
     times: float = 1.0  #: steps in multiples of the adaptor's, for as long a training
 
@@ -49,6 +53,7 @@ class Arm:
     context: bool = True
     dropout: float = 0.0
     photos: str = 'train'  #: folder of tiles, see prior_train.SIZES
+    recipe: str = 'semantic'  #: of RECIPES
     seed: int = 0
     short: bool = False  #: half of the steps: to compare forms, not arms
     against: str = 'constant'  #: the arm that it is compared with
@@ -77,7 +82,8 @@ READERS = {
     'soft': Reader('soft targets, one step wide', softness=1.0),
     'unspread': Reader('texts as they are, not spread', spread=False),
     'unspread_soft': Reader('the same with soft targets', spread=False, softness=1.0),
-    'all_kinds': Reader('as shipped, trained on both noises and ringing', all_kinds=True),
+    'all_kinds': Reader('as shipped, trained on both noises and ringing', recipe='all_kinds'),
+    'realesrgan': Reader("as shipped, trained on Real-ESRGAN's recipe", recipe='realesrgan'),
 }
 
 ARMS = {
@@ -98,6 +104,11 @@ ARMS = {
     'paper_oracle': _short('true levels', 'paper_constant', prior='captions', reader='short', fusion='paper'),
     'residual_constant': _short('a learned constant', 'residual_constant', prior='none', fusion='residual'),
     'residual_oracle': _short('true levels', 'residual_constant', prior='captions', reader='short', fusion='residual'),
+    'other_constant': _short('a learned constant', 'other_constant', prior='none', recipe='realesrgan'),
+    'other_oracle': _short(
+        'true levels in words', 'other_constant', prior='captions', reader='short', recipe='realesrgan'
+    ),
+    'other_adaptor': _short('what an adaptor reads', 'other_constant', reader='realesrgan', recipe='realesrgan'),
     'embedding': _short("the adaptor's embeddings as they are", 'film_adaptor', form='embedding'),
     'no_context': _short('the adaptor sees the SR patch alone in training', 'film_adaptor', context=False),
     'dropout': _short('prior dropout of 0.1', 'film_adaptor', dropout=0.1),
@@ -189,11 +200,11 @@ class Setup:
             'type': 'Fused', 'backbone': self.backbone(), 'fuse_at': [f'body.{place}' for place in arm.places], **fusion
         }  # fmt: skip
 
-    def train_set(self, batch: int, photos: str = 'train', all_kinds: bool = False) -> dict[str, Any]:
+    def train_set(self, batch: int, photos: str, recipe: str) -> dict[str, Any]:
         """The data set of both stages; crops of LR size CONTEXT."""
         return {
             'name': 'train', 'type': 'CaptionedDegradationDataset', 'dataroot_gt': photos, 'gt_size': CONTEXT * SCALE,
-            'recipe': {**RECIPE, **(ALL_KINDS if all_kinds else {})}, 'context_length': self.context_length,
+            'recipe': RECIPES[recipe], 'context_length': self.context_length,
             'degrade_on': 'device', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': batch, 'dataset_enlarge_ratio': 50,
         }  # fmt: skip
 
@@ -203,7 +214,7 @@ class Setup:
         opt = {
             **self._common(f'reader_{name}', 0),
             'model_type': 'LevelRegressorModel' if reader.loss == 'regression' else 'DegradationAdaptorModel',
-            'datasets': {'train': self.train_set(32, reader.photos, reader.all_kinds)},
+            'datasets': {'train': self.train_set(32, reader.photos, reader.recipe)},
             'network_da': self.network_da(name),
             'path': {},
             'train': {
@@ -232,7 +243,7 @@ class Setup:
             'prior_form': arm.form,
             'datasets': {
                 'train': {
-                    **self.train_set(16, arm.photos), 'seed': arm.seed, 'gt_size': LQ_SIZE * SCALE,
+                    **self.train_set(16, arm.photos, arm.recipe), 'seed': arm.seed, 'gt_size': LQ_SIZE * SCALE,
                     'degrade_size': CONTEXT * SCALE, 'context': arm.context,
                 },
             },

@@ -31,8 +31,11 @@ def write_tables(result: dict[str, Any], page: Path) -> None:
         'share_sets': _share(result['share_sets']),
         'fusion': _fusion(result),
         'versus': _versus(result['adaptor_over_levels']),
-        'levers_sr': _levers_sr(result['gain']),
+        'levers_sr': _levers_sr(result['gain'], _LEVERS),
+        'other': _levers_sr(result['gain'], ('other_oracle', 'other_adaptor')),
         'reading': _reading(result['reading'], ('adaptor', 'levels')),
+        'reading_versus': _reading_versus(result['reading_over_levels']),
+        'reading_other': _reading_other(result['reading']),
         'errors': _errors(result['reading'], ('adaptor', 'levels')),
         'levers_reading': _levers(result['reading']),
         'confusion': _confusion(result['reading']),
@@ -71,13 +74,13 @@ def _versus(gain: dict[str, Any]) -> str:
     return _table(['`adaptor` over `levels`, dB', *_KINDS], rows)
 
 
-def _levers_sr(gain: dict[str, Any]) -> str:
+def _levers_sr(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
         [f'`{name}`: {ARMS[name].what}', f'`{ARMS[name].against}`', *(_interval(gain[name][kind]) for kind in _KINDS)]
-        for name in _LEVERS
+        for name in names
         if gain.get(name)
     ]
-    return _table(['lever', 'over', *_KINDS], rows)
+    return _table(['arm', 'over', *_KINDS], rows)
 
 
 def _gain(gain: dict[str, Any], names: Iterable[str]) -> str:
@@ -136,6 +139,33 @@ def _reading(reading: dict[str, Any], names: Iterable[str]) -> str:
     return _table(['blur / noise / JPEG', *SIZES], rows)
 
 
+def _reading_versus(better: dict[str, Any]) -> str:
+    rows = [
+        [size, *('{:+.3f} ({:+.3f} to {:+.3f})'.format(*values[kind]) for kind in ('blur', 'noise', 'jpeg'))]
+        for size, values in better.items()
+    ]
+    return _table(['`adaptor` over `levels`, Spearman, LR crop of', 'blur', 'noise', 'JPEG'], rows)
+
+
+def _reading_other(reading: dict[str, Any]) -> str:
+    kinds, title = ('blur', 'noise', 'jpeg'), "Real-ESRGAN's"
+    asked = [
+        (name, size, recipe)
+        for name in ('adaptor', 'levels')
+        for size, recipe in (('64', 'its own'), ('realesrgan', title))
+    ]
+    rows = [
+        [
+            f'`{name}`', recipe,
+            ' / '.join(f'{reading[name][size][kind]:.2f}' for kind in kinds),
+            ' / '.join(f'{reading[name][size]["error"][kind]:.2f}' for kind in kinds),
+        ]
+        for name, size, recipe in [*asked, ('realesrgan', '64', title)]
+        if name in reading
+    ]  # fmt: skip
+    return _table(['reader', 'recipe', 'Spearman, blur / noise / JPEG', 'mean error'], rows)
+
+
 def _errors(reading: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
         [
@@ -154,7 +184,7 @@ def _errors(reading: dict[str, Any], names: Iterable[str]) -> str:
 def _levers(reading: dict[str, Any]) -> str:
     rows = []
     for name, values in reading.items():
-        if READERS[name].all_kinds:
+        if READERS[name].recipe != 'semantic':
             continue
         read, at = values['64'], values['128']
         probe = values.get('probe')

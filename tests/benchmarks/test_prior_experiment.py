@@ -68,7 +68,7 @@ def test_readers_learn_from_the_same_photos_but_where_the_photos_are_the_lever()
     runs = _runs(SETUPS['plain'])
     sets = {name: runs[f'reader_{name}'][0]['datasets'] for name in prior_runs.READERS}
     others = [name for name, one in sets.items() if one != sets['adaptor']]
-    assert others == ['full_size', 'full_size_levels', 'all_kinds']
+    assert others == ['full_size', 'full_size_levels', 'all_kinds', 'realesrgan']
 
 
 @pytest.mark.parametrize('smoke', [False, True])
@@ -173,7 +173,7 @@ def _measured(**changes):
     cost = {name: {'parameters': 1, 'ms': 1.0, 'MiB': 1.0} for name in COSTS}
     steps = {'sr_constant': 2, 'sr_oracle': 2}
     origin = {'minutes': {'sr_oracle': 6.0}, 'commits': {'sr_oracle': ['abc']}, 'machines': {'sr_oracle': ['one core']}}
-    full = {'scores': scores, 'reading': {}, 'cost': cost, 'curves': {}, 'steps': steps, 'origin': origin}
+    full = {'scores': scores, 'reading': {}, 'points': {}, 'cost': cost, 'curves': {}, 'steps': steps, 'origin': origin}
     return {**full, **changes}
 
 
@@ -237,6 +237,19 @@ def test_the_share_of_a_gain_has_an_interval_that_holds_it():
     assert low < 0.8 < high
     assert share == pytest.approx(0.8, abs=0.05)
     assert figures.bootstrap_share(whole / 2, whole) == [0.5, 0.5, 0.5]
+
+
+def test_a_difference_of_ranks_is_paired_by_photo_and_has_an_interval_that_holds_it():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0, 3, (30, 20))
+    near, far = (true + rng.normal(0, noise, true.shape) for noise in (0.3, 1.0))
+    wanted = spearmanr(near.ravel(), true.ravel()).statistic - spearmanr(far.ravel(), true.ravel()).statistic
+    mean, low, high = figures.bootstrap_ranks(true, near, far)
+    assert mean == pytest.approx(wanted, abs=1e-3)
+    assert 0 < low < mean < high
+    assert figures.bootstrap_ranks(true, near, 2 * near + 1) == [0.0, 0.0, 0.0]
 
 
 def test_tiles_of_small_photos_are_as_large_as_a_training_crop_at_least(tmp_path):
@@ -335,5 +348,9 @@ def test_what_the_results_are_held_to():
         assert share[kind][0] >= 0.8
         assert gain['adaptor'][kind][1] > 0
         assert result['adaptor_over_levels']['heldout'][kind][2] > 0  # not below the regressor, as far as can be told
-    at_64 = result['reading']['adaptor']['64']
-    assert all(at_64[kind] >= least for kind, least in (('blur', 0.85), ('noise', 0.94), ('jpeg', 0.95)))
+    reading = result['reading']['adaptor']
+    assert all(reading['64'][kind] >= least for kind, least in (('blur', 0.85), ('noise', 0.94), ('jpeg', 0.95)))
+    assert reading['128']['blur'] >= 0.9
+    for kind in prior_measure.KINDS:
+        assert result['reading_over_levels']['64'][kind][2] > 0  # not below the regressor, as far as can be told
+    assert result['reading_over_levels']['128']['blur'][1] > 0
