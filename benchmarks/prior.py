@@ -288,9 +288,10 @@ def read_better(points: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
     """By how much the adaptor's Spearman is above the regressor's on the same crops, with its interval over photos."""
     if not {'adaptor', 'levels'} <= points.keys():
         return {}
+    ours, theirs = points['adaptor'], points['levels']
     return {
-        size: {kind: _ranks(points['adaptor'][size][kind], points['levels'][size][kind]) for kind in measure.KINDS}
-        for size in points['adaptor']
+        size: {kind: _ranks(ours[size.split()[0]][kind], theirs[size][kind]) for kind in measure.KINDS}
+        for size in theirs
     }
 
 

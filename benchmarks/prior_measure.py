@@ -20,10 +20,11 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from figures import ridge
 from plain_resnet import PlainResNet  # noqa: F401  registers
-from prior_runs import ARMS, READERS, RECIPES, SCALE, Arm, Setup
+from prior_runs import ARMS, CONTEXT, READERS, RECIPES, SCALE, Arm, Setup
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from deplsr_arch.clip_backbone import clip_views
 from deplsr_data.apply_cpu import apply
 from deplsr_data.captions import levels
 from deplsr_data.crops import centre_crop
@@ -37,6 +38,7 @@ from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels, positions_to_
 
 GT_SIZE = 256
 SIZES = {'32': 32, '48': 48, '64': 64, '96': 96, '128': 128, 'whole': None}
+IN_CROPS = '128 in crops'
 KINDS = {'blur': 0, 'noise': 1, 'jpeg': 3}
 #: Blur sigma in GT pixels, noise sigma of 255 and JPEG quality at LR size; 0, 0 and 95 are the mildest of the training.
 DEGRADATIONS = {
@@ -99,25 +101,28 @@ def reading(setup: Setup, name: str, heldout: str) -> dict[str, Any]:
     """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds.
 
     A reader of the arms is also asked on crops of 64 pixels by Real-ESRGAN's recipe, which it was not trained on, and
-    its ``points`` are true and read levels of every crop, a row a photo.
+    its ``points`` are true and read levels of every crop, a row a photo. The regressor is also asked in crops as an
+    adaptor of 64 pixels sees them.
     """
     net = load_reader(setup, name)
     read, fine = _read_out(net, READERS[name].loss == 'ordinal' and READERS[name].spread)
     recipe = RECIPES[READERS[name].recipe]
     result: dict[str, Any] = {}
-    asked = {size: (side, recipe) for size, side in SIZES.items()}
+    asked = {size: (side, recipe, read) for size, side in SIZES.items()}
     if READERS[name].long:
-        asked['realesrgan'] = 64, RECIPES['realesrgan']
+        asked['realesrgan'] = 64, RECIPES['realesrgan'], read
+        if fine is None:
+            asked[IN_CROPS] = 128, recipe, lambda lq: _in_crops(read, lq)
     elif READERS[name].recipe != 'all_kinds':
         asked = {size: asked[size] for size in ('64', '128')}
-    for size, (side, drawn) in asked.items():
-        pairs = [(read(lq), true) for lq, true in photos(heldout).mixed(side, drawn)]
+    for size, (side, drawn, by) in asked.items():
+        pairs = [(by(lq), true) for lq, true in photos(heldout).mixed(side, drawn)]
         got, true = (torch.cat(column) for column in zip(*pairs, strict=True))
         result[size] = {kind: _spearman(got[:, k], true[:, k]) for kind, k in KINDS.items()}
         result[size]['error'] = {kind: round(float((got - true)[:, k].abs().mean()), 3) for kind, k in KINDS.items()}
         if READERS[name].recipe == 'all_kinds':
             result[size]['confusion'] = _confusion(got, true)
-        if READERS[name].long and size in ('64', '128'):
+        if READERS[name].long and size in ('64', '128', IN_CROPS):
             result.setdefault('points', {})[size] = {
                 kind: [column[:, k].double().round(decimals=3).view(-1, DRAWS).tolist() for column in (true, got)]
                 for kind, k in KINDS.items()
@@ -125,6 +130,11 @@ def reading(setup: Setup, name: str, heldout: str) -> dict[str, Any]:
     if fine is not None:
         result['probe'] = _probe(fine, photos(heldout), photos(READERS[name].photos, PROBE_TILES), recipe)
     return result
+
+
+def _in_crops(read: Callable[[Tensor], Tensor], lq: Tensor) -> Tensor:
+    """The mean of what is read off the crops that an adaptor sees of a picture (1, 3, h, w)."""
+    return read(clip_views(lq, CONTEXT, 'native').flatten(0, 1)).mean(dim=0, keepdim=True)
 
 
 def _read_out(net: Any, spread: bool) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:

@@ -141,7 +141,10 @@ def _reading(reading: dict[str, Any], names: Iterable[str]) -> str:
 
 def _reading_versus(better: dict[str, Any]) -> str:
     rows = [
-        [size, *('{:+.3f} ({:+.3f} to {:+.3f})'.format(*values[kind]) for kind in ('blur', 'noise', 'jpeg'))]
+        [
+            size.replace('in crops', '(regressor in crops too)'),
+            *('{:+.3f} ({:+.3f} to {:+.3f})'.format(*values[kind]) for kind in ('blur', 'noise', 'jpeg')),
+        ]
         for size, values in better.items()
     ]
     return _table(['`adaptor` over `levels`, Spearman, LR crop of', 'blur', 'noise', 'JPEG'], rows)
