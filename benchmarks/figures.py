@@ -33,17 +33,19 @@ def bootstrap_share(part: np.ndarray, whole: np.ndarray, rounds: int = 10000) ->
 
 def bootstrap_ranks(true: np.ndarray, ours: np.ndarray, theirs: np.ndarray, rounds: int = 2000) -> list[float]:
     """Spearman of ``ours`` with ``true`` less that of ``theirs``, (photos, draws) each; 95% interval over photos."""
-    drawn = np.random.default_rng(0).integers(len(true), size=(rounds, len(true)))
-    everyone, *chances = (
-        _spearman(true[rows].reshape(len(rows), -1), ours[rows].reshape(len(rows), -1))
-        - _spearman(true[rows].reshape(len(rows), -1), theirs[rows].reshape(len(rows), -1))
-        for rows in (np.arange(len(true))[None], drawn)
-    )
-    return [round(float(value), 3) for value in (everyone[0], *np.percentile(chances, [2.5, 97.5]))]
+
+    def difference(photos: np.ndarray) -> np.ndarray:
+        """For each row of indices of photos."""
+        ranks = [rankdata(values[photos].reshape(len(photos), -1), axis=1) for values in (true, ours, theirs)]
+        return _correlation(ranks[0], ranks[1]) - _correlation(ranks[0], ranks[2])
+
+    mean = difference(np.arange(len(true))[None])[0]
+    drawn = difference(np.random.default_rng(0).integers(len(true), size=(rounds, len(true))))
+    return [round(float(value), 3) for value in (mean, *np.percentile(drawn, [2.5, 97.5]))]
 
 
-def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of each row of two (rows, values): (rows,)."""
-    ranks = [rankdata(values, axis=1) for values in (a, b)]
-    centred = [(values - values.mean(1, keepdims=True)) / values.std(1, keepdims=True) for values in ranks]
-    return (centred[0] * centred[1]).mean(1)
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of each row of two (rows, values): (rows,); 0 where one of them is constant."""
+    a, b = (values - values.mean(1, keepdims=True) for values in (a, b))
+    product = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return (a * b).sum(1) / np.where(product > 0, product, 1)

@@ -23,6 +23,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,8 @@ def measure_all(options: argparse.Namespace, setup: Setup, work: Path) -> dict[s
     for name in READERS:
         if is_done(work, f'reader_{name}'):
             weights = Path(f'experiments/reader_{name}/models/net_da_latest.pth')
-            kept, args = Path(f'measured/reader_{name}.json'), (setup, name, folders['heldout'])
+            kept = Path(f'measured/reader_{name}.json')
+            args = setup, name, folders['heldout'], tuple(folders[one] for one in TEST_SETS if options.sets)
             readings[name] = measure.kept(kept, weights, lambda args=args: measure.reading(*args))
             if READERS[name].long:
                 points[name] = readings[name].pop('points')
@@ -202,10 +204,11 @@ def refuse_loss(measured: dict[str, Any], path: Path) -> None:
     before = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
     lost = [
         name
-        for part in ('scores', 'reading')
+        for part in ('scores', 'reading', 'points')
         for name, values in before.get(part, {}).items()
         if not values.keys() <= measured[part].get(name, {}).keys()
     ]
+    lost = list(dict.fromkeys(lost))
     if lost:
         sys.exit(
             f'{path}: expected all that it has to be measured anew, but {", ".join(lost[:5])} ({len(lost)} in all) '
@@ -233,7 +236,8 @@ def derive(measured: dict[str, Any]) -> dict[str, Any]:
 
     return {
         **{key: value for key, value in measured.items() if key not in ('scores', 'points')},
-        'reading_over_levels': read_better(measured['points']),
+        'reading_over_levels': read_better(measured['points'], bootstrap_ranks),
+        'error_over_levels': read_better(measured['points'], _errors),
         'gain': gained('heldout'),
         'gain_ssim': gained('heldout', metric='ssim'),
         'gain_whole': gained('whole'),
@@ -262,10 +266,10 @@ def averaged(scores: dict[str, Any], name: str, metric: str) -> dict[str, np.nda
 
 
 def differences(
-    scores: dict[str, Any], name: str, against: str, parts: tuple[str, ...], metric: str = 'psnr'
+    scores: dict[str, Any], name: str, against: str, parts: tuple[str, ...], metric: str = 'psnr', like: str = ''
 ) -> dict[str, np.ndarray]:
-    """Difference of two arms for each photo, by degradation, averaged over the seeds that both have."""
-    both = [seed for seed in seeds_of(scores, name) if seed in seeds_of(scores, against)]
+    """Difference of two arms for each photo, by degradation, averaged over the seeds that both, and ``like``, have."""
+    both = [seed for seed in seeds_of(scores, name) if all(f'{one}{seed}' in scores for one in (against, like or name))]
     runs = [(scores[name + seed], scores[against + seed]) for seed in both]
     if not runs or not all(
         f'{part}/{kind}' in run for pair in runs for run in pair for kind in KINDS for part in parts
@@ -284,26 +288,28 @@ def gains(*args: Any, metric: str = 'psnr') -> dict[str, list[float]]:
     return {kind: bootstrap(values, digits=digits) for kind, values in differences(*args, metric).items()}
 
 
-def read_better(points: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """By how much the adaptor's Spearman is above the regressor's on the same crops, with its interval over photos."""
+def read_better(points: dict[str, Any], compare: Callable[..., list[float]]) -> dict[str, dict[str, list[float]]]:
+    """Compares the adaptor with the regressor on the same crops, by ``compare(true, adaptor, regressor)``."""
     if not {'adaptor', 'levels'} <= points.keys():
         return {}
-    ours, theirs = points['adaptor'], points['levels']
-    return {
-        size: {kind: _ranks(ours[size.split()[0]][kind], theirs[size][kind]) for kind in measure.KINDS}
-        for size in theirs
-    }
+    ours = {**points['adaptor'], measure.IN_CROPS: points['adaptor']['128']}
+    found: dict[str, dict[str, list[float]]] = {}
+    for size, theirs in points['levels'].items():
+        for kind, (true, other) in theirs.items():
+            same, read = ours[size][kind]
+            assert same == true
+            found.setdefault(size, {})[kind] = compare(*map(np.array, (true, read, other)))
+    return found
 
 
-def _ranks(ours: list[Any], theirs: list[Any]) -> list[float]:
-    (true, read), (same, other) = ours, theirs
-    assert true == same
-    return bootstrap_ranks(*map(np.array, (true, read, other)))
+def _errors(true: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> list[float]:
+    """Mean error of ``ours`` less that of ``theirs``, (photos, draws) each, with its interval over photos."""
+    return bootstrap((abs(ours - true) - abs(theirs - true)).mean(axis=1))
 
 
 def shares(scores: dict[str, Any], name: str, parts: tuple[str, ...]) -> dict[str, list[float]]:
     """What part of the oracle's gain an arm has, with its interval; only where the oracle's own is above 0."""
-    ours, whole = (differences(scores, arm, 'constant', parts) for arm in (name, 'oracle'))
+    ours, whole = (differences(scores, arm, 'constant', parts, like=name) for arm in (name, 'oracle'))
     kinds = [kind for kind in measure.DEGRADATIONS if ours and whole and bootstrap(whole[kind])[1] > 0]
     return {kind: bootstrap_share(ours[kind], whole[kind]) for kind in kinds}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from prior_measure import DEGRADATIONS
+from prior_measure import DEGRADATIONS, OTHER
 
 _SIDE, _GAP = 260, 56
 _RANGES = {'blur': (0.0, 3.0), 'noise': (0.0, 30.0), 'jpeg': (30.0, 95.0)}
@@ -24,7 +24,7 @@ def draw_curves(result: dict[str, Any], points: dict[str, Any], path: Path) -> N
     for row, name in enumerate(readers):
         for column, kind in enumerate(_RANGES):
             corner = _GAP + column * (_SIDE + _GAP), 28 + row * (_SIDE + _GAP)
-            shown = [np.ravel(column)[::3].tolist() for column in points[name]['64'][kind]]
+            shown = [np.ravel(levels)[::3].tolist() for levels in points[name]['64'][kind]]
             _scatter(draw, font, corner, kind, shown, name)
     _bars(draw, font, (_GAP, 40 + len(readers) * (_SIDE + _GAP)), width - 2 * _GAP, result['gain'])
     sheet.save(path, optimize=True)
@@ -46,17 +46,19 @@ def _scatter(draw: Any, font: Any, corner: tuple[int, int], kind: str, points: l
 
 def _bars(draw: Any, font: Any, corner: tuple[int, int], width: int, gain: dict[str, Any]) -> None:
     left, top = corner
-    arms = [arm for arm in _COLOURS if gain.get(arm)]
-    highest = max((gain[arm][kind][2] for arm in arms for kind in DEGRADATIONS), default=1.0)
-    base, tall = top + _SIDE - 20, _SIDE - 50
+    arms, kinds = [arm for arm in _COLOURS if gain.get(arm)], (*DEGRADATIONS, OTHER)
+    ends = [value for arm in arms for kind in kinds for value in gain[arm][kind]]
+    highest, lowest = max([*ends, 0.01]), min([*ends, 0.0])
+    scale = (_SIDE - 70) / (highest - lowest)
+    base = top + 30 + highest * scale
     draw.text((left, top - 14), 'gain over a learned constant, dB (95% interval)', 'black', font)
     for place, arm in enumerate(arms):
         draw.text((left + 330 + 110 * place, top - 14), arm, _COLOURS[arm], font)
-    slot = width / len(DEGRADATIONS)
-    for index, kind in enumerate(DEGRADATIONS):
-        draw.text((left + index * slot, base + 6), kind, 'black', font)
+    slot = width / len(kinds)
+    for index, kind in enumerate(kinds):
+        draw.text((left + index * slot, top + _SIDE - 26), kind, 'black', font)
         for place, arm in enumerate(arms):
-            mean, low, high = (base - value / highest * tall for value in gain[arm][kind])
+            mean, low, high = (base - value * scale for value in gain[arm][kind])
             x = left + index * slot + place * 34
             draw.rectangle([x, min(mean, base), x + 28, max(mean, base)], fill=_COLOURS[arm])
             draw.line([x + 14, low, x + 14, high], fill='black')

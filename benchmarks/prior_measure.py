@@ -38,14 +38,18 @@ from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels, positions_to_
 
 GT_SIZE = 256
 SIZES = {'32': 32, '48': 48, '64': 64, '96': 96, '128': 128, 'whole': None}
-IN_CROPS = '128 in crops'
+#: What else readers are asked: 128 pixels in crops of 64, test sets and Real-ESRGAN's recipe at 64 pixels.
+IN_CROPS, ON_SETS, OTHER = '128 in crops', 'sets', 'realesrgan'
+POINTS = ('64', ON_SETS, '128', IN_CROPS)  #: of these every level read is kept
 KINDS = {'blur': 0, 'noise': 1, 'jpeg': 3}
 #: Blur sigma in GT pixels, noise sigma of 255 and JPEG quality at LR size; 0, 0 and 95 are the mildest of the training.
 DEGRADATIONS = {
     'mild': (0.8, 5.0, 90.0), 'medium': (1.6, 12.0, 65.0), 'heavy': (2.6, 25.0, 35.0),
     'blur': (2.5, 0.0, 95.0), 'noise': (0.0, 25.0, 95.0), 'jpeg': (0.0, 0.0, 30.0),
 }  # fmt: skip
+LAYOUT = 1  #: of what is kept beside the weights; count up when something else is measured
 DRAWS = 20  #: degradations of each held-out photo that readers are asked for
+SET_DRAWS = 5  #: the same for each photo of the test sets
 PROBE_TILES = 1  #: every how many of the training tiles the linear probe learns from
 
 
@@ -83,6 +87,7 @@ def photos(folder: str, every: int = 1) -> Photos:
 
 
 def to_tensor(picture: np.ndarray) -> Tensor:
+    """(h, w, 3) to (1, 3, h, w)."""
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None]
 
 
@@ -97,34 +102,41 @@ def load_reader(setup: Setup, name: str) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def reading(setup: Setup, name: str, heldout: str) -> dict[str, Any]:
+def reading(setup: Setup, name: str, heldout: str, sets: tuple[str, ...] = ()) -> dict[str, Any]:
     """Spearman and mean error of the levels read, for each size of crop, and what a linear probe finds.
 
-    A reader of the arms is also asked on crops of 64 pixels by Real-ESRGAN's recipe, which it was not trained on, and
-    its ``points`` are true and read levels of every crop, a row a photo. The regressor is also asked in crops as an
-    adaptor of 64 pixels sees them.
+    A reader of the arms is also asked on crops of 64 pixels of the test sets, and of the held-out photos by
+    Real-ESRGAN's recipe, which it was not trained on. The regressor is also asked in crops as the small adaptor sees
+    them. ``points`` are true and read levels behind the sizes in ``POINTS``, a row a photo; ``constant`` is the mean
+    error of the best constant answer.
     """
     net = load_reader(setup, name)
     read, fine = _read_out(net, READERS[name].loss == 'ordinal' and READERS[name].spread)
     recipe = RECIPES[READERS[name].recipe]
     result: dict[str, Any] = {}
-    asked = {size: (side, recipe, read) for size, side in SIZES.items()}
+    held, every = [photos(heldout)], [photos(folder) for folder in sets]
+    asked = {size: (held, side, recipe, read) for size, side in SIZES.items()}
     if READERS[name].long:
-        asked['realesrgan'] = 64, RECIPES['realesrgan'], read
-        if fine is None:
-            asked[IN_CROPS] = 128, recipe, lambda lq: _in_crops(read, lq)
+        asked[OTHER] = held, 64, RECIPES['realesrgan'], read
+        if every:
+            asked[ON_SETS] = every, 64, recipe, read
+        if fine is None and not setup.clip:
+            asked[IN_CROPS] = held, 128, recipe, lambda lq: in_crops(read, lq)
     elif READERS[name].recipe != 'all_kinds':
         asked = {size: asked[size] for size in ('64', '128')}
-    for size, (side, drawn, by) in asked.items():
-        pairs = [(by(lq), true) for lq, true in photos(heldout).mixed(side, drawn)]
+    for size, (folders, side, drawn, by) in asked.items():
+        draws = SET_DRAWS if size == ON_SETS else DRAWS
+        pairs = [(by(lq), true) for folder in folders for lq, true in folder.mixed(side, drawn, draws)]
         got, true = (torch.cat(column) for column in zip(*pairs, strict=True))
         result[size] = {kind: _spearman(got[:, k], true[:, k]) for kind, k in KINDS.items()}
         result[size]['error'] = {kind: round(float((got - true)[:, k].abs().mean()), 3) for kind, k in KINDS.items()}
+        middle = (true - true.median(dim=0).values).abs().mean(dim=0)
+        result[size]['constant'] = {kind: round(float(middle[k]), 3) for kind, k in KINDS.items()}
         if READERS[name].recipe == 'all_kinds':
             result[size]['confusion'] = _confusion(got, true)
-        if READERS[name].long and size in ('64', '128', IN_CROPS):
+        if READERS[name].long and size in POINTS:
             result.setdefault('points', {})[size] = {
-                kind: [column[:, k].double().round(decimals=3).view(-1, DRAWS).tolist() for column in (true, got)]
+                kind: [column[:, k].double().round(decimals=3).view(-1, draws).tolist() for column in (true, got)]
                 for kind, k in KINDS.items()
             }
     if fine is not None:
@@ -132,8 +144,8 @@ def reading(setup: Setup, name: str, heldout: str) -> dict[str, Any]:
     return result
 
 
-def _in_crops(read: Callable[[Tensor], Tensor], lq: Tensor) -> Tensor:
-    """The mean of what is read off the crops that an adaptor sees of a picture (1, 3, h, w)."""
+def in_crops(read: Callable[[Tensor], Tensor], lq: Tensor) -> Tensor:
+    """The mean of what is read off the crops that the small adaptor sees of a picture (1, 3, h, w)."""
     return read(clip_views(lq, CONTEXT, 'native').flatten(0, 1)).mean(dim=0, keepdim=True)
 
 
@@ -298,10 +310,12 @@ def _status(key: str) -> float:
 
 
 def kept(path: Path, weights: Path | None, measure: Callable[[], Any]) -> Any:
-    """Gives what was measured before, unless the weights are newer."""
+    """Gives what was measured before, unless the weights are newer or something else was measured then."""
     if path.exists() and (weights is None or path.stat().st_mtime > weights.stat().st_mtime):
-        return json.loads(path.read_text(encoding='utf-8'))
+        found = json.loads(path.read_text(encoding='utf-8'))
+        if found.get('layout') == LAYOUT:
+            return found['result']
     path.parent.mkdir(exist_ok=True)
     result = measure()
-    path.write_text(json.dumps(result), encoding='utf-8')
+    path.write_text(json.dumps({'layout': LAYOUT, 'result': result}), encoding='utf-8')
     return result

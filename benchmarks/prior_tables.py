@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prior_measure import DEGRADATIONS, SIZES
+from prior_measure import DEGRADATIONS, IN_CROPS, ON_SETS, OTHER, SIZES
 from prior_runs import ARMS, READERS
 
 _KINDS = (*DEGRADATIONS, 'realesrgan')
@@ -34,7 +34,7 @@ def write_tables(result: dict[str, Any], page: Path) -> None:
         'levers_sr': _levers_sr(result['gain'], _LEVERS),
         'other': _levers_sr(result['gain'], ('other_oracle', 'other_adaptor')),
         'reading': _reading(result['reading'], ('adaptor', 'levels')),
-        'reading_versus': _reading_versus(result['reading_over_levels']),
+        'reading_versus': _reading_versus(result),
         'reading_other': _reading_other(result['reading']),
         'errors': _errors(result['reading'], ('adaptor', 'levels')),
         'levers_reading': _levers(result['reading']),
@@ -92,8 +92,8 @@ def _gain(gain: dict[str, Any], names: Iterable[str]) -> str:
     return _table(['gain over `constant`, dB', *_KINDS], rows)
 
 
-def _interval(values: list[float]) -> str:
-    return f'{values[0]:+.2f} ({values[1]:+.2f} to {values[2]:+.2f})'
+def _interval(values: list[float], digits: str = '.2f') -> str:
+    return '{} ({} to {})'.format(*(format(value, f'+{digits}') for value in values))
 
 
 def _share(share: dict[str, Any]) -> str:
@@ -139,34 +139,34 @@ def _reading(reading: dict[str, Any], names: Iterable[str]) -> str:
     return _table(['blur / noise / JPEG', *SIZES], rows)
 
 
-def _reading_versus(better: dict[str, Any]) -> str:
+def _reading_versus(result: dict[str, Any]) -> str:
+    titles = {'64': '64', ON_SETS: '64, test sets', '128': '128', IN_CROPS: '128, regressor in crops too'}
+    parts = (('Spearman', 'reading_over_levels', '.3f'), ('mean error', 'error_over_levels', '.2f'))
     rows = [
-        [
-            size.replace('in crops', '(regressor in crops too)'),
-            *('{:+.3f} ({:+.3f} to {:+.3f})'.format(*values[kind]) for kind in ('blur', 'noise', 'jpeg')),
-        ]
-        for size, values in better.items()
+        [f'{what}, {titles[size]}', *(_interval(values[kind], digits) for kind in ('blur', 'noise', 'jpeg'))]
+        for what, key, digits in parts
+        for size, values in sorted(result[key].items(), key=lambda one: list(titles).index(one[0]))
     ]
-    return _table(['`adaptor` over `levels`, Spearman, LR crop of', 'blur', 'noise', 'JPEG'], rows)
+    return _table(['`adaptor` less `levels`', 'blur', 'noise', 'JPEG'], rows)
 
 
 def _reading_other(reading: dict[str, Any]) -> str:
-    kinds, title = ('blur', 'noise', 'jpeg'), "Real-ESRGAN's"
-    asked = [
-        (name, size, recipe)
-        for name in ('adaptor', 'levels')
-        for size, recipe in (('64', 'its own'), ('realesrgan', title))
-    ]
-    rows = [
-        [
-            f'`{name}`', recipe,
-            ' / '.join(f'{reading[name][size][kind]:.2f}' for kind in kinds),
-            ' / '.join(f'{reading[name][size]["error"][kind]:.2f}' for kind in kinds),
-        ]
-        for name, size, recipe in [*asked, ('realesrgan', '64', title)]
-        if name in reading
-    ]  # fmt: skip
-    return _table(['reader', 'recipe', 'Spearman, blur / noise / JPEG', 'mean error'], rows)
+    kinds, lines = ('blur', 'noise', 'jpeg'), []
+    for title, size, readers in (
+        ('held-out photos', '64', ('adaptor', 'levels')),
+        ('test sets', ON_SETS, ('adaptor', 'levels')),
+        ("held-out photos, Real-ESRGAN's recipe", OTHER, ('adaptor', 'levels')),
+    ):
+        found = [(f'`{name}`', reading[name][size]) for name in readers if size in reading.get(name, {})]
+        if size == OTHER and 'realesrgan' in reading:
+            found.append(('trained on it, short', reading['realesrgan']['64']))
+        for name, values in found:
+            spearman, errors = (' / '.join(f'{one[kind]:.2f}' for kind in kinds) for one in (values, values['error']))
+            lines.append([title, name, spearman, errors])
+        if found:
+            constant = ' / '.join(f'{found[0][1]["constant"][kind]:.2f}' for kind in kinds)
+            lines.append([title, 'the median level, always', '', constant])
+    return _table(['crops of 64 LR pixels', 'reader', 'Spearman, blur / noise / JPEG', 'mean error'], lines)
 
 
 def _errors(reading: dict[str, Any], names: Iterable[str]) -> str:
@@ -235,8 +235,7 @@ def _hours(result: dict[str, Any]) -> str:
     readers = ', '.join(f'{count:,d}' for count in sorted({n for run, n in steps.items() if run.startswith('reader_')}))
     arms = ', '.join(f'{count:,d}' for count in sorted({n for run, n in steps.items() if run.startswith('sr_')}))
     return (
-        f'{total:.1f} hours, summed over runs of which two or three ran at a time with one thread each, on '
-        f'{", ".join(machines)}; commits {", ".join(commits)}. Steps: {readers} of 32 crops (`steps` in prior.json '
-        f'says which; the regressor has a quarter more than the adaptor, in the same time), {arms} of 16 patches for '
-        'SR networks.'
+        f'{total:.1f} hours, summed over runs, on {", ".join(machines)}; commits {", ".join(commits)}. '
+        f'Steps: {readers} of 32 crops for readers, {arms} of 16 patches for SR networks (`steps` in prior.json says '
+        'which).'
     )
