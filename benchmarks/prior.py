@@ -46,7 +46,7 @@ import deplsr_model  # noqa: E402, F401
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'benchmarks' / 'results'
 TEST_SETS = ('Set14', 'B100', 'Urban100')
-KINDS = (*measure.DEGRADATIONS, 'realesrgan')
+COLUMNS = (*measure.DEGRADATIONS, 'realesrgan')
 SMOKE_READERS, SMOKE_ARMS = ('adaptor', 'levels', 'short'), ('constant', 'oracle', 'adaptor', 'levels')
 
 
@@ -272,14 +272,14 @@ def differences(
     both = [seed for seed in seeds_of(scores, name) if all(f'{one}{seed}' in scores for one in (against, like or name))]
     runs = [(scores[name + seed], scores[against + seed]) for seed in both]
     if not runs or not all(
-        f'{part}/{kind}' in run for pair in runs for run in pair for kind in KINDS for part in parts
+        f'{part}/{kind}' in run for pair in runs for run in pair for kind in COLUMNS for part in parts
     ):
         return {}
 
     def photos(run: dict[str, Any], kind: str) -> np.ndarray:
         return np.concatenate([run[f'{part}/{kind}'][metric] for part in parts])
 
-    return {kind: np.mean([photos(a, kind) - photos(b, kind) for a, b in runs], axis=0) for kind in KINDS}
+    return {kind: np.mean([photos(a, kind) - photos(b, kind) for a, b in runs], axis=0) for kind in COLUMNS}
 
 
 def gains(*args: Any, metric: str = 'psnr') -> dict[str, list[float]]:

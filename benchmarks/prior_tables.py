@@ -10,7 +10,7 @@ from typing import Any
 from prior_measure import DEGRADATIONS, IN_CROPS, ON_SETS, OTHER, SIZES
 from prior_runs import ARMS, READERS
 
-_KINDS = (*DEGRADATIONS, 'realesrgan')
+_COLUMNS = (*DEGRADATIONS, 'realesrgan')
 _MAIN = ('oracle', 'adaptor', 'levels', 'clip')
 _FUSIONS = ('film', 'residual', 'paper')
 _LEVERS = ('full_size', 'embedding', 'no_context', 'dropout', 'numbers', 'embedding_oracle', 'one_place', 'all_places')
@@ -61,35 +61,35 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _psnr(result: dict[str, Any], part: str) -> str:
     rows = [
-        [name, *(f'{values[f"{part}/{kind}"]:.2f} / {result["ssim"][name][f"{part}/{kind}"]:.3f}' for kind in _KINDS)]
+        [name, *(f'{values[f"{part}/{kind}"]:.2f} / {result["ssim"][name][f"{part}/{kind}"]:.3f}' for kind in _COLUMNS)]
         for name, values in result['psnr'].items()
         if name not in ARMS or not ARMS[name].short
     ]
-    return _table(['arm', *_KINDS], rows)
+    return _table(['arm', *_COLUMNS], rows)
 
 
 def _versus(gain: dict[str, Any]) -> str:
     titles = {'heldout': 'held-out photos', 'whole': 'held-out photos, read whole', 'sets': 'test sets'}
-    rows = [[titles[part], *(_interval(values[kind]) for kind in _KINDS)] for part, values in gain.items() if values]
-    return _table(['`adaptor` over `levels`, dB', *_KINDS], rows)
+    rows = [[titles[part], *(_interval(values[kind]) for kind in _COLUMNS)] for part, values in gain.items() if values]
+    return _table(['`adaptor` over `levels`, dB', *_COLUMNS], rows)
 
 
 def _levers_sr(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
-        [f'`{name}`: {ARMS[name].what}', f'`{ARMS[name].against}`', *(_interval(gain[name][kind]) for kind in _KINDS)]
+        [f'`{name}`: {ARMS[name].what}', f'`{ARMS[name].against}`', *(_interval(gain[name][kind]) for kind in _COLUMNS)]
         for name in names
         if gain.get(name)
     ]
-    return _table(['arm', 'over', *_KINDS], rows)
+    return _table(['arm', 'over', *_COLUMNS], rows)
 
 
 def _gain(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
-        [f'`{name}`: {ARMS[name].what}', *(_interval(gain[name][kind]) for kind in _KINDS)]
+        [f'`{name}`: {ARMS[name].what}', *(_interval(gain[name][kind]) for kind in _COLUMNS)]
         for name in names
         if gain.get(name)
     ]
-    return _table(['gain over `constant`, dB', *_KINDS], rows)
+    return _table(['gain over `constant`, dB', *_COLUMNS], rows)
 
 
 def _interval(values: list[float], digits: str = '.2f') -> str:

@@ -148,7 +148,9 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_photos():
 
 def _scores(*values):
     parts = ('heldout', 'whole')
-    return {f'{part}/{kind}': {'psnr': list(values), 'ssim': list(values)} for part in parts for kind in harness.KINDS}
+    return {
+        f'{part}/{kind}': {'psnr': list(values), 'ssim': list(values)} for part in parts for kind in harness.COLUMNS
+    }
 
 
 def test_gains_are_paired_by_photo_and_by_seed():
