@@ -152,12 +152,12 @@ def _reading_versus(result: dict[str, Any]) -> str:
 
 def _reading_other(reading: dict[str, Any]) -> str:
     kinds, lines = ('blur', 'noise', 'jpeg'), []
-    for title, size, readers in (
-        ('held-out photos', '64', ('adaptor', 'levels')),
-        ('test sets', ON_SETS, ('adaptor', 'levels')),
-        ("held-out photos, Real-ESRGAN's recipe", OTHER, ('adaptor', 'levels')),
+    for title, size in (
+        ('held-out photos', '64'),
+        ('test sets', ON_SETS),
+        ("held-out photos, Real-ESRGAN's recipe", OTHER),
     ):
-        found = [(f'`{name}`', reading[name][size]) for name in readers if size in reading.get(name, {})]
+        found = [(f'`{name}`', reading[name][size]) for name in ('adaptor', 'levels') if size in reading.get(name, {})]
         if size == OTHER and 'realesrgan' in reading:
             found.append(('trained on it, short', reading['realesrgan']['64']))
         for name, values in found:
