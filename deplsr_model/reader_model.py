@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from .reading_accuracy_metric import calculate_reading_accuracy
 __all__ = ['ReaderModel', 'reading_metrics']
 
 
-class ReaderModel(DePLSRBaseModel):
+class ReaderModel(DePLSRBaseModel, ABC):
     """Trains ``network_da``; validation reads each photo's levels and reports, for each kind, the share that is right.
 
     A subclass sets ``options`` (:class:`~deplsr_model.options.ReaderOptions`) before it calls ``__init__``.
@@ -38,9 +39,9 @@ class ReaderModel(DePLSRBaseModel):
         self.net_da = self.model_to_device(net)
         self._log_sizes(net)
 
+    @abstractmethod
     def read_levels(self, lq: Tensor) -> Tensor:
         """Reads the levels (B, 5) of photos (B, 3, h, w)."""
-        raise NotImplementedError
 
     def start_optimizer(self, groups: Any, settings: dict[str, Any]) -> None:
         """Builds the optimiser of ``optim_da`` and the schedulers."""
