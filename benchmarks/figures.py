@@ -21,14 +21,14 @@ def ridge(x: Tensor, y: Tensor, at: Tensor, penalty: float = 1e-3) -> Tensor:
 def bootstrap(gains: np.ndarray, rounds: int = 10000, digits: int = 3) -> list[float]:
     """Mean and 95% interval over photos."""
     drawn = np.random.default_rng(0).choice(gains, (rounds, len(gains))).mean(1)
-    return [round(float(value), digits) for value in (gains.mean(), *np.percentile(drawn, [2.5, 97.5]))]
+    return _with_interval(gains.mean(), drawn, digits)
 
 
 def bootstrap_share(part: np.ndarray, whole: np.ndarray, rounds: int = 10000) -> list[float]:
     """Ratio of two means over the same photos, with its 95% interval."""
     drawn = np.random.default_rng(0).integers(len(part), size=(rounds, len(part)))
     ratios = part[drawn].mean(1) / whole[drawn].mean(1)
-    return [round(float(value), 3) for value in (part.mean() / whole.mean(), *np.percentile(ratios, [2.5, 97.5]))]
+    return _with_interval(part.mean() / whole.mean(), ratios)
 
 
 def bootstrap_ranks(true: np.ndarray, ours: np.ndarray, theirs: np.ndarray, rounds: int = 2000) -> list[float]:
@@ -41,7 +41,7 @@ def bootstrap_ranks(true: np.ndarray, ours: np.ndarray, theirs: np.ndarray, roun
 
     mean = difference(np.arange(len(true))[None])[0]
     drawn = difference(np.random.default_rng(0).integers(len(true), size=(rounds, len(true))))
-    return [round(float(value), 3) for value in (mean, *np.percentile(drawn, [2.5, 97.5]))]
+    return _with_interval(mean, drawn)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -49,3 +49,8 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = (values - values.mean(1, keepdims=True) for values in (a, b))
     product = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     return (a * b).sum(1) / np.where(product > 0, product, 1)
+
+
+def _with_interval(value: float, drawn: np.ndarray, digits: int = 3) -> list[float]:
+    """A figure, and between which two 95% of those drawn lie."""
+    return [round(float(one), digits) for one in (value, *np.percentile(drawn, [2.5, 97.5]))]

@@ -46,7 +46,6 @@ import deplsr_model  # noqa: E402, F401
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'benchmarks' / 'results'
 TEST_SETS = ('Set14', 'B100', 'Urban100')
-COLUMNS = (*measure.DEGRADATIONS, 'realesrgan')
 SMOKE_READERS, SMOKE_ARMS = ('adaptor', 'levels', 'short'), ('constant', 'oracle', 'adaptor', 'levels')
 
 
@@ -202,16 +201,15 @@ def measure_all(options: argparse.Namespace, setup: Setup, work: Path) -> dict[s
 def refuse_loss(measured: dict[str, Any], path: Path) -> None:
     """Refuses to write over results of runs that are not in the work folder."""
     before = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
-    lost = [
-        name
+    lost = {
+        name: None
         for part in ('scores', 'reading', 'points')
         for name, values in before.get(part, {}).items()
         if not values.keys() <= measured[part].get(name, {}).keys()
-    ]
-    lost = list(dict.fromkeys(lost))
+    }
     if lost:
         sys.exit(
-            f'{path}: expected all that it has to be measured anew, but {", ".join(lost[:5])} ({len(lost)} in all) '
+            f'{path}: expected all that it has to be measured anew, but {", ".join([*lost][:5])} ({len(lost)} in all) '
             'would be lost; train them and name --sets, take another --work, or remove the file to begin anew'
         )
 
@@ -266,20 +264,20 @@ def averaged(scores: dict[str, Any], name: str, metric: str) -> dict[str, np.nda
 
 
 def differences(
-    scores: dict[str, Any], name: str, against: str, parts: tuple[str, ...], metric: str = 'psnr', like: str = ''
+    scores: dict[str, Any], name: str, against: str, parts: tuple[str, ...], metric: str = 'psnr'
 ) -> dict[str, np.ndarray]:
-    """Difference of two arms for each photo, by degradation, averaged over the seeds that both, and ``like``, have."""
-    both = [seed for seed in seeds_of(scores, name) if all(f'{one}{seed}' in scores for one in (against, like or name))]
+    """Difference of two arms for each photo, by degradation, averaged over the seeds that both have."""
+    both = [seed for seed in seeds_of(scores, name) if seed in seeds_of(scores, against)]
     runs = [(scores[name + seed], scores[against + seed]) for seed in both]
     if not runs or not all(
-        f'{part}/{kind}' in run for pair in runs for run in pair for kind in COLUMNS for part in parts
+        f'{part}/{kind}' in run for pair in runs for run in pair for kind in measure.COLUMNS for part in parts
     ):
         return {}
 
     def photos(run: dict[str, Any], kind: str) -> np.ndarray:
         return np.concatenate([run[f'{part}/{kind}'][metric] for part in parts])
 
-    return {kind: np.mean([photos(a, kind) - photos(b, kind) for a, b in runs], axis=0) for kind in COLUMNS}
+    return {kind: np.mean([photos(a, kind) - photos(b, kind) for a, b in runs], axis=0) for kind in measure.COLUMNS}
 
 
 def gains(*args: Any, metric: str = 'psnr') -> dict[str, list[float]]:
@@ -308,8 +306,13 @@ def _errors(true: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> list[floa
 
 
 def shares(scores: dict[str, Any], name: str, parts: tuple[str, ...]) -> dict[str, list[float]]:
-    """What part of the oracle's gain an arm has, with its interval; only where the oracle's own is above 0."""
-    ours, whole = (differences(scores, arm, 'constant', parts, like=name) for arm in (name, 'oracle'))
+    """What part of the oracle's gain an arm has, with its interval; only where the oracle's own is above 0.
+
+    Both gains are over the seeds that the arm has.
+    """
+    asked = (f'{arm}{seed}' for arm in (name, 'oracle', 'constant') for seed in seeds_of(scores, name))
+    same = {run: scores[run] for run in asked if run in scores}
+    ours, whole = (differences(same, arm, 'constant', parts) for arm in (name, 'oracle'))
     kinds = [kind for kind in measure.DEGRADATIONS if ours and whole and bootstrap(whole[kind])[1] > 0]
     return {kind: bootstrap_share(ours[kind], whole[kind]) for kind in kinds}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from prior_measure import DEGRADATIONS, OTHER
+from prior_measure import COLUMNS
 
 _SIDE, _GAP = 260, 56
 _RANGES = {'blur': (0.0, 3.0), 'noise': (0.0, 30.0), 'jpeg': (30.0, 95.0)}
@@ -46,16 +46,16 @@ def _scatter(draw: Any, font: Any, corner: tuple[int, int], kind: str, points: l
 
 def _bars(draw: Any, font: Any, corner: tuple[int, int], width: int, gain: dict[str, Any]) -> None:
     left, top = corner
-    arms, kinds = [arm for arm in _COLOURS if gain.get(arm)], (*DEGRADATIONS, OTHER)
-    ends = [value for arm in arms for kind in kinds for value in gain[arm][kind]]
+    arms = [arm for arm in _COLOURS if gain.get(arm)]
+    ends = [value for arm in arms for kind in COLUMNS for value in gain[arm][kind]]
     highest, lowest = max([*ends, 0.01]), min([*ends, 0.0])
     scale = (_SIDE - 70) / (highest - lowest)
     base = top + 30 + highest * scale
     draw.text((left, top - 14), 'gain over a learned constant, dB (95% interval)', 'black', font)
     for place, arm in enumerate(arms):
         draw.text((left + 330 + 110 * place, top - 14), arm, _COLOURS[arm], font)
-    slot = width / len(kinds)
-    for index, kind in enumerate(kinds):
+    slot = width / len(COLUMNS)
+    for index, kind in enumerate(COLUMNS):
         draw.text((left + index * slot, top + _SIDE - 26), kind, 'black', font)
         for place, arm in enumerate(arms):
             mean, low, high = (base - value * scale for value in gain[arm][kind])

@@ -47,6 +47,7 @@ DEGRADATIONS = {
     'mild': (0.8, 5.0, 90.0), 'medium': (1.6, 12.0, 65.0), 'heavy': (2.6, 25.0, 35.0),
     'blur': (2.5, 0.0, 95.0), 'noise': (0.0, 25.0, 95.0), 'jpeg': (0.0, 0.0, 30.0),
 }  # fmt: skip
+COLUMNS = (*DEGRADATIONS, OTHER)  #: what SR networks are compared on
 LAYOUT = 1  #: of what is kept beside the weights; count up when something else is measured
 DRAWS = 20  #: degradations of each held-out photo that readers are asked for
 SET_DRAWS = 5  #: the same for each photo of the test sets
@@ -67,14 +68,12 @@ class Photos:
         assert crop is not None
         return np.ascontiguousarray(crop.cut(picture), np.float32) / 255
 
-    def mixed(
-        self, side: int | None, recipe: dict[str, Any], draws: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def mixed(self, side: int | None, recipe: dict[str, Any], draws: int) -> Iterator[tuple[Tensor, Tensor]]:
         """LR pictures (1, 3, h, w) of mixed degradations and their true levels (1, 5)."""
         drawn = read_recipe(dict(recipe), 'recipe')
         for index in range(len(self.paths)):
             gt = self.gt(index, side and side * SCALE)
-            for again in range(draws or DRAWS):
+            for again in range(draws):
                 rng = rng_for(again, 0, index, 0, 'degradation')
                 record = draw(drawn, SCALE, rng, (gt.shape[0], gt.shape[1]))
                 yield to_tensor(apply(record, gt)), torch.tensor([levels(record)], dtype=torch.float32)
@@ -115,23 +114,22 @@ def reading(setup: Setup, name: str, heldout: str, sets: tuple[str, ...] = ()) -
     recipe = RECIPES[READERS[name].recipe]
     result: dict[str, Any] = {}
     held, every = [photos(heldout)], [photos(folder) for folder in sets]
-    asked = {size: (held, side, recipe, read) for size, side in SIZES.items()}
+    asked = {size: (held, side, recipe, DRAWS, read) for size, side in SIZES.items()}
     if READERS[name].long:
-        asked[OTHER] = held, 64, RECIPES['realesrgan'], read
+        asked[OTHER] = held, 64, RECIPES[OTHER], DRAWS, read
         if every:
-            asked[ON_SETS] = every, 64, recipe, read
+            asked[ON_SETS] = every, 64, recipe, SET_DRAWS, read
         if fine is None and not setup.clip:
-            asked[IN_CROPS] = held, 128, recipe, lambda lq: in_crops(read, lq)
+            asked[IN_CROPS] = held, 128, recipe, DRAWS, lambda lq: in_crops(read, lq)
     elif READERS[name].recipe != 'all_kinds':
         asked = {size: asked[size] for size in ('64', '128')}
-    for size, (folders, side, drawn, by) in asked.items():
-        draws = SET_DRAWS if size == ON_SETS else DRAWS
+    for size, (folders, side, drawn, draws, by) in asked.items():
         pairs = [(by(lq), true) for folder in folders for lq, true in folder.mixed(side, drawn, draws)]
         got, true = (torch.cat(column) for column in zip(*pairs, strict=True))
         result[size] = {kind: _spearman(got[:, k], true[:, k]) for kind, k in KINDS.items()}
-        result[size]['error'] = {kind: round(float((got - true)[:, k].abs().mean()), 3) for kind, k in KINDS.items()}
-        middle = (true - true.median(dim=0).values).abs().mean(dim=0)
-        result[size]['constant'] = {kind: round(float(middle[k]), 3) for kind, k in KINDS.items()}
+        for key, answer in (('error', got), ('constant', true.median(dim=0).values)):
+            mean = (answer - true).abs().mean(dim=0)
+            result[size][key] = {kind: round(float(mean[k]), 3) for kind, k in KINDS.items()}
         if READERS[name].recipe == 'all_kinds':
             result[size]['confusion'] = _confusion(got, true)
         if READERS[name].long and size in POINTS:
@@ -203,11 +201,11 @@ def cases(folder: str, kind: str, whole: bool) -> Iterator[tuple[np.ndarray, Ten
     it the middle restored.
     """
     held = photos(folder)
-    other = read_recipe(dict(RECIPES['realesrgan']), 'recipe')
+    other = read_recipe(dict(RECIPES[OTHER]), 'recipe')
     for index in range(len(held.paths)):
         gt = held.gt(index, None if whole else GT_SIZE)
         size = (gt.shape[0], gt.shape[1])
-        if kind == 'realesrgan':
+        if kind == OTHER:
             record = draw(other, SCALE, rng_for(0, 0, index, 0, 'degradation'), size)
         else:
             record = fixed_record(kind, size, index)
@@ -222,7 +220,7 @@ def restoring(setup: Setup, name: str, part: str, folder: str) -> dict[str, Any]
     """PSNR-Y and SSIM-Y of an arm for each photo of a set, by degradation; the name ``bicubic`` is no arm."""
     upscale = _bicubic if name == 'bicubic' else load_arm(setup, name)
     result: dict[str, Any] = {}
-    for kind in (*DEGRADATIONS, 'realesrgan'):
+    for kind in COLUMNS:
         scores = []
         for gt, lq, seen, record in cases(folder, kind, part == 'whole'):
             pictures = {'img': tensor2img([upscale(lq, seen, record)]), 'img2': tensor2img([to_tensor(gt)])}

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prior_measure import DEGRADATIONS, IN_CROPS, ON_SETS, OTHER, SIZES
+from prior_measure import COLUMNS, DEGRADATIONS, IN_CROPS, KINDS, ON_SETS, OTHER, SIZES
 from prior_runs import ARMS, READERS
 
-_COLUMNS = (*DEGRADATIONS, 'realesrgan')
 _MAIN = ('oracle', 'adaptor', 'levels', 'clip')
+_READERS = ('adaptor', 'levels')
 _FUSIONS = ('film', 'residual', 'paper')
 _LEVERS = ('full_size', 'embedding', 'no_context', 'dropout', 'numbers', 'embedding_oracle', 'one_place', 'all_places')
 
@@ -33,10 +33,10 @@ def write_tables(result: dict[str, Any], page: Path) -> None:
         'versus': _versus(result['adaptor_over_levels']),
         'levers_sr': _levers_sr(result['gain'], _LEVERS),
         'other': _levers_sr(result['gain'], ('other_oracle', 'other_adaptor')),
-        'reading': _reading(result['reading'], ('adaptor', 'levels')),
+        'reading': _reading(result['reading']),
         'reading_versus': _reading_versus(result),
         'reading_other': _reading_other(result['reading']),
-        'errors': _errors(result['reading'], ('adaptor', 'levels')),
+        'errors': _errors(result['reading']),
         'levers_reading': _levers(result['reading']),
         'confusion': _confusion(result['reading']),
         'cost': _cost(result['cost']),
@@ -61,35 +61,35 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _psnr(result: dict[str, Any], part: str) -> str:
     rows = [
-        [name, *(f'{values[f"{part}/{kind}"]:.2f} / {result["ssim"][name][f"{part}/{kind}"]:.3f}' for kind in _COLUMNS)]
+        [name, *(f'{values[f"{part}/{kind}"]:.2f} / {result["ssim"][name][f"{part}/{kind}"]:.3f}' for kind in COLUMNS)]
         for name, values in result['psnr'].items()
         if name not in ARMS or not ARMS[name].short
     ]
-    return _table(['arm', *_COLUMNS], rows)
+    return _table(['arm', *COLUMNS], rows)
 
 
 def _versus(gain: dict[str, Any]) -> str:
     titles = {'heldout': 'held-out photos', 'whole': 'held-out photos, read whole', 'sets': 'test sets'}
-    rows = [[titles[part], *(_interval(values[kind]) for kind in _COLUMNS)] for part, values in gain.items() if values]
-    return _table(['`adaptor` over `levels`, dB', *_COLUMNS], rows)
+    rows = [[titles[part], *(_interval(values[kind]) for kind in COLUMNS)] for part, values in gain.items() if values]
+    return _table(['`adaptor` over `levels`, dB', *COLUMNS], rows)
 
 
 def _levers_sr(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
-        [f'`{name}`: {ARMS[name].what}', f'`{ARMS[name].against}`', *(_interval(gain[name][kind]) for kind in _COLUMNS)]
+        [f'`{name}`: {ARMS[name].what}', f'`{ARMS[name].against}`', *(_interval(gain[name][kind]) for kind in COLUMNS)]
         for name in names
         if gain.get(name)
     ]
-    return _table(['arm', 'over', *_COLUMNS], rows)
+    return _table(['arm', 'over', *COLUMNS], rows)
 
 
 def _gain(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
-        [f'`{name}`: {ARMS[name].what}', *(_interval(gain[name][kind]) for kind in _COLUMNS)]
+        [f'`{name}`: {ARMS[name].what}', *(_interval(gain[name][kind]) for kind in COLUMNS)]
         for name in names
         if gain.get(name)
     ]
-    return _table(['gain over `constant`, dB', *_COLUMNS], rows)
+    return _table(['gain over `constant`, dB', *COLUMNS], rows)
 
 
 def _interval(values: list[float], digits: str = '.2f') -> str:
@@ -127,61 +127,50 @@ def _fusion(result: dict[str, Any]) -> str:
     return _table(['fusion', 'prior', *DEGRADATIONS], rows)
 
 
-def _reading(reading: dict[str, Any], names: Iterable[str]) -> str:
+def _by_kind(values: dict[str, float]) -> str:
+    return ' / '.join(f'{values[kind]:.2f}' for kind in KINDS)
+
+
+def _reading(reading: dict[str, Any]) -> str:
+    rows = [[f'`{name}`', *(_by_kind(reading[name][size]) for size in SIZES)] for name in _READERS if name in reading]
+    return _table(['blur / noise / JPEG', *SIZES], rows)
+
+
+def _errors(reading: dict[str, Any]) -> str:
     rows = [
-        [
-            f'`{name}`',
-            *(' / '.join(f'{reading[name][size][kind]:.2f}' for kind in ('blur', 'noise', 'jpeg')) for size in SIZES),
-        ]
-        for name in names
+        [f'`{name}`', *(_by_kind(reading[name][size]['error']) for size in SIZES)]
+        for name in _READERS
         if name in reading
     ]
-    return _table(['blur / noise / JPEG', *SIZES], rows)
+    return _table(['mean error, blur / noise / JPEG', *SIZES], rows)
 
 
 def _reading_versus(result: dict[str, Any]) -> str:
     titles = {'64': '64', ON_SETS: '64, test sets', '128': '128', IN_CROPS: '128, regressor in crops too'}
     parts = (('Spearman', 'reading_over_levels', '.3f'), ('mean error', 'error_over_levels', '.2f'))
     rows = [
-        [f'{what}, {titles[size]}', *(_interval(values[kind], digits) for kind in ('blur', 'noise', 'jpeg'))]
+        [f'{what}, {title}', *(_interval(result[key][size][kind], digits) for kind in KINDS)]
         for what, key, digits in parts
-        for size, values in sorted(result[key].items(), key=lambda one: list(titles).index(one[0]))
+        for size, title in titles.items()
+        if size in result[key]
     ]
     return _table(['`adaptor` less `levels`', 'blur', 'noise', 'JPEG'], rows)
 
 
 def _reading_other(reading: dict[str, Any]) -> str:
-    kinds, lines = ('blur', 'noise', 'jpeg'), []
+    rows = []
     for title, size in (
         ('held-out photos', '64'),
         ('test sets', ON_SETS),
         ("held-out photos, Real-ESRGAN's recipe", OTHER),
     ):
-        found = [(f'`{name}`', reading[name][size]) for name in ('adaptor', 'levels') if size in reading.get(name, {})]
+        found = [(f'`{name}`', reading[name][size]) for name in _READERS if size in reading.get(name, {})]
         if size == OTHER and 'realesrgan' in reading:
             found.append(('trained on it, short', reading['realesrgan']['64']))
-        for name, values in found:
-            spearman, errors = (' / '.join(f'{one[kind]:.2f}' for kind in kinds) for one in (values, values['error']))
-            lines.append([title, name, spearman, errors])
+        rows += [[title, name, _by_kind(values), _by_kind(values['error'])] for name, values in found]
         if found:
-            constant = ' / '.join(f'{found[0][1]["constant"][kind]:.2f}' for kind in kinds)
-            lines.append([title, 'the median level, always', '', constant])
-    return _table(['crops of 64 LR pixels', 'reader', 'Spearman, blur / noise / JPEG', 'mean error'], lines)
-
-
-def _errors(reading: dict[str, Any], names: Iterable[str]) -> str:
-    rows = [
-        [
-            f'`{name}`',
-            *(
-                ' / '.join(f'{reading[name][size]["error"][kind]:.2f}' for kind in ('blur', 'noise', 'jpeg'))
-                for size in SIZES
-            ),
-        ]
-        for name in names
-        if name in reading
-    ]
-    return _table(['mean error, blur / noise / JPEG', *SIZES], rows)
+            rows.append([title, 'the median level, always', '', _by_kind(found[0][1]['constant'])])
+    return _table(['crops of 64 LR pixels', 'reader', 'Spearman, blur / noise / JPEG', 'mean error'], rows)
 
 
 def _levers(reading: dict[str, Any]) -> str:
@@ -189,14 +178,12 @@ def _levers(reading: dict[str, Any]) -> str:
     for name, values in reading.items():
         if READERS[name].recipe != 'semantic':
             continue
-        read, at = values['64'], values['128']
-        probe = values.get('probe')
         rows.append([
             f'`{name}`: {READERS[name].what}',
             'long' if READERS[name].long else 'short',
-            ' / '.join(f'{read[kind]:.2f}' for kind in ('blur', 'noise', 'jpeg')),
-            ' / '.join(f'{at[kind]:.2f}' for kind in ('blur', 'noise', 'jpeg')),
-            ' / '.join(f'{probe[kind]:.2f}' for kind in ('blur', 'noise', 'jpeg')) if probe else '',
+            _by_kind(values['64']),
+            _by_kind(values['128']),
+            _by_kind(values['probe']) if values.get('probe') else '',
         ])  # fmt: skip
     return _table(['reader', 'training', 'read at 64', 'read at 128', 'linear probe at 64'], rows)
 

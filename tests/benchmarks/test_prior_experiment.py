@@ -149,7 +149,9 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_photos():
 def _scores(*values):
     parts = ('heldout', 'whole')
     return {
-        f'{part}/{kind}': {'psnr': list(values), 'ssim': list(values)} for part in parts for kind in harness.COLUMNS
+        f'{part}/{kind}': {'psnr': list(values), 'ssim': list(values)}
+        for part in parts
+        for kind in prior_measure.COLUMNS
     }
 
 
