@@ -27,9 +27,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deplsr_arch import DegradationAdaptor
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
-from deplsr_data.captions import KINDS
+from deplsr_data.degradation.captions import DEGRADATION_TYPES
 from deplsr_model.checkpoint import load_into
-from deplsr_model.reading import DegradationReader
+from deplsr_model.reading import LevelEstimator
 from deplsr_model.tiling import tile_starts
 
 # isort: split
@@ -74,7 +74,7 @@ def main() -> None:
         basicsr('test', f'test_{name}.yml')
     pairs = list(heldout_pairs())
     print_table(pairs)
-    draw_picture(pairs)
+    draw_image(pairs)
     print(f'\nThis took {(time.time() - start) / 60:.1f} minutes.')
 
 
@@ -126,28 +126,30 @@ def print_readings(adaptor: str) -> None:
     """Shows how well stage 1 reads photos it has not seen."""
     metrics = last_metrics(f'experiments/{adaptor}')
     print('\nStage 1, levels read off held-out photos: share that is right (share of the best constant answer)')
-    for kind in KINDS:
-        print(f'  {kind.name:<9} {metrics[kind.name]:.2f}  ({metrics[f"{kind.name}_constant"]:.2f})')
+    for degradation_type in DEGRADATION_TYPES:
+        print(
+            f'  {degradation_type.name:<9} {metrics[degradation_type.name]:.2f}  ({metrics[f"{degradation_type.name}_constant"]:.2f})'
+        )
 
 
 def heldout_pairs() -> Iterator[dict[str, Any]]:
-    """Gives the degraded held-out photos of the test, with the pictures of each method as uint8 BGR."""
+    """Returns the degraded held-out photos of the test, with the images of each method as uint8 BGR."""
     options = yaml.safe_load((OPTIONS / 'test_deplsr.yml').read_text(encoding='utf-8'))
     dataset = CaptionedDegradationDataset({**options['datasets']['test'], 'phase': 'test', 'scale': options['scale']})
     net_da = DegradationAdaptor(**{k: v for k, v in options['network_da'].items() if k != 'type'})
     load_into(net_da, options['path']['pretrain_network_da'])
-    reader = DegradationReader(net_da.eval())
+    reader = LevelEstimator(net_da.eval())
     for sample in (dataset[i] for i in range(len(dataset))):
         lq = sample['lq'][None]
         height, width = sample['gt'].shape[1:]
-        picture = Path(sample['lq_path']).stem
+        image = Path(sample['lq_path']).stem
         lr = tensor2img([lq])
         yield {
-            'name': picture,
+            'name': image,
             'lr': cv2.resize(lr, (width, height), interpolation=cv2.INTER_NEAREST),
             'bicubic': cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC),
-            'plain': cv2.imread(f'results/demo_plain/visualization/demo_heldout/{picture}_demo_plain.png'),
-            'deplsr': cv2.imread(f'results/demo_deplsr/visualization/demo_heldout/{picture}_demo_deplsr.png'),
+            'plain': cv2.imread(f'results/demo_plain/visualization/demo_heldout/{image}_demo_plain.png'),
+            'deplsr': cv2.imread(f'results/demo_deplsr/visualization/demo_heldout/{image}_demo_deplsr.png'),
             'gt': tensor2img([sample['gt'][None]]),
             'applied': sample['captions'][1],
             'read': said(read(reader, net_da, lq)),
@@ -155,15 +157,19 @@ def heldout_pairs() -> Iterator[dict[str, Any]]:
 
 
 @torch.no_grad()
-def read(reader: DegradationReader, net_da: DegradationAdaptor, lq: torch.Tensor) -> torch.Tensor:
-    """Gives the five levels read off a photo."""
-    return reader.read(net_da(lq).fine)[0]
+def read(reader: LevelEstimator, net_da: DegradationAdaptor, lq: torch.Tensor) -> torch.Tensor:
+    """Returns the five levels read off a photo."""
+    return reader.read(net_da(lq).fine_degradation)[0]
 
 
 def said(levels: torch.Tensor) -> str:
-    """Words for levels; a kind nearer to its zero level than the tolerance is left out."""
-    pairs = zip(KINDS, levels.tolist(), strict=True)
-    said_kinds = [kind.say(level) for kind, level in pairs if abs(level - kind.zero) >= kind.tolerance]
+    """Words for levels; a degradation type nearer to its zero level than the tolerance is left out."""
+    pairs = zip(DEGRADATION_TYPES, levels.tolist(), strict=True)
+    said_kinds = [
+        degradation_type.say(level)
+        for degradation_type, level in pairs
+        if abs(level - degradation_type.zero) >= degradation_type.tolerance
+    ]
     return ', '.join(said_kinds) or 'no degradation'
 
 
@@ -189,7 +195,7 @@ def print_table(pairs: list[dict[str, Any]]) -> None:
     print(f'\n{text}\n(table: results/demo.md)')
 
 
-def draw_picture(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 8) -> None:
+def draw_image(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 8) -> None:
     """Writes LR, bicubic, DePLSR and GT side by side, one row a photo, with what was applied and what was read."""
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
     shown = pairs[::per_photo]
@@ -209,7 +215,7 @@ def draw_picture(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 
         draw.text((4, top + side + 2), f'applied: {pair["applied"]}', 'black', small)
         draw.text((4, top + side + 20), f'read: {pair["read"]}', 'black', small)
     sheet.save('results/demo.png')
-    print('(picture: results/demo.png)')
+    print('(image: results/demo.png)')
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 if not (3, 10) <= sys.version_info[:2] <= (3, 12):
     sys.exit(
@@ -19,7 +19,7 @@ setup(
     version='0.1.0',
     description='BasicSR plug-in: real-world super-resolution with a degradation prior (DePLSR)',
     license='Apache-2.0',
-    packages=PACKAGES,
+    packages=find_packages(include=[f'{name}*' for name in PACKAGES]),
     python_requires='>=3.10,<3.13',
     install_requires=[
         'basicsr==1.4.2',
@@ -41,6 +41,9 @@ setup(
     entry_points={
         'console_scripts': ['basicsr = basicsr_plugin.cli:entry'],
         'basicsr.plugins': [f'{name} = {name}' for name in PACKAGES[1:]],
-        'basicsr.commands': ['caption = deplsr_data.caption_photos', 'synthesize = deplsr_data.synthesize'],
+        'basicsr.commands': [
+            'caption = deplsr_data.commands.caption_photos',
+            'synthesize = deplsr_data.commands.synthesize',
+        ],
     },
 )

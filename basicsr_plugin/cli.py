@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from basicsr_plugin import __version__
 from basicsr_plugin.commands import Commands
-from basicsr_plugin.compat import alias_functional_tensor, mend
+from basicsr_plugin.compat import alias_functional_tensor, apply_fixes
 from basicsr_plugin.discovery import load_entry_points, load_plugins, registered
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.mistakes import one_line
@@ -37,7 +37,7 @@ their commands by the group basicsr.commands.
 Experiments and results go below the working directory.
 """
 PIPELINES = ('train', 'test')
-KINDS = ('arch', 'dataset', 'loss', 'metric', 'model')
+DEGRADATION_TYPES = ('arch', 'dataset', 'loss', 'metric', 'model')
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,7 +90,7 @@ def _parser(commands: Commands, chosen: str | None) -> argparse.ArgumentParser:
     for command, text in zip(PIPELINES, ('train the model of an option file', 'test it'), strict=True):
         subparsers.add_parser(command, help=text, description=text, parents=[argument_parser(add_help=False)])
     listing = subparsers.add_parser('list', help='list what option files may name, and where it comes from')
-    listing.add_argument('kind', nargs='?', choices=KINDS, help='one kind only')
+    listing.add_argument('kind', nargs='?', choices=DEGRADATION_TYPES, help='one kind only')
     listing.add_argument('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first')
     if chosen not in (*PIPELINES, 'list'):  # those need no look at other packages
         commands.add_to(subparsers, chosen)
@@ -107,7 +107,7 @@ def _versions() -> str:
 
 def _run_pipeline(command: str, arguments: Sequence[str]) -> None:
     """Calls ``basicsr.train.train_pipeline`` or ``basicsr.test.test_pipeline`` with the working directory as root."""
-    mend()
+    apply_fixes()
     load_entry_points()
     pipeline = getattr(importlib.import_module(f'basicsr.{command}'), f'{command}_pipeline')
     with _command_line([f'basicsr {command}', *arguments]):
@@ -135,10 +135,10 @@ def _leave_process_group() -> None:
 
 
 def _print_registered(kind: str | None, plugins: Sequence[str]) -> None:
-    mend()
+    apply_fixes()
     load_entry_points()
     load_plugins(plugins)
-    rows = registered([kind] if kind else KINDS)
+    rows = registered([kind] if kind else DEGRADATION_TYPES)
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
         print(f'{row.kind:8} {row.name:{width}}  {row.package}')

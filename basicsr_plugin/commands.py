@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 from basicsr_plugin.discovery import cause, warn
 from basicsr_plugin.errors import UserError
 
@@ -53,7 +53,7 @@ class Commands:
                 summary = _summary(self._points[name].module)
             except (ImportError, SyntaxError, ValueError) as error:
                 if name != chosen:
-                    warn(f"command '{name}' is passed over: {cause(error)}")
+                    warn(f"command '{name}' is skipped: {cause(error)}")
                     continue
                 summary = ''
             parser = subparsers.add_parser(
@@ -74,18 +74,18 @@ class Commands:
         for point in sorted(entry_points(group=GROUP), key=lambda point: point.value):
             holder = 'basicsr' if point.name in self._taken else self._points.setdefault(point.name, point).value
             if holder != point.value:
-                warn(f"command '{point.name}' of '{point.value}' is passed over: '{holder}' has one of that name")
+                warn(f"command '{point.name}' of '{point.value}' is skipped: '{holder}' has one of that name")
 
     def _load(self, name: str) -> Any:
         module = self._points[name].module
-        mend()
+        apply_fixes()
         try:
             loaded = importlib.import_module(module)
         except Exception as error:
             raise UserError(f"command '{name}': cannot load '{module}': {cause(error)}") from error
-        lacking = [part for part in ('add_arguments', 'run') if not callable(getattr(loaded, part, None))]
-        if lacking:
-            raise UserError(f"command '{name}': expected add_arguments and run in '{module}', got no {lacking[0]}")
+        missing = [part for part in ('add_arguments', 'run') if not callable(getattr(loaded, part, None))]
+        if missing:
+            raise UserError(f"command '{name}': expected add_arguments and run in '{module}', got no {missing[0]}")
         return loaded
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from basicsr_plugin.errors import UserError
 
-__all__ = ['alias_functional_tensor', 'mend']
+__all__ = ['alias_functional_tensor', 'apply_fixes']
 
 _FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 
@@ -42,12 +42,12 @@ def alias_functional_tensor() -> None:
 
 
 @cache
-def mend() -> list[str]:
+def apply_fixes() -> list[str]:
     """Applies the mends that are needed and returns their names; safe to repeat. Call it before ``import basicsr``."""
     alias_functional_tensor()
     importlib.import_module('basicsr')
     stands_in = isinstance(getattr(sys.modules[_FUNCTIONAL_TENSOR], '__loader__', None), _FunctionalTensor)
-    return ['functional_tensor'] * stands_in + [name for name, one in MENDS.items() if one()]
+    return ['functional_tensor'] * stands_in + [name for name, one in FIXES.items() if one()]
 
 
 def _says(function: Any, text: str) -> bool:
@@ -58,7 +58,7 @@ def _says(function: Any, text: str) -> bool:
         return False
 
 
-def mend_resume() -> bool:
+def fix_resume() -> bool:
     """``--auto_resume`` needs CUDA, looks only under ./experiments, and stops at a file cut short by a kill.
 
     It also wants a checkpoint of every network, the frozen ones included.
@@ -73,7 +73,7 @@ def mend_resume() -> bool:
     return True
 
 
-def mend_options() -> bool:
+def fix_options() -> bool:
     """An option file or a value of ``--force_yml`` can run code, and mistakes in either surface late or never."""
     import basicsr.test
     import basicsr.train
@@ -88,7 +88,7 @@ def mend_options() -> bool:
     return True
 
 
-def mend_sampler() -> bool:
+def fix_sampler() -> bool:
     """Workers start every epoch from the same seeds, a data set is never told the epoch, a resume repeats one.
 
     The training sampler hands out :class:`~basicsr_plugin.sampling_index.SampleIndex`, in the same order as before;
@@ -114,7 +114,7 @@ def mend_sampler() -> bool:
     return True
 
 
-def mend_ema() -> bool:
+def fix_ema() -> bool:
     """The averaged network copies parameters alone: its batch norms keep the statistics they started with."""
     import torch
     from basicsr.models.base_model import BaseModel
@@ -135,7 +135,7 @@ def mend_ema() -> bool:
     return True
 
 
-def mend_real_esrgan() -> bool:
+def fix_real_esrgan() -> bool:
     """RealESRNetModel and RealESRGANModel call ``.cuda()`` whatever ``num_gpu`` says."""
     from basicsr.models import realesrgan_model, realesrnet_model
 
@@ -168,7 +168,7 @@ def _use_own_device(cls: Any) -> None:
     cls._dequeue_and_enqueue = dequeue_and_enqueue
 
 
-def mend_distributed() -> bool:
+def fix_distributed() -> bool:
     """``--launcher pytorch`` sets a CUDA device and DistributedDataParallel gets one, also where there is none."""
     import torch
     import torch.distributed
@@ -197,7 +197,7 @@ def mend_distributed() -> bool:
     return True
 
 
-def mend_prefetch() -> bool:
+def fix_prefetch() -> bool:
     """With ``prefetch_mode: cpu`` an error in a data set ends the fetching thread, and training waits for ever."""
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
 
@@ -225,7 +225,7 @@ def mend_prefetch() -> bool:
     return True
 
 
-def mend_jpeg() -> bool:
+def fix_jpeg() -> bool:
     """Real-ESRGAN's ``random_add_jpg_compression`` draws a quality that is no whole number, which OpenCV 5 refuses."""
     import cv2
     import numpy as np
@@ -248,7 +248,7 @@ def mend_jpeg() -> bool:
     return True
 
 
-def mend_filter2d() -> bool:
+def fix_filter2d() -> bool:
     """Real-ESRGAN's blur after JPEG fails: padding now keeps the memory order that its ``view`` cannot read."""
     import torch
     from basicsr.models import realesrgan_model, realesrnet_model
@@ -266,7 +266,7 @@ def mend_filter2d() -> bool:
     return True
 
 
-def mend_epochs() -> bool:
+def fix_epochs() -> bool:
     """Training ends early, or before its first step, where a data set does not fill its batches.
 
     The loader drops the last batch of an epoch if it is not full, while the number of epochs counts it.
@@ -292,15 +292,15 @@ def mend_epochs() -> bool:
     return True
 
 
-MENDS: dict[str, Callable[[], bool]] = {
-    'epochs': mend_epochs,
-    'resume': mend_resume,
-    'options': mend_options,
-    'sampler': mend_sampler,
-    'ema': mend_ema,
-    'real_esrgan': mend_real_esrgan,
-    'distributed': mend_distributed,
-    'prefetch': mend_prefetch,
-    'jpeg': mend_jpeg,
-    'filter2d': mend_filter2d,
+FIXES: dict[str, Callable[[], bool]] = {
+    'epochs': fix_epochs,
+    'resume': fix_resume,
+    'options': fix_options,
+    'sampler': fix_sampler,
+    'ema': fix_ema,
+    'real_esrgan': fix_real_esrgan,
+    'distributed': fix_distributed,
+    'prefetch': fix_prefetch,
+    'jpeg': fix_jpeg,
+    'filter2d': fix_filter2d,
 }

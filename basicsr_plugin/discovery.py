@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 from basicsr_plugin.errors import UserError
 
 __all__ = ['GROUP', 'Registered', 'cause', 'load_entry_points', 'load_plugins', 'registered', 'warn']
@@ -29,18 +29,18 @@ class Registered(NamedTuple):
 def load_entry_points() -> list[str]:
     """Imports the plug-ins of all installed packages (entry points in the group ``basicsr.plugins``).
 
-    A broken one is named on stderr and passed over: whoever runs another plug-in cannot mend it.
+    A broken one is named on stderr and skipped: whoever runs another plug-in cannot mend it.
 
     Returns:
         The modules that were imported.
     """
-    mend()
+    apply_fixes()
     loaded = []
     for module in dict.fromkeys(point.module for point in entry_points(group=GROUP)):
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001  (a plug-in may fail in any way)
-            warn(f"plug-in '{module}' is passed over: {cause(error)}")
+            warn(f"plug-in '{module}' is skipped: {cause(error)}")
         else:
             loaded.append(module)
     return loaded
@@ -59,7 +59,7 @@ def load_plugins(modules: Iterable[str], where: str = '--plugin') -> None:
     modules = list(modules)
     if not modules:
         return
-    mend()
+    apply_fixes()
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: a folder here must not hide an installed package
     for module in modules:

@@ -26,7 +26,9 @@ def argument_parser(**kwargs: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(**kwargs)
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
-    parser.add_argument('--auto_resume', action='store_true', help='go on from the last whole checkpoint of the run')
+    parser.add_argument(
+        '--auto_resume', action='store_true', help='go on from the latest complete checkpoint of the run'
+    )
     parser.add_argument('--debug', action='store_true', help='log, save and validate often')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers; not needed')
     parser.add_argument(

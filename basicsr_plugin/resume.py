@@ -1,4 +1,4 @@
-"""Finds the last whole checkpoint of a run and prepares the options to go on from it."""
+"""Finds the latest complete checkpoint of a run and prepares the options to go on from it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _newest_whole(opt: dict[str, Any]) -> Path | None:
         problem = _problem(opt, states[iteration], iteration)
         if problem is None:
             return states[iteration]
-        _say(opt, f'Checkpoint {iteration} is passed over: {problem}.')
+        _say(opt, f'Checkpoint {iteration} is skipped: {problem}.')
     _say(opt, f'No {"whole " if states else ""}checkpoint in {folder}: training starts from scratch.')
     return None
 

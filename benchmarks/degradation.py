@@ -2,16 +2,16 @@
 
 For each recipe and batch size, in turns so that a busy machine slows all alike, the medians of
 
-- naive: one picture at a time, as research code does it: OpenCV's filter2D, resize and JPEG, numpy's noise (torch with
-  one thread, which is faster for single pictures; OpenCV with all);
+- naive: one image at a time, as research code does it: OpenCV's filter2D, resize and JPEG, numpy's noise (torch with
+  one thread, which is faster for single images; OpenCV with all);
 - worker: `apply_cpu`, what `degrade_on: worker` runs, with one thread, as a data loader's worker has;
 - batched: `apply_batch` with the whole batch, what feed_data costs with `degrade_on: device`, where the data
-  loader's workers deliver the packed records; with a batch of 1 it is the batched operators one picture at a time;
+  loader's workers deliver the packed records; with a batch of 1 it is the batched operators one image at a time;
 - whole: the same with drawing, packing and collating the records in the same process, which all the others do as well;
-- basicsr: feed_data of BasicSR's RealESRNetModel on the same device (one noise kind and size for the whole batch), with
+- basicsr: feed_data of BasicSR's RealESRNetModel on the same device (one noise degradation type and size for the whole batch), with
   the kernels that RealESRGANDataset makes; only for the realesrgan recipe.
 
-Each starts from clean pictures in memory and ends with LR pictures. On a machine that others use too, look at several
+Each starts from clean images in memory and ends with LR images. On a machine that others use too, look at several
 runs, and at the images per CPU second, in brackets: they do not show what a second core gives.
 
 The last line is JSON with the ratios; `batched_over_single` is batched over naive at the largest batch, for the default
@@ -35,19 +35,19 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 
-mend()
+apply_fixes()
 
 from basicsr.data import degradations  # noqa: E402  needs the mends above
 from basicsr.models.realesrnet_model import RealESRNetModel  # noqa: E402
 from naive_degradation import naive_realesrgan, naive_semantic  # noqa: E402
 
-from deplsr_data.apply_batch import apply_batch, pack  # noqa: E402
-from deplsr_data.apply_cpu import apply  # noqa: E402
-from deplsr_data.recipes import RealESRGANRecipe, Recipe, SemanticRecipe  # noqa: E402
-from deplsr_data.sampling import draw, rng_for  # noqa: E402
-from deplsr_data.usm import sharpen, sharpen_batch  # noqa: E402
+from deplsr_data.degradation.apply import apply  # noqa: E402
+from deplsr_data.degradation.apply_batch import apply_batch, pack  # noqa: E402
+from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe  # noqa: E402
+from deplsr_data.degradation.sampling import draw, rng_for  # noqa: E402
+from deplsr_data.ops.usm import sharpen, sharpen_batch  # noqa: E402
 
 SCALE = 4
 RECIPES: dict[str, Recipe] = {'semantic': SemanticRecipe(), 'realesrgan': RealESRGANRecipe()}
@@ -111,9 +111,9 @@ def measure(runs: dict[str, Callable[[int], object]], repeats: int) -> tuple[dic
 
 
 def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callable[[int], object]]:
-    """Gives the ways to degrade a batch, each a function of the repeat, by which it draws anew."""
+    """Returns the ways to degrade a batch, each a function of the repeat, by which it draws anew."""
     recipe, size = RECIPES[name], (options.size, options.size)
-    photos = pictures(batch, options.size)
+    photos = images(batch, options.size)
     gt = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(options.device)
 
     def records(repeat: int) -> list:
@@ -152,15 +152,15 @@ def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callab
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Runs torch with one thread: faster for single pictures, and what a data loader's worker has."""
+    """Runs torch with one thread: faster for single images, and what a data loader's worker has."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def pictures(count: int, size: int) -> list[np.ndarray]:
-    """Makes (size, size, 3) float32 pictures with edges, ramps and texture, which the codecs treat like photos."""
+def images(count: int, size: int) -> list[np.ndarray]:
+    """Makes (size, size, 3) float32 images with edges, ramps and texture, which the codecs treat like photos."""
     rng = np.random.default_rng(0)
     made = []
     for _ in range(count):
@@ -172,7 +172,7 @@ def pictures(count: int, size: int) -> list[np.ndarray]:
 
 
 def basicsr_way(recipe: RealESRGANRecipe, gt: torch.Tensor, options: argparse.Namespace) -> Callable[[int], object]:
-    """Gives a function that makes kernels as RealESRGANDataset does and runs RealESRNetModel.feed_data."""
+    """Returns a function that makes kernels as RealESRGANDataset does and runs RealESRNetModel.feed_data."""
     keys = ('resize_prob', 'resize_range', 'gaussian_noise_prob', 'noise_range', 'poisson_scale_range')
     keys += ('gray_noise_prob', 'jpeg_range')
     opt = {key + order: getattr(recipe, key + order) for key in keys for order in ('', '2')}

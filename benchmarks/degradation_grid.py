@@ -14,9 +14,9 @@ import numpy as np
 import skimage
 from PIL import Image, ImageDraw, ImageFont
 
-from deplsr_data.apply_cpu import apply
-from deplsr_data.captions import whole_caption
-from deplsr_data.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
+from deplsr_data.degradation.apply import apply
+from deplsr_data.degradation.captions import whole_caption
+from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
 
 SIDE, SCALE, LINES = 208, 2, 62
 
@@ -46,7 +46,7 @@ GRID = (
 
 
 def main() -> None:
-    """Writes the picture."""
+    """Writes the image."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--output', type=Path, default=Path('docs/degradations.png'))
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The recipes on one picture at a time, as research code does it: the yardstick of `degradation.py`."""
+"""The recipes on one image at a time, as research code does it: the yardstick of `degradation.py`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from scipy.special import j1
 from torch.nn import functional as F
 
-from deplsr_data.recipes import RealESRGANRecipe, SemanticRecipe
+from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe
 
 SCALE = 4
 INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
 
 def naive_semantic(photo: np.ndarray, recipe: SemanticRecipe) -> np.ndarray:
-    """Blur, antialiased bicubic shrink, noise, JPEG, sinc on one picture."""
+    """Blur, antialiased bicubic shrink, noise, JPEG, sinc on one image."""
     sigma = random.randrange(30) / 10
     if sigma:
         stretch = math.exp(0.5 * random.uniform(0, math.log(recipe.aniso_ratio[1]))) if random.random() < 0.5 else 1.0
@@ -36,7 +36,7 @@ def naive_semantic(photo: np.ndarray, recipe: SemanticRecipe) -> np.ndarray:
 
 
 def naive_realesrgan(photo: np.ndarray, recipe: RealESRGANRecipe) -> np.ndarray:
-    """Real-ESRGAN's two orders on one picture."""
+    """Real-ESRGAN's two orders on one image."""
     side = photo.shape[0] // SCALE
     photo = naive_usm(photo)
     lq = naive_blur(photo, recipe.blur_sigma, recipe.sinc_prob)

@@ -14,29 +14,29 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-#: Two pictures with fewer different bits of 256 are taken for the same; unrelated ones differ in about 128.
+#: Two images with fewer different bits of 256 are taken for the same; unrelated ones differ in about 128.
 SAME = 48
 
 
-def photo_hash(picture: np.ndarray) -> int:
-    """Gives 256 bits: whether each of 16 x 16 places of a picture (h, w, 3) is brighter than its right neighbour."""
-    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
+def photo_hash(image: np.ndarray) -> int:
+    """Returns 256 bits: whether each of 16 x 16 places of a image (h, w, 3) is brighter than its right neighbour."""
+    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
     small = cv2.resize(gray, (17, 16), interpolation=cv2.INTER_AREA).astype(int)
     return int(''.join('01'[int(bit)] for bit in (small[:, :-1] > small[:, 1:]).ravel()), 2)
 
 
 def hash_folder(folder: Path) -> dict[str, tuple[int, int]]:
-    """Gives the hashes of each photo and of its mirror image, by file name."""
+    """Returns the hashes of each photo and of its mirror image, by file name."""
     hashes = {}
     for path in sorted(folder.iterdir()):
-        picture = cv2.imread(str(path))
-        if picture is not None:
-            hashes[path.name] = photo_hash(picture), photo_hash(picture[:, ::-1])
+        image = cv2.imread(str(path))
+        if image is not None:
+            hashes[path.name] = photo_hash(image), photo_hash(image[:, ::-1])
     return hashes
 
 
 def same_photos(train: dict[str, tuple[int, int]], heldout: dict[str, tuple[int, int]]) -> list[tuple[str, str, int]]:
-    """Gives pairs that have a name in common or look the same, mirrored or not, with the bits that differ."""
+    """Returns pairs that have a name in common or look the same, mirrored or not, with the bits that differ."""
     pairs = []
     for (one, (hashed, _)), (other, turned) in product(train.items(), heldout.items()):
         distance = min((hashed ^ way).bit_count() for way in turned)

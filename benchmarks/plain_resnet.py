@@ -19,7 +19,7 @@ class _Block(nn.Module):
 
 @ARCH_REGISTRY.register()
 class PlainResNet(nn.Module):
-    """Residual blocks at LR size, added to the picture enlarged by repetition: (B, 3, h, w) to (B, 3, 4 h, 4 w)."""
+    """Residual blocks at LR size, added to the image enlarged by repetition: (B, 3, h, w) to (B, 3, 4 h, 4 w)."""
 
     def __init__(self, num_feat: int = 32, num_block: int = 8, scale: int = 4) -> None:
         super().__init__()
@@ -29,6 +29,6 @@ class PlainResNet(nn.Module):
         self.conv_last = nn.Conv2d(num_feat, 3 * scale**2, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarges pictures."""
+        """Enlarges images."""
         enlarged = F.interpolate(x, scale_factor=self.scale, mode='nearest')
         return enlarged + F.pixel_shuffle(self.conv_last(self.body(self.conv_first(x))), self.scale)

@@ -12,7 +12,7 @@
 `--photos` holds train/ and heldout/. All training goes through `basicsr train`; a run goes on where it was cut off,
 and one that is done is not run again. What is measured is kept beside the weights. When all runs are done, or with
 `--report`, it writes benchmarks/results/prior.json, prior_measured.json (what each photo got) and prior_logs, and the
-tables and picture of docs/prior.md. With --clip, --backbone or --work all that is written beside the runs instead.
+tables and image of docs/prior.md. With --clip, --backbone or --work all that is written beside the runs instead.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 from figures import bootstrap, bootstrap_ranks, bootstrap_share
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 
-mend()
+apply_fixes()
 
 import prior_measure as measure  # noqa: E402
 from prior_draw import draw_curves  # noqa: E402
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def report(measured: dict[str, Any], path: Path, docs: Path) -> None:
-    """Writes the gains as JSON, and the tables and the picture of the page ``docs``/NAME.md."""
+    """Writes the gains as JSON, and the tables and the image of the page ``docs``/NAME.md."""
     result = derive(measured)
     path.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     write_tables(result, docs / f'{path.stem}.md')
@@ -227,7 +227,10 @@ def derive(measured: dict[str, Any]) -> dict[str, Any]:
 
     def means(metric: str, digits: int) -> dict[str, dict[str, float]]:
         return {
-            name: {kind: round(float(values.mean()), digits) for kind, values in averaged(scores, name, metric).items()}
+            name: {
+                degradation_type: round(float(values.mean()), digits)
+                for degradation_type, values in averaged(scores, name, metric).items()
+            }
             for name in ('bicubic', *arms)
             if name in scores
         }
@@ -260,7 +263,10 @@ def seeds_of(scores: dict[str, Any], name: str) -> list[str]:
 def averaged(scores: dict[str, Any], name: str, metric: str) -> dict[str, np.ndarray]:
     """What each photo got, by set and degradation, averaged over seeds."""
     runs = [scores[name + seed] for seed in seeds_of(scores, name)]
-    return {kind: np.mean([run[kind][metric] for run in runs if kind in run], axis=0) for kind in runs[0]}
+    return {
+        degradation_type: np.mean([run[degradation_type][metric] for run in runs if degradation_type in run], axis=0)
+        for degradation_type in runs[0]
+    }
 
 
 def differences(
@@ -270,20 +276,30 @@ def differences(
     both = [seed for seed in seeds_of(scores, name) if seed in seeds_of(scores, against)]
     runs = [(scores[name + seed], scores[against + seed]) for seed in both]
     if not runs or not all(
-        f'{part}/{kind}' in run for pair in runs for run in pair for kind in measure.COLUMNS for part in parts
+        f'{part}/{degradation_type}' in run
+        for pair in runs
+        for run in pair
+        for degradation_type in measure.COLUMNS
+        for part in parts
     ):
         return {}
 
-    def photos(run: dict[str, Any], kind: str) -> np.ndarray:
-        return np.concatenate([run[f'{part}/{kind}'][metric] for part in parts])
+    def photos(run: dict[str, Any], degradation_type: str) -> np.ndarray:
+        return np.concatenate([run[f'{part}/{degradation_type}'][metric] for part in parts])
 
-    return {kind: np.mean([photos(a, kind) - photos(b, kind) for a, b in runs], axis=0) for kind in measure.COLUMNS}
+    return {
+        degradation_type: np.mean([photos(a, degradation_type) - photos(b, degradation_type) for a, b in runs], axis=0)
+        for degradation_type in measure.COLUMNS
+    }
 
 
 def gains(*args: Any, metric: str = 'psnr') -> dict[str, list[float]]:
     """Mean and interval of the :func:`differences`."""
     digits = 3 if metric == 'psnr' else 5
-    return {kind: bootstrap(values, digits=digits) for kind, values in differences(*args, metric).items()}
+    return {
+        degradation_type: bootstrap(values, digits=digits)
+        for degradation_type, values in differences(*args, metric).items()
+    }
 
 
 def read_better(points: dict[str, Any], compare: Callable[..., list[float]]) -> dict[str, dict[str, list[float]]]:
@@ -293,10 +309,10 @@ def read_better(points: dict[str, Any], compare: Callable[..., list[float]]) -> 
     ours = {**points['adaptor'], measure.IN_CROPS: points['adaptor']['128']}
     found: dict[str, dict[str, list[float]]] = {}
     for size, theirs in points['levels'].items():
-        for kind, (true, other) in theirs.items():
-            same, read = ours[size][kind]
+        for degradation_type, (true, other) in theirs.items():
+            same, read = ours[size][degradation_type]
             assert same == true
-            found.setdefault(size, {})[kind] = compare(*map(np.array, (true, read, other)))
+            found.setdefault(size, {})[degradation_type] = compare(*map(np.array, (true, read, other)))
     return found
 
 
@@ -313,8 +329,15 @@ def shares(scores: dict[str, Any], name: str, parts: tuple[str, ...]) -> dict[st
     asked = (f'{arm}{seed}' for arm in (name, 'oracle', 'constant') for seed in seeds_of(scores, name))
     same = {run: scores[run] for run in asked if run in scores}
     ours, whole = (differences(same, arm, 'constant', parts) for arm in (name, 'oracle'))
-    kinds = [kind for kind in measure.DEGRADATIONS if ours and whole and bootstrap(whole[kind])[1] > 0]
-    return {kind: bootstrap_share(ours[kind], whole[kind]) for kind in kinds}
+    degradation_types = [
+        degradation_type
+        for degradation_type in measure.DEGRADATIONS
+        if ours and whole and bootstrap(whole[degradation_type])[1] > 0
+    ]
+    return {
+        degradation_type: bootstrap_share(ours[degradation_type], whole[degradation_type])
+        for degradation_type in degradation_types
+    }
 
 
 def origin(work: Path) -> dict[str, Any]:

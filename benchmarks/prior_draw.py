@@ -1,4 +1,4 @@
-"""The picture of docs/prior.md: levels read against true ones, and the gains."""
+"""The image of docs/prior.md: levels read against true ones, and the gains."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ def draw_curves(result: dict[str, Any], points: dict[str, Any], path: Path) -> N
     sheet = Image.new('RGB', (width, len(readers) * (_SIDE + _GAP) + _SIDE + 2 * _GAP), 'white')
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, name in enumerate(readers):
-        for column, kind in enumerate(_RANGES):
+        for column, degradation_type in enumerate(_RANGES):
             corner = _GAP + column * (_SIDE + _GAP), 28 + row * (_SIDE + _GAP)
-            shown = [np.ravel(levels)[::3].tolist() for levels in points[name]['64'][kind]]
-            _scatter(draw, font, corner, kind, shown, name)
+            shown = [np.ravel(levels)[::3].tolist() for levels in points[name]['64'][degradation_type]]
+            _scatter(draw, font, corner, degradation_type, shown, name)
     _bars(draw, font, (_GAP, 40 + len(readers) * (_SIDE + _GAP)), width - 2 * _GAP, result['gain'])
     sheet.save(path, optimize=True)
 
 
-def _scatter(draw: Any, font: Any, corner: tuple[int, int], kind: str, points: list[list[float]], name: str) -> None:
+def _scatter(
+    draw: Any, font: Any, corner: tuple[int, int], degradation_type: str, points: list[list[float]], name: str
+) -> None:
     left, top = corner
-    low, high = _RANGES[kind]
+    low, high = _RANGES[degradation_type]
     draw.rectangle([left, top, left + _SIDE, top + _SIDE], outline='black')
     draw.line([left, top + _SIDE, left + _SIDE, top], fill='#bbbbbb')
     for true, read in zip(*points, strict=True):
         x, y = (min(max((value - low) / (high - low), 0), 1) * _SIDE for value in (true, read))
         draw.ellipse([left + x - 2, top + _SIDE - y - 2, left + x + 2, top + _SIDE - y + 2], fill=_COLOURS[name])
-    draw.text((left, top - 18), f'{name}: {_UNITS[kind]}', 'black', font)
+    draw.text((left, top - 18), f'{name}: {_UNITS[degradation_type]}', 'black', font)
     draw.text((left, top + _SIDE + 3), f'{low:g}', 'black', font)
     draw.text((left + _SIDE - 60, top + _SIDE + 3), f'{high:g} (true)', 'black', font)
     draw.text((left - 40, top), 'read', 'black', font)
@@ -47,7 +49,7 @@ def _scatter(draw: Any, font: Any, corner: tuple[int, int], kind: str, points: l
 def _bars(draw: Any, font: Any, corner: tuple[int, int], width: int, gain: dict[str, Any]) -> None:
     left, top = corner
     arms = [arm for arm in _COLOURS if gain.get(arm)]
-    ends = [value for arm in arms for kind in COLUMNS for value in gain[arm][kind]]
+    ends = [value for arm in arms for degradation_type in COLUMNS for value in gain[arm][degradation_type]]
     highest, lowest = max([*ends, 0.01]), min([*ends, 0.0])
     scale = (_SIDE - 70) / (highest - lowest)
     base = top + 30 + highest * scale
@@ -55,12 +57,12 @@ def _bars(draw: Any, font: Any, corner: tuple[int, int], width: int, gain: dict[
     for place, arm in enumerate(arms):
         draw.text((left + 330 + 110 * place, top - 14), arm, _COLOURS[arm], font)
     slot = width / len(COLUMNS)
-    for index, kind in enumerate(COLUMNS):
-        draw.text((left + index * slot, top + _SIDE - 26), kind, 'black', font)
+    for index, degradation_type in enumerate(COLUMNS):
+        draw.text((left + index * slot, top + _SIDE - 26), degradation_type, 'black', font)
         for place, arm in enumerate(arms):
-            mean, low, high = (base - value * scale for value in gain[arm][kind])
+            mean, low, high = (base - value * scale for value in gain[arm][degradation_type])
             x = left + index * slot + place * 34
             draw.rectangle([x, min(mean, base), x + 28, max(mean, base)], fill=_COLOURS[arm])
             draw.line([x + 14, low, x + 14, high], fill='black')
-            draw.text((x - 2, min(high, base) - 16), f'{gain[arm][kind][0]:.2f}', 'black', font)
+            draw.text((x - 2, min(high, base) - 16), f'{gain[arm][degradation_type][0]:.2f}', 'black', font)
     draw.line([left, base, left + width, base], fill='black')

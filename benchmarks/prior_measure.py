@@ -25,14 +25,14 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from deplsr_arch.clip_backbone import clip_views
-from deplsr_data.apply_cpu import apply
-from deplsr_data.captions import levels
-from deplsr_data.crops import centre_crop
-from deplsr_data.recipes import kernel_reach, read_recipe
-from deplsr_data.records import Blur, Jpeg, Noise, Record, Resize
-from deplsr_data.sampling import draw, rng_for
+from deplsr_data.degradation.apply import apply
+from deplsr_data.degradation.captions import levels
+from deplsr_data.degradation.recipes import kernel_reach, read_recipe
+from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize
+from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.files.crops import centre_crop
 from deplsr_model.checkpoint import load_into
-from deplsr_model.level_words import LevelWords
+from deplsr_model.level_words import LevelEmbeddings
 from deplsr_model.prior import Prior
 from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels, positions_to_levels
 
@@ -41,7 +41,7 @@ SIZES = {'32': 32, '48': 48, '64': 64, '96': 96, '128': 128, 'whole': None}
 #: What else readers are asked: 128 pixels in crops of 64, test sets and Real-ESRGAN's recipe at 64 pixels.
 IN_CROPS, ON_SETS, OTHER = '128 in crops', 'sets', 'realesrgan'
 POINTS = ('64', ON_SETS, '128', IN_CROPS)  #: of these every level read is kept
-KINDS = {'blur': 0, 'noise': 1, 'jpeg': 3}
+DEGRADATION_TYPES = {'blur': 0, 'noise': 1, 'jpeg': 3}
 #: Blur sigma in GT pixels, noise sigma of 255 and JPEG quality at LR size; 0, 0 and 95 are the mildest of the training.
 DEGRADATIONS = {
     'mild': (0.8, 5.0, 90.0), 'medium': (1.6, 12.0, 65.0), 'heavy': (2.6, 25.0, 35.0),
@@ -55,7 +55,7 @@ PROBE_TILES = 1  #: every how many of the training tiles the linear probe learns
 
 
 class Photos:
-    """Photos of a folder, all or every so many, and LR pictures made of them; all is drawn from fixed seeds."""
+    """Photos of a folder, all or every so many, and LR images made of them; all is drawn from fixed seeds."""
 
     def __init__(self, folder: Path, every: int = 1) -> None:
         self.paths = sorted(path for path in folder.iterdir() if path.suffix in ('.png', '.jpg', '.bmp'))[::every]
@@ -63,13 +63,13 @@ class Photos:
     @cache  # noqa: B019  one per folder lives as long as the program
     def gt(self, index: int, side: int | None) -> np.ndarray:
         """The middle of a photo, (h, w, 3) float32 in 0..1."""
-        picture = cv2.cvtColor(cv2.imread(str(self.paths[index])), cv2.COLOR_BGR2RGB)
-        crop = centre_crop((picture.shape[0], picture.shape[1]), SCALE, side)
+        image = cv2.cvtColor(cv2.imread(str(self.paths[index])), cv2.COLOR_BGR2RGB)
+        crop = centre_crop((image.shape[0], image.shape[1]), SCALE, side)
         assert crop is not None
-        return np.ascontiguousarray(crop.cut(picture), np.float32) / 255
+        return np.ascontiguousarray(crop.cut(image), np.float32) / 255
 
     def mixed(self, side: int | None, recipe: dict[str, Any], draws: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """LR pictures (1, 3, h, w) of mixed degradations and their true levels (1, 5)."""
+        """LR images (1, 3, h, w) of mixed degradations and their true levels (1, 5)."""
         drawn = read_recipe(dict(recipe), 'recipe')
         for index in range(len(self.paths)):
             gt = self.gt(index, side and side * SCALE)
@@ -85,9 +85,9 @@ def photos(folder: str, every: int = 1) -> Photos:
     return Photos(Path(folder), every)
 
 
-def to_tensor(picture: np.ndarray) -> Tensor:
+def to_tensor(image: np.ndarray) -> Tensor:
     """(h, w, 3) to (1, 3, h, w)."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None]
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32))[None]
 
 
 # --- reading
@@ -121,21 +121,27 @@ def reading(setup: Setup, name: str, heldout: str, sets: tuple[str, ...] = ()) -
             asked[ON_SETS] = every, 64, recipe, SET_DRAWS, read
         if fine is None and not setup.clip:
             asked[IN_CROPS] = held, 128, recipe, DRAWS, lambda lq: in_crops(read, lq)
-    elif READERS[name].recipe != 'all_kinds':
+    elif READERS[name].recipe != 'all_types':
         asked = {size: asked[size] for size in ('64', '128')}
     for size, (folders, side, drawn, draws, by) in asked.items():
         pairs = [(by(lq), true) for folder in folders for lq, true in folder.mixed(side, drawn, draws)]
         got, true = (torch.cat(column) for column in zip(*pairs, strict=True))
-        result[size] = {kind: _spearman(got[:, k], true[:, k]) for kind, k in KINDS.items()}
+        result[size] = {
+            degradation_type: _spearman(got[:, k], true[:, k]) for degradation_type, k in DEGRADATION_TYPES.items()
+        }
         for key, answer in (('error', got), ('constant', true.median(dim=0).values)):
             mean = (answer - true).abs().mean(dim=0)
-            result[size][key] = {kind: round(float(mean[k]), 3) for kind, k in KINDS.items()}
-        if READERS[name].recipe == 'all_kinds':
+            result[size][key] = {
+                degradation_type: round(float(mean[k]), 3) for degradation_type, k in DEGRADATION_TYPES.items()
+            }
+        if READERS[name].recipe == 'all_types':
             result[size]['confusion'] = _confusion(got, true)
         if READERS[name].long and size in POINTS:
             result.setdefault('points', {})[size] = {
-                kind: [column[:, k].double().round(decimals=3).view(-1, draws).tolist() for column in (true, got)]
-                for kind, k in KINDS.items()
+                degradation_type: [
+                    column[:, k].double().round(decimals=3).view(-1, draws).tolist() for column in (true, got)
+                ]
+                for degradation_type, k in DEGRADATION_TYPES.items()
             }
     if fine is not None:
         result['probe'] = _probe(fine, photos(heldout), photos(READERS[name].photos, PROBE_TILES), recipe)
@@ -143,17 +149,17 @@ def reading(setup: Setup, name: str, heldout: str, sets: tuple[str, ...] = ()) -
 
 
 def in_crops(read: Callable[[Tensor], Tensor], lq: Tensor) -> Tensor:
-    """The mean of what is read off the crops that the small adaptor sees of a picture (1, 3, h, w)."""
+    """The mean of what is read off the crops that the small adaptor sees of a image (1, 3, h, w)."""
     return read(clip_views(lq, CONTEXT, 'native').flatten(0, 1)).mean(dim=0, keepdim=True)
 
 
 def _read_out(net: Any, spread: bool) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
-    """How a reader's levels (1, 5) and fine embeddings are had from a picture."""
+    """How a reader's levels (1, 5) and fine embeddings are had from a image."""
     if not hasattr(net, 'encode_text'):
         return lambda lq: positions_to_levels(net(lq)), None
     vocabulary = embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu'))
-    words = LevelWords(vocabulary, spread)
-    return lambda lq: words.read(net(lq).fine, net.logit_scale.exp()), lambda lq: net(lq).fine
+    words = LevelEmbeddings(vocabulary, spread)
+    return lambda lq: words.read(net(lq).fine_degradation, net.logit_scale.exp()), lambda lq: net(lq).fine_degradation
 
 
 def _spearman(read: Tensor, true: Tensor) -> float:
@@ -163,7 +169,7 @@ def _spearman(read: Tensor, true: Tensor) -> float:
 
 
 def _confusion(read: Tensor, true: Tensor) -> dict[str, Any]:
-    """Shares of photos: rows the true kind of noise, columns the one that is read stronger; ringing likewise."""
+    """Shares of photos: rows the true degradation type of noise, columns the one that is read stronger; ringing likewise."""
     strength = torch.tensor([30.0, 3.0])
     said, is_so = (part[:, 1:3].div(strength).argmax(1) for part in (read, true))
     noisy = true[:, 1:3].div(strength).amax(1) > 0.1
@@ -174,27 +180,30 @@ def _confusion(read: Tensor, true: Tensor) -> dict[str, Any]:
 
 
 def _probe(fine: Any, held: Photos, train: Photos, recipe: dict[str, Any]) -> dict[str, float]:
-    """Spearman at 64 pixels of ridge regressions, each from the fine embedding of its kind: a read-out in numbers."""
+    """Spearman at 64 pixels of ridge regressions, each from the fine embedding of its degradation type: a read-out in numbers."""
     sides = []
     for part, draws in ((train, 1), (held, DRAWS)):
         pairs = [(fine(lq), true) for lq, true in part.mixed(64, recipe, draws)]
         sides.append([torch.cat(column) for column in zip(*pairs, strict=True)])
     (x, y), (at, true) = sides
-    return {kind: _spearman(ridge(x[:, k], y[:, k], at[:, k]), true[:, k]) for kind, k in KINDS.items()}
+    return {
+        degradation_type: _spearman(ridge(x[:, k], y[:, k], at[:, k]), true[:, k])
+        for degradation_type, k in DEGRADATION_TYPES.items()
+    }
 
 
 # --- restoring
 
 
-def fixed_record(kind: str, size: tuple[int, int], seed: int) -> Record:
+def fixed_record(degradation_type: str, size: tuple[int, int], seed: int) -> Record:
     """The degradation of that name for a GT of ``size``."""
-    blur, noise, quality = DEGRADATIONS[kind]
+    blur, noise, quality = DEGRADATIONS[degradation_type]
     first = (Blur(kernel_reach(blur), blur, blur),) if blur else ()
     shrunk = Resize(size[0] // SCALE, size[1] // SCALE, 'area')
     return Record(SCALE, (*first, shrunk, Noise('gaussian', noise, False, seed), Jpeg(quality)))
 
 
-def cases(folder: str, kind: str, whole: bool) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Record]]:
+def cases(folder: str, degradation_type: str, whole: bool) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Record]]:
     """GT, LR, what readers see, and the degradation, of each photo; ``realesrgan`` draws one by Real-ESRGAN's recipe.
 
     The middle of the photo is degraded, restored and read; with ``whole`` the whole photo is degraded and read, and of
@@ -205,10 +214,10 @@ def cases(folder: str, kind: str, whole: bool) -> Iterator[tuple[np.ndarray, Ten
     for index in range(len(held.paths)):
         gt = held.gt(index, None if whole else GT_SIZE)
         size = (gt.shape[0], gt.shape[1])
-        if kind == OTHER:
+        if degradation_type == OTHER:
             record = draw(other, SCALE, rng_for(0, 0, index, 0, 'degradation'), size)
         else:
-            record = fixed_record(kind, size, index)
+            record = fixed_record(degradation_type, size, index)
         seen = to_tensor(apply(record, gt))
         top, left = ((side - GT_SIZE) // (2 * SCALE) // 16 * 16 if side > GT_SIZE else 0 for side in size)
         lq = seen[..., top : top + GT_SIZE // SCALE, left : left + GT_SIZE // SCALE]
@@ -220,16 +229,16 @@ def restoring(setup: Setup, name: str, part: str, folder: str) -> dict[str, Any]
     """PSNR-Y and SSIM-Y of an arm for each photo of a set, by degradation; the name ``bicubic`` is no arm."""
     upscale = _bicubic if name == 'bicubic' else load_arm(setup, name)
     result: dict[str, Any] = {}
-    for kind in COLUMNS:
+    for degradation_type in COLUMNS:
         scores = []
-        for gt, lq, seen, record in cases(folder, kind, part == 'whole'):
-            pictures = {'img': tensor2img([upscale(lq, seen, record)]), 'img2': tensor2img([to_tensor(gt)])}
+        for gt, lq, seen, record in cases(folder, degradation_type, part == 'whole'):
+            images = {'img': tensor2img([upscale(lq, seen, record)]), 'img2': tensor2img([to_tensor(gt)])}
             scores.append([
-                round(calculate_metric(dict(pictures), {'type': f'calculate_{m}', 'crop_border': SCALE,
+                round(calculate_metric(dict(images), {'type': f'calculate_{m}', 'crop_border': SCALE,
                                                         'test_y_channel': True}), 4)
                 for m in ('psnr', 'ssim')
             ])  # fmt: skip
-        result[f'{part}/{kind}'] = {m: [one[i] for one in scores] for i, m in enumerate(('psnr', 'ssim'))}
+        result[f'{part}/{degradation_type}'] = {m: [one[i] for one in scores] for i, m in enumerate(('psnr', 'ssim'))}
     return result
 
 
@@ -238,7 +247,7 @@ def _bicubic(lq: Tensor, seen: Tensor, record: Record) -> Tensor:
 
 
 def load_arm(setup: Setup, name: str) -> Callable[[Tensor, Tensor, Record], Tensor]:
-    """A trained SR network with its prior, as a function of LR picture, what its reader sees, and what was done."""
+    """A trained SR network with its prior, as a function of LR image, what its reader sees, and what was done."""
     arm = ARMS[name]
     net = build_network(setup.network_g(arm)).eval()
     load_into(net, f'experiments/{setup.run_of(name)}/models/net_g_latest.pth')
@@ -308,7 +317,7 @@ def _status(key: str) -> float:
 
 
 def kept(path: Path, weights: Path | None, measure: Callable[[], Any]) -> Any:
-    """Gives what was measured before, unless the weights are newer or something else was measured then."""
+    """Returns what was measured before, unless the weights are newer or something else was measured then."""
     if path.exists() and (weights is None or path.stat().st_mtime > weights.stat().st_mtime):
         found = json.loads(path.read_text(encoding='utf-8'))
         if found.get('layout') == LAYOUT:

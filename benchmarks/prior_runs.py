@@ -13,10 +13,10 @@ RECIPE = {
     'gaussian_noise_prob': 1.0, 'gray_noise_prob': 0.0, 'jpeg_range': [30.0, 95.0], 'sinc_prob': 0.0,
     'second_order': False,
 }  # fmt: skip
-#: What is trained on; all kinds are both noises and ringing, half and a fifth of the time as published.
+#: What is trained on; all degradation types are both noises and ringing, half and a fifth of the time as published.
 RECIPES = {
     'semantic': RECIPE,
-    'all_kinds': {**RECIPE, 'gaussian_noise_prob': 0.5, 'sinc_prob': 0.2},
+    'all_types': {**RECIPE, 'gaussian_noise_prob': 0.5, 'sinc_prob': 0.2},
     'realesrgan': {'type': 'realesrgan'},
 }  # fmt: skip
 PLACES = (0, 2, 4, 6)
@@ -82,7 +82,7 @@ READERS = {
     'soft': Reader('soft targets, one step wide', softness=1.0),
     'unspread': Reader('texts as they are, not spread', spread=False),
     'unspread_soft': Reader('the same with soft targets', spread=False, softness=1.0),
-    'all_kinds': Reader('as shipped, trained on both noises and ringing', recipe='all_kinds'),
+    'all_types': Reader('as shipped, trained on both noises and ringing', recipe='all_types'),
     'realesrgan': Reader("as shipped, trained on Real-ESRGAN's recipe", recipe='realesrgan'),
 }
 

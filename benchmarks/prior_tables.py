@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prior_measure import COLUMNS, DEGRADATIONS, IN_CROPS, KINDS, ON_SETS, OTHER, SIZES
+from prior_measure import COLUMNS, DEGRADATION_TYPES, DEGRADATIONS, IN_CROPS, ON_SETS, OTHER, SIZES
 from prior_runs import ARMS, READERS
 
 _MAIN = ('oracle', 'adaptor', 'levels', 'clip')
@@ -61,7 +61,13 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _psnr(result: dict[str, Any], part: str) -> str:
     rows = [
-        [name, *(f'{values[f"{part}/{kind}"]:.2f} / {result["ssim"][name][f"{part}/{kind}"]:.3f}' for kind in COLUMNS)]
+        [
+            name,
+            *(
+                f'{values[f"{part}/{degradation_type}"]:.2f} / {result["ssim"][name][f"{part}/{degradation_type}"]:.3f}'
+                for degradation_type in COLUMNS
+            ),
+        ]
         for name, values in result['psnr'].items()
         if name not in ARMS or not ARMS[name].short
     ]
@@ -70,13 +76,21 @@ def _psnr(result: dict[str, Any], part: str) -> str:
 
 def _versus(gain: dict[str, Any]) -> str:
     titles = {'heldout': 'held-out photos', 'whole': 'held-out photos, read whole', 'sets': 'test sets'}
-    rows = [[titles[part], *(_interval(values[kind]) for kind in COLUMNS)] for part, values in gain.items() if values]
+    rows = [
+        [titles[part], *(_interval(values[degradation_type]) for degradation_type in COLUMNS)]
+        for part, values in gain.items()
+        if values
+    ]
     return _table(['`adaptor` over `levels`, dB', *COLUMNS], rows)
 
 
 def _levers_sr(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
-        [f'`{name}`: {ARMS[name].what}', f'`{ARMS[name].against}`', *(_interval(gain[name][kind]) for kind in COLUMNS)]
+        [
+            f'`{name}`: {ARMS[name].what}',
+            f'`{ARMS[name].against}`',
+            *(_interval(gain[name][degradation_type]) for degradation_type in COLUMNS),
+        ]
         for name in names
         if gain.get(name)
     ]
@@ -85,7 +99,7 @@ def _levers_sr(gain: dict[str, Any], names: Iterable[str]) -> str:
 
 def _gain(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
-        [f'`{name}`: {ARMS[name].what}', *(_interval(gain[name][kind]) for kind in COLUMNS)]
+        [f'`{name}`: {ARMS[name].what}', *(_interval(gain[name][degradation_type]) for degradation_type in COLUMNS)]
         for name in names
         if gain.get(name)
     ]
@@ -98,7 +112,7 @@ def _interval(values: list[float], digits: str = '.2f') -> str:
 
 def _share(share: dict[str, Any]) -> str:
     rows = [
-        [f'`{name}`', *(_percent(values.get(kind)) for kind in DEGRADATIONS)]
+        [f'`{name}`', *(_percent(values.get(degradation_type)) for degradation_type in DEGRADATIONS)]
         for name, values in share.items()
         if values
     ]
@@ -127,18 +141,18 @@ def _fusion(result: dict[str, Any]) -> str:
     return _table(['fusion', 'prior', *DEGRADATIONS], rows)
 
 
-def _by_kind(values: dict[str, float]) -> str:
-    return ' / '.join(f'{values[kind]:.2f}' for kind in KINDS)
+def _by_type(values: dict[str, float]) -> str:
+    return ' / '.join(f'{values[degradation_type]:.2f}' for degradation_type in DEGRADATION_TYPES)
 
 
 def _reading(reading: dict[str, Any]) -> str:
-    rows = [[f'`{name}`', *(_by_kind(reading[name][size]) for size in SIZES)] for name in _READERS if name in reading]
+    rows = [[f'`{name}`', *(_by_type(reading[name][size]) for size in SIZES)] for name in _READERS if name in reading]
     return _table(['blur / noise / JPEG', *SIZES], rows)
 
 
 def _errors(reading: dict[str, Any]) -> str:
     rows = [
-        [f'`{name}`', *(_by_kind(reading[name][size]['error']) for size in SIZES)]
+        [f'`{name}`', *(_by_type(reading[name][size]['error']) for size in SIZES)]
         for name in _READERS
         if name in reading
     ]
@@ -149,7 +163,10 @@ def _reading_versus(result: dict[str, Any]) -> str:
     titles = {'64': '64', ON_SETS: '64, test sets', '128': '128', IN_CROPS: '128, regressor in crops too'}
     parts = (('Spearman', 'reading_over_levels', '.3f'), ('mean error', 'error_over_levels', '.2f'))
     rows = [
-        [f'{what}, {title}', *(_interval(result[key][size][kind], digits) for kind in KINDS)]
+        [
+            f'{what}, {title}',
+            *(_interval(result[key][size][degradation_type], digits) for degradation_type in DEGRADATION_TYPES),
+        ]
         for what, key, digits in parts
         for size, title in titles.items()
         if size in result[key]
@@ -167,9 +184,9 @@ def _reading_other(reading: dict[str, Any]) -> str:
         found = [(f'`{name}`', reading[name][size]) for name in _READERS if size in reading.get(name, {})]
         if size == OTHER and 'realesrgan' in reading:
             found.append(('trained on it, short', reading['realesrgan']['64']))
-        rows += [[title, name, _by_kind(values), _by_kind(values['error'])] for name, values in found]
+        rows += [[title, name, _by_type(values), _by_type(values['error'])] for name, values in found]
         if found:
-            rows.append([title, 'the median level, always', '', _by_kind(found[0][1]['constant'])])
+            rows.append([title, 'the median level, always', '', _by_type(found[0][1]['constant'])])
     return _table(['crops of 64 LR pixels', 'reader', 'Spearman, blur / noise / JPEG', 'mean error'], rows)
 
 
@@ -181,15 +198,15 @@ def _levers(reading: dict[str, Any]) -> str:
         rows.append([
             f'`{name}`: {READERS[name].what}',
             'long' if READERS[name].long else 'short',
-            _by_kind(values['64']),
-            _by_kind(values['128']),
-            _by_kind(values['probe']) if values.get('probe') else '',
+            _by_type(values['64']),
+            _by_type(values['128']),
+            _by_type(values['probe']) if values.get('probe') else '',
         ])  # fmt: skip
     return _table(['reader', 'training', 'read at 64', 'read at 128', 'linear probe at 64'], rows)
 
 
 def _confusion(reading: dict[str, Any]) -> str:
-    values = reading.get('all_kinds')
+    values = reading.get('all_types')
     rows = []
     for size in ('64', '128', 'whole') if values else ():
         noise, ringing = values[size]['confusion'].values()
@@ -210,7 +227,7 @@ def _cost(cost: dict[str, Any]) -> str:
         [text, f'{cost[n]["parameters"]:,d}', f'{cost[n]["ms"]:.0f}', f'{cost[n]["MiB"]:.0f}']
         for n, text in names.items()
     ]
-    return _table(['an LR picture of 128 x 128, one thread', 'parameters', 'ms', 'MiB at its peak'], rows)
+    return _table(['an LR image of 128 x 128, one thread', 'parameters', 'ms', 'MiB at its peak'], rows)
 
 
 def _hours(result: dict[str, Any]) -> str:

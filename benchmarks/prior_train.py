@@ -44,16 +44,16 @@ def prepare(photos: Path, work: Path) -> None:
     for folder in SIZES:
         (work / folder).mkdir(parents=True, exist_ok=True)
     for path in tqdm(sorted((photos / 'train').iterdir()), 'cutting tiles', leave=False):
-        picture = cv2.imread(str(path))
-        for folder, sizes in SIZES.items() if picture is not None else ():
-            _write_tiles(picture, sizes, work / folder / path.stem)
+        image = cv2.imread(str(path))
+        for folder, sizes in SIZES.items() if image is not None else ():
+            _write_tiles(image, sizes, work / folder / path.stem)
     done.write_text(made, encoding='utf-8')
 
 
-def _write_tiles(picture: np.ndarray, sizes: tuple[float, ...], stem: Path) -> None:
+def _write_tiles(image: np.ndarray, sizes: tuple[float, ...], stem: Path) -> None:
     """Writes the tiles of a photo (h, w, 3) at all sizes, but with no side of it below that of a training crop."""
-    for factor in {min(1.0, max(size, CONTEXT * SCALE / min(picture.shape[:2]))) for size in sizes}:
-        shrunk = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    for factor in {min(1.0, max(size, CONTEXT * SCALE / min(image.shape[:2]))) for size in sizes}:
+        shrunk = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         for row, top in enumerate(_starts(shrunk.shape[0])):
             for column, left in enumerate(_starts(shrunk.shape[1])):
                 tile = shrunk[top : top + _TILE, left : left + _TILE]

@@ -2,7 +2,7 @@
 
 Three adaptors that differ in their input alone learn to read degradations, from the same photos in as many steps:
 
-- whole: the whole photo, degraded at full size and squashed to the input of the tower, as published;
+- whole: the whole photo, degraded at full size and resized without keeping the aspect ratio to the input of the tower, as published;
 - patch: a patch made as stage 2 makes it (GT / scale), enlarged to the input of the tower;
 - native: the same patch at its own scale.
 
@@ -35,9 +35,9 @@ import yaml
 from figures import bootstrap, ridge
 from scipy.stats import spearmanr
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 
-mend()
+apply_fixes()
 
 from basicsr.metrics import calculate_metric  # noqa: E402  needs the mends above
 from basicsr.utils import tensor2img  # noqa: E402
@@ -45,7 +45,7 @@ from basicsr.utils import tensor2img  # noqa: E402
 from deplsr_arch import DegradationAdaptor, FusedDAT  # noqa: E402
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset  # noqa: E402
 from deplsr_model.checkpoint import load_into  # noqa: E402
-from deplsr_model.level_words import LevelWords  # noqa: E402
+from deplsr_model.level_words import LevelEmbeddings  # noqa: E402
 from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels  # noqa: E402
 
 SCALE, GT_SIZE = 2, 128
@@ -53,7 +53,7 @@ RECIPE = {
     'type': 'semantic', 'gaussian_noise_prob': 1.0, 'noise_range': [0.0, 15.0], 'jpeg_range': [50.0, 95.0],
     'sinc_prob': 0.0,
 }  # fmt: skip
-KINDS = {'blur': 0, 'noise': 1, 'jpeg': 3}
+DEGRADATION_TYPES = {'blur': 0, 'noise': 1, 'jpeg': 3}
 TEXT = {'context_length': 64, 'vocab_size': 49408, 'width': 64, 'heads': 2, 'layers': 2}
 #: Side of the tower's input, its patch, and the view of each adaptor.
 ADAPTORS = {'whole': (128, 16, 'resize'), 'patch': (128, 16, 'resize'), 'native': (64, 8, 'native')}
@@ -100,9 +100,9 @@ def prepare(options: argparse.Namespace) -> Path:
         (work / part).mkdir(parents=True, exist_ok=True)
         for path in sorted(Path(options.photos, part).iterdir()):
             target = work / part / f'{path.stem}.png'
-            picture = None if target.exists() else cv2.imread(str(path))
-            if picture is not None:
-                cv2.imwrite(str(target), cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+            image = None if target.exists() else cv2.imread(str(path))
+            if image is not None:
+                cv2.imwrite(str(target), cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     return work
 
 
@@ -211,19 +211,19 @@ def samples(part: str, draws: int) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def reading(name: str) -> dict[str, dict[str, float]]:
-    """Spearman of each kind, as read and as a ridge regression finds it in the prior."""
+    """Spearman of each degradation type, as read and as a ridge regression finds it in the prior."""
     net = adaptor(name)
     parts = {part: samples(part, draws) for part, draws in (('train', 8), ('heldout', 20))}
-    pictures = {part: torch.stack([s['lq'] for s in items]) for part, items in parts.items()}
-    fine = {part: torch.cat([net(lq).fine for lq in stack.split(60)]) for part, stack in pictures.items()}
-    words = LevelWords(embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu')))
+    images = {part: torch.stack([s['lq'] for s in items]) for part, items in parts.items()}
+    fine = {part: torch.cat([net(lq).fine_degradation for lq in stack.split(60)]) for part, stack in images.items()}
+    words = LevelEmbeddings(embed_levels(net, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu')))
     read = words.read(fine['heldout'], net.logit_scale.exp())
     true = {part: torch.stack([s['levels'] for s in items]) for part, items in parts.items()}
     result: dict[str, dict[str, float]] = {'read': {}, 'probe': {}}
-    for kind, place in KINDS.items():
+    for degradation_type, place in DEGRADATION_TYPES.items():
         probe = ridge(fine['train'].flatten(1), true['train'][:, place], fine['heldout'].flatten(1))
         for way, levels in (('read', read[:, place]), ('probe', probe)):
-            result[way][kind] = round(float(spearmanr(levels, true['heldout'][:, place]).statistic), 3)
+            result[way][degradation_type] = round(float(spearmanr(levels, true['heldout'][:, place]).statistic), 3)
     return result
 
 
@@ -237,8 +237,8 @@ def evaluate(arm: str) -> list[float]:
     for sample in samples('heldout', 6):
         lq = sample['lq'][None]
         prior = net_da.prior(lq) if net_da else (lq.new_zeros(1, 1, 64), lq.new_zeros(1, 5, 64))
-        pictures = {'img': tensor2img([net(lq, *prior)]), 'img2': tensor2img([sample['gt'][None]])}
-        value = calculate_metric(pictures, {'type': 'calculate_psnr', 'crop_border': SCALE, 'test_y_channel': True})
+        images = {'img': tensor2img([net(lq, *prior)]), 'img2': tensor2img([sample['gt'][None]])}
+        value = calculate_metric(images, {'type': 'calculate_psnr', 'crop_border': SCALE, 'test_y_channel': True})
         photos.setdefault(sample['gt_path'], []).append(value)
     return [float(np.mean(values)) for values in photos.values()]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 
-mend()
+apply_fixes()
 
 from deplsr_arch.dat_arch import DAT  # noqa: E402
 from deplsr_arch.degradation_adaptor_arch import AdaptorOutput, DegradationAdaptor  # noqa: E402

@@ -18,19 +18,19 @@ from deplsr_arch.windows import Size
 
 
 def to_image(tokens: Tensor, size: Size) -> Tensor:
-    """Views tokens as a picture: (B, H * W, C) -> (B, C, H, W), channels last in memory."""
+    """Views tokens as a image: (B, H * W, C) -> (B, C, H, W), channels last in memory."""
     return tokens.transpose(1, 2).unflatten(2, size)
 
 
 def to_tokens(image: Tensor) -> Tensor:
-    """Views a picture as tokens: (B, C, H, W) -> (B, H * W, C)."""
+    """Views a image as tokens: (B, C, H, W) -> (B, H * W, C)."""
     return image.flatten(2).transpose(1, 2)
 
 
 class ComputedNotStored(nn.Module):
     """A module that computes what the published code keeps in its state dict.
 
-    Entries named in ``computed`` are passed over when a checkpoint is loaded, strictly or not, so published files load
+    Entries named in ``computed`` are skipped when a checkpoint is loaded, strictly or not, so published files load
     with and without them. All other unknown entries are still refused.
     """
 

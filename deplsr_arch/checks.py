@@ -8,14 +8,14 @@ from typing import Any
 from basicsr_plugin.errors import OptionError
 
 
-def expect(holds: bool, argument: str, expected: str, got: Any, mend: str) -> None:
+def expect(holds: bool, argument: str, expected: str, got: Any, hint: str) -> None:
     """Refuses an argument unless ``holds``.
 
     Raises:
         OptionError: ``holds`` is false.
     """
     if not holds:
-        raise OptionError(f'{argument}: expected {expected}, got {got!r}; {mend}')
+        raise OptionError(f'{argument}: expected {expected}, got {got!r}; {hint}')
 
 
 def is_count(value: Any) -> bool:

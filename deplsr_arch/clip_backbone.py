@@ -128,10 +128,10 @@ def pool_tokens(visual: VisionTransformer, tokens: Tensor) -> Tensor:
 
 
 def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
-    """Brings pictures of any size to CLIP's input.
+    """Brings images of any size to CLIP's input.
 
-    ``'resize'`` squashes the whole picture, bilinear without antialiasing, as the published code does: noise keeps its
-    strength, shapes are distorted. ``'native'`` keeps the picture's own scale: it cuts crops on a grid from border to
+    ``'resize'`` squashes the whole image, bilinear without antialiasing, as the published code does: noise keeps its
+    strength, shapes are distorted. ``'native'`` keeps the image's own scale: it cuts crops on a grid from border to
     border, each beginning where JPEG blocks do in a photo that was stored as it is; a side shorter than ``size`` is
     mirrored until it is as long. Towers that were trained on whole blocks misread JPEG in crops that begin elsewhere
     (docs/prior.md, Levers).
@@ -151,10 +151,10 @@ def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
     return torch.stack(crops, dim=1)
 
 
-def _resize(picture: Tensor, height: int, width: int) -> Tensor:
-    if tuple(picture.shape[-2:]) == (height, width):
-        return picture
-    return F.interpolate(picture, (height, width), mode='bilinear', align_corners=False, antialias=False)
+def _resize(image: Tensor, height: int, width: int) -> Tensor:
+    if tuple(image.shape[-2:]) == (height, width):
+        return image
+    return F.interpolate(image, (height, width), mode='bilinear', align_corners=False, antialias=False)
 
 
 def _crop_starts(length: int, size: int) -> list[int]:
@@ -163,12 +163,12 @@ def _crop_starts(length: int, size: int) -> list[int]:
     return sorted({int(index * (length - size) / max(count - 1, 1)) // _BLOCK * _BLOCK for index in range(count)})
 
 
-def _mirrored(picture: Tensor, size: int, dim: int) -> Tensor:
-    """Mirrors a picture beyond its border, pixel for pixel, until it has ``size``; JPEG blocks stay whole."""
-    while picture.shape[dim] < size:
-        lacking = min(picture.shape[dim], size - picture.shape[dim])
-        picture = torch.cat([picture, picture.flip(dim).narrow(dim, 0, lacking)], dim)
-    return picture
+def _mirrored(image: Tensor, size: int, dim: int) -> Tensor:
+    """Mirrors a image beyond its border, pixel for pixel, until it has ``size``; JPEG blocks stay whole."""
+    while image.shape[dim] < size:
+        missing = min(image.shape[dim], size - image.shape[dim])
+        image = torch.cat([image, image.flip(dim).narrow(dim, 0, missing)], dim)
+    return image
 
 
 def _swap_unless_batch_first(visual: VisionTransformer, tokens: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def load_strictly(model: open_clip.CLIP, path: Path) -> None:
         'of another shape': [key for key in own if key in weights and weights[key].shape != own[key].shape],
     }
     if any(faults.values()):
-        listed = ', '.join(f"{len(keys)} {kind} (first '{keys[0]}')" for kind, keys in faults.items() if keys)
+        listed = ', '.join(f"{len(keys)} {what} (first '{keys[0]}')" for what, keys in faults.items() if keys)
         raise UserError(
             f"pretrained: expected the weights of clip, got '{path}' with keys {listed}; name the model they belong to"
         )

@@ -50,7 +50,7 @@ class DAT(nn.Module):
     """Super-resolution by spatial-window and channel attention in turn. The defaults are the DePLSR paper's at x4.
 
     Public DAT checkpoints load strictly: names and shapes are the published ones, and what such files hold of computed
-    tables and masks is passed over.
+    tables and masks is skipped.
 
     Args:
         img_size: LR patch size of the training. Kept so that published options can be read; nothing depends on it.
@@ -67,7 +67,7 @@ class DAT(nn.Module):
         drop_path_rate: Stochastic depth rate of the last block; it rises linearly from 0 at the first.
         use_chk: Whether to compute blocks again in the backward pass, which saves memory and costs a forward pass.
         upscale: Scale: 3 or a power of two; any whole number with 'pixelshuffledirect'.
-        img_range: Largest value of the input; 1.0 for pictures in 0..1.
+        img_range: Largest value of the input; 1.0 for images in 0..1.
         resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.
         upsampler: 'pixelshuffle' (in steps, 64 channels) or 'pixelshuffledirect' (one convolution, small).
         pos_dim: Hidden width of the position bias. None is the published ``embed_dim // 2 // 4 // 4``, which is only 1
@@ -146,7 +146,7 @@ class DAT(nn.Module):
         self.apply(initialise)
 
     def _add_tail(self, embed_dim: int) -> None:
-        """Adds what enlarges features (B, C, h, w) to pictures."""
+        """Adds what enlarges features (B, C, h, w) to images."""
         if self.upsampler == 'pixelshuffle':
             self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, TAIL_CHANNELS, 3, padding=1), nn.LeakyReLU())
             self.upsample = upsample_in_steps(self.upscale, TAIL_CHANNELS)
@@ -155,7 +155,7 @@ class DAT(nn.Module):
             self.upsample = upsample_at_once(self.upscale, embed_dim, self.in_chans)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarges pictures (B, in_chans, h, w) to (B, in_chans, upscale h, upscale w)."""
+        """Enlarges images (B, in_chans, h, w) to (B, in_chans, upscale h, upscale w)."""
         shallow, tokens, size = self.embed(x)
         for group in self.layers:
             tokens = group(tokens, size)
@@ -163,15 +163,15 @@ class DAT(nn.Module):
 
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor, Size]:
         """Makes shallow features (B, C, h, w), their tokens (B, h * w, C), and says h and w."""
-        pictures = x.ndim == 4 and x.shape[1] == self.in_chans and x.numel() > 0
-        expect(pictures, 'x', f'(B, {self.in_chans}, h, w)', tuple(x.shape), 'give a batch of pictures, not empty')
+        images = x.ndim == 4 and x.shape[1] == self.in_chans and x.numel() > 0
+        expect(images, 'x', f'(B, {self.in_chans}, h, w)', tuple(x.shape), 'give a batch of images, not empty')
         sampled = not self.training or x.shape[0] > 1
         expect(sampled, 'x', 'two samples or more in training', x.shape[0], 'use larger batches, or eval() mode')
         shallow = self.conv_first((x - self.mean) * self.img_range)
         return shallow, self.before_RG(shallow), (x.shape[2], x.shape[3])
 
     def reconstruct(self, shallow: Tensor, tokens: Tensor, size: Size) -> Tensor:
-        """Makes the enlarged pictures of shallow features (B, C, h, w) and the tokens after the last group."""
+        """Makes the enlarged images of shallow features (B, C, h, w) and the tokens after the last group."""
         features = self.conv_after_body(to_image(self.norm(tokens), size)) + shallow
         if self.upsampler == 'pixelshuffle':
             features = self.conv_last(self.upsample(self.conv_before_upsample(features)))
@@ -188,8 +188,8 @@ def _check_widths(embed_dim: Any, split_size: Any, expansion_factor: Any, pos_di
     expect(sides, 'split_size', 'two window sides from 2 upwards', split_size, 'the paper has [8, 32]')
     expect_positive(expansion_factor=expansion_factor)
     hidden = int(embed_dim * expansion_factor)
-    mend = f'hidden width is {hidden}; take a factor that makes it even'
-    expect(hidden >= 2 and hidden % 2 == 0, 'expansion_factor', 'an even hidden width', expansion_factor, mend)
+    hint = f'hidden width is {hidden}; take a factor that makes it even'
+    expect(hidden >= 2 and hidden % 2 == 0, 'expansion_factor', 'an even hidden width', expansion_factor, hint)
     width = pos_dim is None or is_count(pos_dim)
     expect(width, 'pos_dim', 'None or a whole number from 1 upwards', pos_dim, 'None is the published width')
 
@@ -197,8 +197,8 @@ def _check_widths(embed_dim: Any, split_size: Any, expansion_factor: Any, pos_di
 def _check_groups(embed_dim: int, depth: Any, num_heads: Any) -> None:
     """Refuses residual groups whose blocks and heads do not fit."""
     expect(are_counts(depth), 'depth', 'blocks of each group, a list of counts', depth, 'the paper has six times 6')
-    mend = f'depth has {len(depth)} groups; give each its heads'
-    expect(are_counts(num_heads, len(depth)), 'num_heads', 'heads of each group, a list of counts', num_heads, mend)
+    hint = f'depth has {len(depth)} groups; give each its heads'
+    expect(are_counts(num_heads, len(depth)), 'num_heads', 'heads of each group, a list of counts', num_heads, hint)
     for heads in num_heads:
         fits = heads % 2 == 0 and embed_dim % heads == 0
         expect(

@@ -21,10 +21,10 @@ ResiConnection = Literal['1conv', '3conv']
 
 
 class PixelsToTokens(nn.Module):
-    """Reads a picture (B, C, H, W) as tokens (B, H * W, C)."""
+    """Reads a image (B, C, H, W) as tokens (B, H * W, C)."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Reads the picture row by row."""
+        """Reads the image row by row."""
         return to_tokens(image)
 
 

@@ -20,14 +20,12 @@ from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import nearest
 from deplsr_arch.clip_backbone import View, build_backbone, clip_views, embed_patches, freeze, pool_tokens
 from deplsr_arch.conv_stem import conv_stem
+from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 
-__all__ = ['NUM_KINDS', 'AdaptorOutput', 'DegradationAdaptor', 'LogitInit', 'Stem', 'rename_published']
+__all__ = ['AdaptorOutput', 'DegradationAdaptor', 'LogitInit', 'Stem', 'rename_published']
 
 LogitInit = Literal['clip', 'siglip']
 Stem = Literal['patch', 'conv']
-
-#: Fine embeddings, in this order: blur, gaussian noise, poisson noise, jpeg, ringing.
-NUM_KINDS = 5
 
 _SIGLIP_SCALE, _SIGLIP_BIAS = 10.0, -10.0
 
@@ -43,13 +41,13 @@ class AdaptorOutput(NamedTuple):
 
     Attributes:
         content: (B, D), what is seen, as if the photo were clean.
-        degradation: (B, D), all degradations together.
-        fine: (B, 5, D), one row a kind: blur, gaussian noise, poisson noise, jpeg, ringing.
+        global_degradation: (B, D), all degradations together.
+        fine_degradation: (B, 5, D), one row a degradation type: blur, gaussian noise, poisson noise, jpeg, ringing.
     """
 
     content: Tensor
-    degradation: Tensor
-    fine: Tensor
+    global_degradation: Tensor
+    fine_degradation: Tensor
 
 
 @ARCH_REGISTRY.register()
@@ -119,7 +117,7 @@ class DegradationAdaptor(nn.Module):
         if stem == 'conv':
             self.visual_control.conv1 = conv_stem(width, visual.conv1.kernel_size[0])
         self.zero_modules = nn.ModuleList(_zero_linear(width) for _ in visual.transformer.resblocks)
-        self.out_linear = nn.Linear(self.embed_dim, NUM_KINDS * self.embed_dim)
+        self.out_linear = nn.Linear(self.embed_dim, NUM_DEGRADATION_TYPES * self.embed_dim)
         self._init_logits(logit_init)
 
     def forward(self, lq: Tensor) -> AdaptorOutput:
@@ -134,19 +132,19 @@ class DegradationAdaptor(nn.Module):
         return _mean_of_views(self.clip.encode_image(views.flatten(0, 1)), views)
 
     def embed(self, image: Tensor) -> AdaptorOutput:
-        """Embeds pictures that are CLIP input already, without normalising the embeddings.
+        """Embeds images that are CLIP input already, without normalising the embeddings.
 
         Shape:
             - image: (B, 3, S, S), S = ``image_size``, pixels normalised or not as the weights want it.
         """
         degradation, corrections = self._control(image)
-        fine = self.out_linear(degradation).unflatten(-1, (NUM_KINDS, self.embed_dim))  # (B, 5, D)
+        fine = self.out_linear(degradation).unflatten(-1, (NUM_DEGRADATION_TYPES, self.embed_dim))  # (B, 5, D)
         return AdaptorOutput(self._content(image, corrections), degradation, fine)
 
     def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """The condition of the SR network: content (B, 1, D) and fine degradations (B, 5, D) of ``lq``, unit length."""
         output = self(lq)
-        return output.content.unsqueeze(1), output.fine
+        return output.content.unsqueeze(1), output.fine_degradation
 
     @torch.no_grad()
     def encode_text(self, tokens: Tensor) -> Tensor:
@@ -180,7 +178,7 @@ class DegradationAdaptor(nn.Module):
         """As in torch; also takes the authors' SRCLIP layout, with or without its aliases and a ``module.`` prefix.
 
         Pixel statistics and ``logit_bias`` keep their values where the file has none; a bias that this adaptor was
-        built without is passed over. What is read from a photo does not depend on a bias.
+        built without is skipped. What is read from a photo does not depend on a bias.
         """
         state = rename_published(state_dict)
         own = self.state_dict()
@@ -193,7 +191,7 @@ class DegradationAdaptor(nn.Module):
         return super().load_state_dict(state, strict=strict, assign=assign)
 
     def _views(self, lq: Tensor) -> Tensor:
-        """Pictures as the towers take them: (B, K, 3, S, S)."""
+        """Images as the towers take them: (B, K, 3, S, S)."""
         views = clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view)
         if self.clip_normalize:
             views = (views - self.image_mean.view(3, 1, 1)) / self.image_std.view(3, 1, 1)

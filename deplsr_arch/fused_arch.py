@@ -58,7 +58,7 @@ class Fused(nn.Module):
     A fusion stands before each named part and acts on the part's first argument; the prior goes on from one to the next
     as the published network passes it. The state dict holds the network's parameters under ``backbone.``;
     :meth:`own_names` gives those of a plain backbone's checkpoint these names, so that it loads without conversion.
-    Pictures are mirrored beyond their borders where the backbone needs whole windows (SwinIR) or even sides (RRDBNet
+    Images are mirrored beyond their borders where the backbone needs whole windows (SwinIR) or even sides (RRDBNet
     at x2).
 
     Args:
@@ -111,7 +111,7 @@ class Fused(nn.Module):
             part.register_forward_pre_hook(partial(_fuse, key))
 
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> Tensor:
-        """Enlarges pictures x (B, 3, h, w) with the prior xi (B, n, D), xd (B, m, D)."""
+        """Enlarges images x (B, 3, h, w) with the prior xi (B, n, D), xd (B, m, D)."""
         for name, prior in (('xi', xi), ('xd', xd)):
             expect_prior(name, prior, x.shape[0], self.prior_dim)
         project = self.adaptive_feat_channels
@@ -131,7 +131,7 @@ class Fused(nn.Module):
 
     @torch.no_grad()
     def _probe(self, parts: Mapping[str, nn.Module]) -> tuple[int, int]:
-        """Runs a small black picture through and gives the width at all parts, and the scale."""
+        """Runs a small black image through and gives the width at all parts, and the scale."""
         seen: dict[str, list[Any]] = {name: [] for name in parts}
 
         def look(name: str, _: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -146,14 +146,14 @@ class Fused(nn.Module):
             reason = str(error).strip().split('\n')[0]
             name = type(self.backbone).__name__
             raise OptionError(
-                f'network_g.backbone: {name} fails on a picture of 3 x {size} x {size}: {reason}'
+                f'network_g.backbone: {name} fails on a image of 3 x {size} x {size}: {reason}'
             ) from error
         for handle in handles:
             handle.remove()
         self.backbone.train(training)
         widths = {name: _width(name, inputs) for name, inputs in seen.items()}
-        mend = 'name parts with equal widths'
-        expect(len(set(widths.values())) == 1, 'fuse_at', 'parts that all have as many channels', widths, mend)
+        hint = 'name parts with equal widths'
+        expect(len(set(widths.values())) == 1, 'fuse_at', 'parts that all have as many channels', widths, hint)
         return next(iter(widths.values())), out.shape[-1] // size
 
 
@@ -181,13 +181,13 @@ def _find_parts(backbone: nn.Module, fuse_at: Sequence[str]) -> dict[str, nn.Mod
         for end in range(len(name.split('.'))):
             outer = '.'.join(name.split('.')[:end])
             again = bool(getattr(known[outer], 'use_checkpoint', False))
-            mend = f"switch use_checkpoint off, or fuse before '{outer}' as a whole"
-            expect(not again, 'fuse_at', 'a part that is not computed anew in the backward pass', name, mend)
+            hint = f"switch use_checkpoint off, or fuse before '{outer}' as a whole"
+            expect(not again, 'fuse_at', 'a part that is not computed anew in the backward pass', name, hint)
     return {name: known[name] for name in fuse_at}
 
 
 def _width(name: str, inputs: list[Any]) -> int:
-    """Gives the channels at a part from all the first inputs it got."""
+    """Returns the channels at a part from all the first inputs it got."""
     where = f"fuse_at '{name}'"
     expect(len(inputs) == 1, where, 'a part that runs once in a forward pass', f'{len(inputs)} runs', 'name another')
     fits = isinstance(inputs[0], Tensor) and inputs[0].is_floating_point() and inputs[0].ndim in (3, 4)
@@ -197,7 +197,7 @@ def _width(name: str, inputs: list[Any]) -> int:
 
 
 def _side_multiple(backbone: nn.Module) -> int:
-    """Gives what the sides of a picture must be multiples of."""
+    """Returns what the sides of a image must be multiples of."""
     if isinstance(backbone, RRDBNet):
         return {2: 2, 1: 4}.get(backbone.scale, 1)
     windows = (getattr(module, 'window_size', 1) for module in backbone.modules())
@@ -205,9 +205,9 @@ def _side_multiple(backbone: nn.Module) -> int:
 
 
 def _padded(x: Tensor, multiple: int) -> Tensor:
-    """Mirrors pictures beyond their lower and right border to a multiple of pixels."""
-    lacking = [-side % multiple for side in x.shape[-2:]]
-    if not any(lacking):
+    """Mirrors images beyond their lower and right border to a multiple of pixels."""
+    missing = [-side % multiple for side in x.shape[-2:]]
+    if not any(missing):
         return x
-    mode = 'reflect' if all(lack < side for lack, side in zip(lacking, x.shape[-2:], strict=True)) else 'replicate'
-    return F.pad(x, (0, lacking[1], 0, lacking[0]), mode=mode)
+    mode = 'reflect' if all(lack < side for lack, side in zip(missing, x.shape[-2:], strict=True)) else 'replicate'
+    return F.pad(x, (0, missing[1], 0, missing[0]), mode=mode)

@@ -137,7 +137,7 @@ class FusedDAT(DAT):
 
     # No drop-in for a DAT, which it shares all parts with: it cannot run without a prior.
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> Tensor:  # type: ignore[override]
-        """Enlarges pictures x (B, in_chans, h, w) with the prior xi (B, n, D), xd (B, m, D)."""
+        """Enlarges images x (B, in_chans, h, w) with the prior xi (B, n, D), xd (B, m, D)."""
         for name, prior in (('xi', xi), ('xd', xd)):
             expect_prior(name, prior, x.shape[0], self.prior_dim)
         shallow, tokens, size = self.embed(x)
@@ -160,6 +160,6 @@ def parse_fusion_layers(fusion_layers: str | int, groups: int) -> tuple[int, ...
     words = [] if isinstance(fusion_layers, bool) else str(fusion_layers).split('-')
     known = [str(index) for index in range(groups)]
     fits = bool(words) and all(word in known for word in words) and words == sorted(set(words), key=int)
-    mend = f'there are {groups} groups, counted from 0'
-    expect(fits, 'fusion_layers', "'all', 'none', or ascending indices such as '0-2-4'", fusion_layers, mend)
+    hint = f'there are {groups} groups, counted from 0'
+    expect(fits, 'fusion_layers', "'all', 'none', or ascending indices such as '0-2-4'", fusion_layers, hint)
     return tuple(int(word) for word in words)

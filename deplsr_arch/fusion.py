@@ -14,13 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deplsr_arch.checks import expect, expect_choice, expect_counts, expect_positive
-from deplsr_arch.degradation_adaptor_arch import NUM_KINDS
+from deplsr_arch.degradation_types import PRIOR_TOKENS
 from deplsr_arch.initialise import initialise
 
 Fusion = Literal['film', 'residual', 'paper']
 FusionInit = Literal['paper', 'identity']
-#: Tokens of the prior that 'film' takes: one of content, five of degradation.
-PRIOR_TOKENS = 1 + NUM_KINDS
 #: Parameters that a network has beyond its backbone's, so that a backbone's own checkpoint can be told.
 FUSION_PREFIXES = ('fusion_blocks.', 'adaptive_feat_channels.')
 
@@ -42,7 +40,7 @@ def all_pairs(content: Tensor, degradation: Tensor) -> Tensor:
 
 
 class CrossAttention(nn.Module):
-    """Lets the tokens of a prior look at the tokens of the picture.
+    """Lets the tokens of a prior look at the tokens of the image.
 
     Shape:
         - query: (B, n, C), context: (B, N, C); returns (B, n, C).
@@ -62,7 +60,7 @@ class CrossAttention(nn.Module):
 
 
 class PairAttention(nn.Module):
-    """Lets the tokens of the picture look at all pairs of a content and a degradation token (dense interaction).
+    """Lets the tokens of the image look at all pairs of a content and a degradation token (dense interaction).
 
     Holds the two cross attentions of the prior as well, only because the published names have them here.
 
@@ -83,7 +81,7 @@ class PairAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, content: Tensor, degradation: Tensor) -> Tensor:
-        """Attends from the picture to the n * m pairs."""
+        """Attends from the image to the n * m pairs."""
         pairs = all_pairs(content, degradation)
         q, k, v = (split_heads(y, self.num_heads) for y in (self.q(x), self.k(pairs), self.v(pairs)))
         return self.proj(join_heads(F.scaled_dot_product_attention(q, k, v, scale=self.scale)))
@@ -107,7 +105,7 @@ class CrossModalFusion(nn.Module):
     """Lets the tokens of an SR network attend to a content and a degradation prior (CMFM).
 
     Both forms have the same parameters. With n(.) for LayerNorm, A_i, A_d for the cross attentions of the prior on the
-    picture and P for the attention of the picture on all pairs:
+    image and P for the attention of the image on all pairs:
 
     - 'paper', as published. The stream of the SR network is replaced by its normalised self, the prior by what it saw::
 
@@ -115,7 +113,7 @@ class CrossModalFusion(nn.Module):
         xi, xd = A_i(xi, x), A_d(xd, x)
         x = x + P(x, xi, xd)
 
-    - 'residual'. The picture's stream goes on untouched (it is normalised only to be read), and the prior keeps its own
+    - 'residual'. The image's stream goes on untouched (it is normalised only to be read), and the prior keeps its own
       tokens beside what it saw. They are kept as normalised, because the projection that makes them starts at 1/250 of
       a normalised token's size: kept raw, P would start two orders of magnitude weaker (0.0004 instead of 0.05 rms)::
 
@@ -132,7 +130,7 @@ class CrossModalFusion(nn.Module):
         mlp_ratio: Hidden width of the MLP, in multiples of C.
         form: 'residual' or 'paper', see above.
         init: 'paper': linear layers start as published, with weights of 0.02. 'identity', for the residual form only:
-            the last layers of both branches are zero, so that the picture's tokens pass bit by bit at first, and the
+            the last layers of both branches are zero, so that the image's tokens pass bit by bit at first, and the
             others start as torch's linear layers do. The last layers learn from the first step on, the others from the
             second.
 
@@ -159,9 +157,9 @@ class CrossModalFusion(nn.Module):
         expect_positive(fusion_attn_ratio=attn_ratio, fusion_mlp_ratio=mlp_ratio)
         expect(dim % num_heads == 0, 'fusion_num_heads', f'a divisor of {dim} channels', num_heads, 'the paper has 6')
         narrowed = int(dim * attn_ratio)
-        mend = f'it makes {narrowed} channels for {num_heads} heads'
+        hint = f'it makes {narrowed} channels for {num_heads} heads'
         fits = narrowed > 0 and narrowed % num_heads == 0
-        expect(fits, 'fusion_attn_ratio', 'a ratio that all heads can share', attn_ratio, mend)
+        expect(fits, 'fusion_attn_ratio', 'a ratio that all heads can share', attn_ratio, hint)
         expect_choice('fusion', form, ('residual', 'paper'))
         self.form = form
         self.norm1_x = nn.LayerNorm(dim)
@@ -188,8 +186,8 @@ class CrossModalFusion(nn.Module):
         if init == 'paper':
             self.apply(initialise)
         else:
-            mend = "take fusion: residual, or fusion_init: paper; the published form normalises the backbone's features"
-            expect(self.form == 'residual', 'fusion_init', "'paper' with fusion: paper", init, mend)
+            hint = "take fusion: residual, or fusion_init: paper; the published form normalises the backbone's features"
+            expect(self.form == 'residual', 'fusion_init', "'paper' with fusion: paper", init, hint)
             for last in (self.attn.proj, self.mlp.fc2):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
@@ -198,8 +196,8 @@ class CrossModalFusion(nn.Module):
 class PriorModulation(nn.Module):
     """Scales and shifts the channels of an SR network by what the prior says (FiLM); no attention, so no cost a pixel.
 
-    All tokens of the prior are read side by side, so that each has its own weights: the five kinds need not be told
-    apart by their directions. The last layer starts at zero: at first the tokens of the picture pass bit by bit.
+    All tokens of the prior are read side by side, so that each has its own weights: the five degradation types need not be told
+    apart by their directions. The last layer starts at zero: at first the tokens of the image pass bit by bit.
 
     Source: FiLM (Perez et al., AAAI 2018); its place in super-resolution by a read degradation is that of DASR
     (Wang et al., CVPR 2021).
@@ -223,8 +221,8 @@ class PriorModulation(nn.Module):
         """Modulates tokens x (B, N, C) by the prior xi (B, 1, C), xd (B, 5, C)."""
         prior = torch.cat([xi, xd], dim=1)
         fits = prior.shape[1] == PRIOR_TOKENS
-        mend = 'take fusion: residual for other numbers of tokens'
-        expect(fits, 'prior', f'{PRIOR_TOKENS} tokens with fusion: film', prior.shape[1], mend)
+        hint = 'take fusion: residual for other numbers of tokens'
+        expect(fits, 'prior', f'{PRIOR_TOKENS} tokens with fusion: film', prior.shape[1], hint)
         gain, shift = self.out(self.act(self.mix(prior.flatten(1)))).unsqueeze(1).chunk(2, dim=-1)  # each (B, 1, C)
         return x * (1 + gain) + shift, xi, xd
 
@@ -245,8 +243,8 @@ def build_fusion(
     if form != 'film':
         init = init or ('paper' if form == 'paper' else 'identity')
         return CrossModalFusion(dim, num_heads, attn_ratio=attn_ratio, mlp_ratio=mlp_ratio, form=form, init=init)
-    mend = 'film starts as identity; leave fusion_init out'
-    expect(init != 'paper', 'fusion_init', "'identity' with fusion: film", init, mend)
+    hint = 'film starts as identity; leave fusion_init out'
+    expect(init != 'paper', 'fusion_init', "'identity' with fusion: film", init, hint)
     return PriorModulation(dim)
 
 
@@ -279,5 +277,5 @@ class PriorProjection(nn.Sequential):
 def expect_prior(name: str, prior: Tensor, batch: int, prior_dim: int) -> None:
     """Refuses a prior that is not (batch, n, prior_dim)."""
     fits = prior.ndim == 3 and prior.shape[0] == batch and prior.shape[1] > 0 and prior.shape[2] == prior_dim
-    mend = 'give one prior for each picture, of width prior_dim'
-    expect(fits, name, f'({batch}, n, {prior_dim})', tuple(prior.shape), mend)
+    hint = 'give one prior for each image, of width prior_dim'
+    expect(fits, name, f'({batch}, n, {prior_dim})', tuple(prior.shape), hint)

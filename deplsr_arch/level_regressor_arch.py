@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from deplsr_arch.checks import expect, expect_counts
 from deplsr_arch.conv_stem import conv_stem
-from deplsr_arch.degradation_adaptor_arch import NUM_KINDS
+from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 
 __all__ = ['LevelRegressor', 'number_tokens']
 
 
 @ARCH_REGISTRY.register()
 class LevelRegressor(nn.Module):
-    """Reads the levels of the five kinds off an LR photo of any size, as numbers.
+    """Reads the levels of the five degradation types off an LR photo of any size, as numbers.
 
     The convolutions of an adaptor's stem, two more on its grid, the mean over the photo, and two linear layers. In
     stage 2 it stands in an adaptor's place (``network_da``); its numbers are the prior, and there is no content.
@@ -29,7 +29,7 @@ class LevelRegressor(nn.Module):
         stride: Pixels between neighbours of the grid, a power of 2.
 
     Shape:
-        - lq: (B, 3, h, w) RGB in 0..1. Returns (B, 5) in 0..1, from the lowest to the highest level of each kind: blur,
+        - lq: (B, 3, h, w) RGB in 0..1. Returns (B, 5) in 0..1, from the lowest to the highest level of each degradation type: blur,
           gaussian noise, poisson noise, jpeg, ringing.
 
     Raises:
@@ -39,19 +39,25 @@ class LevelRegressor(nn.Module):
     def __init__(self, *, prior_dim: int = 512, num_feat: int = 96, stride: int = 8) -> None:
         super().__init__()
         expect_counts(prior_dim=prior_dim, num_feat=num_feat, stride=stride)
-        expect(prior_dim >= NUM_KINDS, 'prior_dim', f'at least {NUM_KINDS}', prior_dim, 'take that of network_g')
+        expect(
+            prior_dim >= NUM_DEGRADATION_TYPES,
+            'prior_dim',
+            f'at least {NUM_DEGRADATION_TYPES}',
+            prior_dim,
+            'take that of network_g',
+        )
         self.prior_dim = prior_dim
         self.stride = stride
         layers: list[nn.Module] = [conv_stem(num_feat, stride)]
         for _ in range(2):
             layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1, bias=False), nn.BatchNorm2d(num_feat), nn.GELU()]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Linear(num_feat, num_feat), nn.GELU(), nn.Linear(num_feat, NUM_KINDS))
+        self.head = nn.Sequential(nn.Linear(num_feat, num_feat), nn.GELU(), nn.Linear(num_feat, NUM_DEGRADATION_TYPES))
 
     def forward(self, lq: Tensor) -> Tensor:
         """Reads levels, 0..1."""
-        lacking = [max(0, self.stride - side) for side in lq.shape[-2:]]
-        lq = F.pad(lq.expand(-1, 3, -1, -1), (0, lacking[1], 0, lacking[0]), mode='replicate')
+        missing = [max(0, self.stride - side) for side in lq.shape[-2:]]
+        lq = F.pad(lq.expand(-1, 3, -1, -1), (0, missing[1], 0, missing[0]), mode='replicate')
         return self.head(self.features(lq - 0.5).mean(dim=(2, 3))).sigmoid()
 
     def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:

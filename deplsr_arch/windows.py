@@ -1,8 +1,8 @@
 """Windows of attention as pure functions: cut, shift, mask, attend, put back.
 
 A window is given as its (height, width); L = height * width is its number of positions. After a cyclic shift only the
-windows in the last row and the last column of the grid hold positions from opposite borders of the picture, so there
-are no more than four kinds of windows: inner, right, bottom, corner. A mask for each kind serves every picture size,
+windows in the last row and the last column of the grid hold positions from opposite borders of the image, so there
+are no more than four kinds of windows: inner, right, bottom, corner. A mask for each kind serves every image size,
 where the published code keeps or makes one mask per window.
 """
 
@@ -33,7 +33,7 @@ def common_side(window: Size) -> int:
 
 
 def partition(x: Tensor, window: Size) -> Tensor:
-    """Cuts pictures into windows: (B, H, W, ...) -> (B, H / height, W / width, L, ...)."""
+    """Cuts images into windows: (B, H, W, ...) -> (B, H / height, W / width, L, ...)."""
     height, width = window
     x = x.unflatten(2, (-1, width)).unflatten(1, (-1, height))  # (B, rows, height, columns, width, ...)
     return x.transpose(2, 3).flatten(3, 4)
@@ -92,7 +92,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout:
     strips = []
     for strip, biases in zip(_part_last((q, k, v), dim=1), bias.split(2), strict=True):
         parts = zip(_part_last(strip, dim=2), biases.split(1), strict=True)
-        strips.append(torch.cat([_attend_alike(part, kind, scale, dropout) for part, kind in parts], dim=2))
+        strips.append(torch.cat([_attend_alike(part, bias, scale, dropout) for part, bias in parts], dim=2))
     return torch.cat(strips, dim=1)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 
-mend()
+apply_fixes()
 
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset  # noqa: E402  needs the mends above
 from deplsr_data.captioned_pair_dataset import CaptionedPairDataset  # noqa: E402

@@ -15,19 +15,19 @@ from torch.utils.data import Dataset
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import read_options
-from deplsr_data.apply_cpu import apply
-from deplsr_data.bad_photos import BadPhotos
-from deplsr_data.captions import captions, levels
-from deplsr_data.crops import centre_crop, draw_crop, draw_shrunk_side
 from deplsr_data.dataset_options import DatasetOptions, check_options, place_of, require_gt_size
-from deplsr_data.packing import pack
-from deplsr_data.photos import PhotoError, PhotoReader, list_photos, to_float
-from deplsr_data.recipes import read_recipe
-from deplsr_data.records import Record, to_json
-from deplsr_data.resize import resize
-from deplsr_data.sampling import draw, rng_for
+from deplsr_data.degradation.apply import apply
+from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.packing import pack
+from deplsr_data.degradation.recipes import read_recipe
+from deplsr_data.degradation.records import Record, to_json
+from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.files.bad_photos import BadPhotos
+from deplsr_data.files.crops import centre_crop, draw_crop, draw_shrunk_side
+from deplsr_data.files.photos import PhotoError, PhotoReader, list_photos, to_float
+from deplsr_data.ops.resize import resize
+from deplsr_data.ops.usm import sharpen
 from deplsr_data.tokens import tokenize
-from deplsr_data.usm import sharpen
 
 __all__ = ['CaptionedDegradationDataset']
 
@@ -77,8 +77,8 @@ def _check_whole(options: _Options, where: str) -> None:
         ('degrade_on', options.degrade_on, 'worker'),
     ):
         if given != usual:
-            mend = 'remove it' if usual is None else f'set it to {usual}, as whole photos differ in size'
-            raise OptionError(f'{where}.{key}: expected none with input: whole, got {given}; {mend}')
+            hint = 'remove it' if usual is None else f'set it to {usual}, as whole photos differ in size'
+            raise OptionError(f'{where}.{key}: expected none with input: whole, got {given}; {hint}')
 
 
 def _check_shrink(options: _Options, low: float, high: float, where: str) -> None:
@@ -114,28 +114,28 @@ class CaptionedDegradationDataset(Dataset):
         opt: The data set's block of a BasicSR option file. Own keys:
 
             - dataroot_gt: Folder with its subfolders, or LMDB (``io_backend: {type: lmdb}``).
-            - meta_info: A ``.tsv`` with columns filepath and title, or Real-ESRGAN's list of paths; else all pictures.
+            - meta_info: A ``.tsv`` with columns filepath and title, or Real-ESRGAN's list of paths; else all images.
             - gt_size: Side of the crop in GT pixels, a multiple of scale. In training required, at a random place, and
               smaller photos are mirrored beyond their borders; else optional, in the middle, and at most the photo.
             - shrink: In training, lowest and highest factor by which photos are shrunk before they are cropped, no
               further than the crop allows. What a camera or a web page gives is seldom sharp to the pixel, and on a
               photo that is not, a small blur cannot be told from none (docs/prior.md, Levers).
             - use_hflip, use_rot: Random flips and quarter turns in training.
-            - recipe: Block with ``type: semantic`` (:class:`deplsr_data.recipes.SemanticRecipe`).
+            - recipe: Block with ``type: semantic`` (:class:`deplsr_data.degradation.recipes.SemanticRecipe`).
             - tokenizer, context_length: open_clip model whose tokenizer to use; length of the token rows if not the
               model's. The longest whole caption needs 37 tokens; longer texts are cut.
             - draws_per_image: In validation, how many degradations of each photo there are.
             - degrade_on: ``worker`` degrades in the loader's worker; ``device`` sends the record along as tensors, and
-              the model degrades the whole batch at once. Training only. Same record, same picture up to 3e-4 (rounded
+              the model degrades the whole batch at once. Training only. Same record, same image up to 3e-4 (rounded
               to 8 bits: one grey level) at few pixels.
             - degrade_size: In training, side of the GT crop that is degraded; gt_size is then cut out of it at a random
               place, so that filters see real surroundings instead of mirrored borders (Real-ESRGAN: 400, then 256).
             - context: With degrade_size, give also the whole degraded piece, of which lq is a part. In training the
               adaptor then reads that, which tells it more than the small patch (docs/prior.md).
-            - input: What the LR picture of stage 1 is. ``patch``: GT / scale, as stage 2 makes it. ``whole``: the whole
-              photo is degraded and then squashed to input_size squared without antialiasing, as published (with scale 1
+            - input: What the LR image of stage 1 is. ``patch``: GT / scale, as stage 2 makes it. ``whole``: the whole
+              photo is degraded and then resized without keeping the aspect ratio to input_size squared without antialiasing, as published (with scale 1
               and ``resize: last``); the captions name the levels before that.
-            - input_size: With ``whole``, side of the LR picture, CLIP's input.
+            - input_size: With ``whole``, side of the LR image, CLIP's input.
             - seed: Seed of all draws.
             - max_bad_images: How many photos may be unreadable, or too small. Each is named in a warning, and the
               next good one of the list stands in for it, so that batches stay whole and a run can be repeated.
@@ -145,14 +145,14 @@ class CaptionedDegradationDataset(Dataset):
         - gt_usm: in training with ``gt_usm: true`` in the recipe, the sharpened GT, which is what was degraded.
         - context: with ``context``, (3, degrade_size / scale, degrade_size / scale), lq and what surrounds it.
         - degradation, sharpen, window: in place of lq and gt_usm with ``degrade_on: device``; see
-          :func:`deplsr_data.deferred.degrade_deferred`.
+          :func:`deplsr_data.degradation.deferred.degrade_deferred`.
         - With ``input: whole`` there is an lq only, of (3, input_size, input_size).
         - captions: list of 7 texts: semantic, whole degradation, then blur, gaussian, poisson, jpeg, ringing.
-        - tokens: (7, L) int64. levels: (5,) float32, the true level of each kind.
-        - record: JSON of the :class:`deplsr_data.records.Record`. lq_path, gt_path: str.
+        - tokens: (7, L) int64. levels: (5,) float32, the true level of each degradation type.
+        - record: JSON of the :class:`deplsr_data.degradation.records.Record`. lq_path, gt_path: str.
 
     Raises:
-        UserError: A wrong option, a missing folder, too many unreadable pictures; one line.
+        UserError: A wrong option, a missing folder, too many unreadable images; one line.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -172,7 +172,7 @@ class CaptionedDegradationDataset(Dataset):
         return len(self._photos) * self._options.draws_per_image
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Gives sample ``index``; in training an index that carries ``epoch`` and ``round`` draws anew in each."""
+        """Returns sample ``index``; in training an index that carries ``epoch`` and ``round`` draws anew in each."""
         o = self._options
         if not 0 <= index < len(self):
             raise IndexError(f'expected an index from 0 to {len(self) - 1}, got {index}')
@@ -180,7 +180,7 @@ class CaptionedDegradationDataset(Dataset):
         crop_rng = rng_for(o.seed, epoch, int(index), round, 'crop')
         asked, again = divmod(int(index), o.draws_per_image)
         given, gt = self._bad.first_good(asked, lambda photo: self._read_gt(photo, crop_rng))
-        photo, stead = self._photos[given], None if given == asked else asked
+        photo, replaced = self._photos[given], None if given == asked else asked
         rng = rng_for(o.seed, epoch, int(index), round, 'degradation')
         record = draw(self._recipe, o.scale, rng, (gt.shape[0], gt.shape[1]))
         texts = captions(record, photo.title)
@@ -190,7 +190,7 @@ class CaptionedDegradationDataset(Dataset):
             'tokens': tokenize(texts, o.tokenizer, o.context_length),
             'levels': torch.tensor(levels(record), dtype=torch.float32),
             'record': to_json(record),
-            'lq_path': _own_path(photo.path, again if o.draws_per_image > 1 else None, stead),
+            'lq_path': _own_path(photo.path, again if o.draws_per_image > 1 else None, replaced),
             'gt_path': photo.path,
         }
 
@@ -210,13 +210,13 @@ class CaptionedDegradationDataset(Dataset):
                 item['keep_context'] = o.context
             return item
         clean = sharpen(gt) if usm else gt
-        pictures = {'lq': apply(record, clean), 'gt': gt, **({'gt_usm': clean} if usm and self._train else {})}
+        images = {'lq': apply(record, clean), 'gt': gt, **({'gt_usm': clean} if usm and self._train else {})}
         if window:
-            whole = pictures['lq']
-            pictures = {name: window.cut(p, 1 if name == 'lq' else o.scale) for name, p in pictures.items()}
+            whole = images['lq']
+            images = {name: window.cut(p, 1 if name == 'lq' else o.scale) for name, p in images.items()}
             if o.context:
-                pictures['context'] = whole
-        return {name: _to_tensor(picture) for name, picture in pictures.items()}
+                images['context'] = whole
+        return {name: _to_tensor(image) for name, image in images.items()}
 
     @property
     def _lq_size(self) -> int:
@@ -229,13 +229,13 @@ class CaptionedDegradationDataset(Dataset):
             PhotoError: It cannot be read, or is too small.
         """
         o, path = self._options, self._photos[index].path
-        picture = self._read(path)
-        size = (picture.shape[0], picture.shape[1])
+        image = self._read(path)
+        size = (image.shape[0], image.shape[1])
         if self._train and o.input == 'patch':
             side = o.degrade_size or o.gt_size or 0
             taken = draw_shrunk_side(size, side, rng, o.shrink) if o.shrink else side
-            picture = draw_crop(size, taken, rng, o.use_hflip, o.use_rot).cut(picture)
-            gt = to_float(np.ascontiguousarray(picture))
+            image = draw_crop(size, taken, rng, o.use_hflip, o.use_rot).cut(image)
+            gt = to_float(np.ascontiguousarray(image))
             return gt if taken == side else resize(gt, side, side).clip(0, 1)
         crop = centre_crop(size, o.scale, o.gt_size)
         if crop is None:
@@ -243,16 +243,16 @@ class CaptionedDegradationDataset(Dataset):
                 f"'{path}': expected at least {o.scale} pixels in height and width at scale {o.scale}, got "
                 f'{size[0]} x {size[1]}; remove it'
             )
-        return to_float(np.ascontiguousarray(crop.cut(picture)))
+        return to_float(np.ascontiguousarray(crop.cut(image)))
 
 
 def _own_path(path: str, draw: int | None, instead_of: int | None) -> str:
-    """Gives the path after which a result is named: one for each draw and each photo it stands in for."""
+    """Returns the path after which a result is named: one for each draw and each photo it stands in for."""
     stem, suffix = os.path.splitext(path)
     draws = '' if draw is None else f'_{draw}'
-    stead = '' if instead_of is None else f'_for{instead_of}'
-    return f'{stem}{draws}{stead}{suffix}'
+    replaced = '' if instead_of is None else f'_for{instead_of}'
+    return f'{stem}{draws}{replaced}{suffix}'
 
 
-def _to_tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+def _to_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

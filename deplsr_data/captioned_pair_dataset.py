@@ -16,16 +16,16 @@ from torch.utils.data import Dataset
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import read_options
-from deplsr_data.bad_photos import BadPhotos
-from deplsr_data.captions import FALLBACK_TITLE, KINDS, NO_DEGRADATION, parse_caption
-from deplsr_data.crops import Crop, centre_crop, draw_crop
 from deplsr_data.dataset_options import DatasetOptions, check_options, place_of, require_gt_size
-from deplsr_data.photos import SUFFIXES, PhotoError, PhotoReader, picture_path, to_float
-from deplsr_data.records import from_json, to_json
-from deplsr_data.sampling import rng_for
-from deplsr_data.tables import CAPTION_COLUMNS, read_table
+from deplsr_data.degradation.captions import DEGRADATION_TYPES, FALLBACK_TITLE, NO_DEGRADATION, parse_caption
+from deplsr_data.degradation.records import from_json, to_json
+from deplsr_data.degradation.sampling import rng_for
+from deplsr_data.files.bad_photos import BadPhotos
+from deplsr_data.files.crops import Crop, centre_crop, draw_crop
+from deplsr_data.files.photos import SUFFIXES, PhotoError, PhotoReader, image_path, to_float
+from deplsr_data.files.tables import CAPTION_COLUMNS, read_table
+from deplsr_data.files.written_set import Row, read_rows
 from deplsr_data.tokens import tokenize
-from deplsr_data.written_set import Row, read_rows
 
 __all__ = ['CaptionedPairDataset', 'read_captions']
 
@@ -46,7 +46,7 @@ class _Pair:
 
 @DATASET_REGISTRY.register()
 class CaptionedPairDataset(Dataset):
-    """Reads LR pictures, their clean pictures and seven captions: sets of ``basicsr synthesize``, or LSDIR-DE.
+    """Reads LR images, their clean images and seven captions: sets of ``basicsr synthesize``, or LSDIR-DE.
 
     In training the crop depends on (seed, epoch, index, round) only, as in
     :class:`~deplsr_data.captioned_degradation_dataset.CaptionedDegradationDataset`.
@@ -56,14 +56,14 @@ class CaptionedPairDataset(Dataset):
     Args:
         opt: The data set's block of a BasicSR option file. Own keys:
 
-            - dataroot_lq, dataroot_gt: Folders, or LMDBs (``io_backend: {type: lmdb}``), of LR and clean pictures.
+            - dataroot_lq, dataroot_gt: Folders, or LMDBs (``io_backend: {type: lmdb}``), of LR and clean images.
             - meta_info: A table, or several (``[a.tsv, b.tsv]``), with the columns filepath (below dataroot_lq), title
-              (semantic), title2 (whole degradation) and title3 to title7 (fine; where one is empty, its kind does not
+              (semantic), title2 (whole degradation) and title3 to title7 (fine; where one is empty, its degradation type does not
               occur).
             - records: The ``records.jsonl`` of a written set, or several; those beside the tables if not given. Without
-              one, a clean picture has the name of its LR picture, with any suffix.
+              one, a clean image has the name of its LR image, with any suffix.
             - gt_size: Side of the crop in GT pixels, a multiple of scale. In training required, at a random place, and
-              smaller pictures are mirrored beyond their borders; else optional, in the middle.
+              smaller images are mirrored beyond their borders; else optional, in the middle.
             - use_hflip, use_rot, tokenizer, context_length, seed, max_bad_images: as in
               CaptionedDegradationDataset.
 
@@ -71,7 +71,7 @@ class CaptionedPairDataset(Dataset):
         As of CaptionedDegradationDataset; ``levels`` are read from the fine captions, ``record`` is '' if not known.
 
     Raises:
-        UserError: A wrong option, a missing file, a wrong table, too many unreadable pictures; one line.
+        UserError: A wrong option, a missing file, a wrong table, too many unreadable images; one line.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ class CaptionedPairDataset(Dataset):
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Gives sample ``index``; in training an index that carries ``epoch`` and ``round`` is cut anew in each."""
+        """Returns sample ``index``; in training an index that carries ``epoch`` and ``round`` is cut anew in each."""
         o = self._options
         epoch, round = (getattr(index, 'epoch', 0), getattr(index, 'round', 0)) if self._train else (0, 0)
         rng = rng_for(o.seed, epoch, int(index), round, 'crop')
@@ -112,19 +112,19 @@ class CaptionedPairDataset(Dataset):
             'tokens': tokenize(pair.captions, o.tokenizer, o.context_length),
             'levels': torch.tensor(pair.levels, dtype=torch.float32),
             'record': to_json(from_json(row.record_json())) if row else '',
-            'lq_path': picture_path(o.dataroot_lq, pair.filepath, o.in_lmdb),
+            'lq_path': image_path(o.dataroot_lq, pair.filepath, o.in_lmdb),
             'gt_path': self._gt_path(pair, row),
         }
 
     def _read_pair(self, place: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Reads both pictures and cuts the sample out of them.
+        """Reads both images and cuts the sample out of them.
 
         Raises:
             PhotoError: One cannot be read, or their sizes do not fit.
         """
         o, pair = self._options, self._pairs[place]
         row = self._rows.get(pair.filepath)
-        lq_path, gt_path = picture_path(o.dataroot_lq, pair.filepath, o.in_lmdb), self._gt_path(pair, row)
+        lq_path, gt_path = image_path(o.dataroot_lq, pair.filepath, o.in_lmdb), self._gt_path(pair, row)
         lq, gt = self._read_lq(lq_path), self._read_gt(gt_path)
         if row and row.gt is None:
             gt = Crop(*row.crop).cut(gt)
@@ -137,13 +137,13 @@ class CaptionedPairDataset(Dataset):
         side = o.gt_size // o.scale if o.gt_size else None
         crop = draw_crop(size, side or 0, rng, o.use_hflip, o.use_rot) if self._train else centre_crop(size, 1, side)
         if crop is None:
-            raise PhotoError(f"'{lq_path}': expected a picture, got one without pixels; remove it")
+            raise PhotoError(f"'{lq_path}': expected a image, got one without pixels; remove it")
         return _to_tensor(crop.cut(lq, 1, cv2.BORDER_REFLECT)), _to_tensor(crop.cut(gt, o.scale, cv2.BORDER_REFLECT))
 
     def _gt_path(self, pair: _Pair, row: Row | None) -> str:
         o = self._options
         name = (row.gt or row.photo) if row else pair.filepath
-        path = picture_path(o.dataroot_gt, name, o.in_lmdb)
+        path = image_path(o.dataroot_gt, name, o.in_lmdb)
         if o.in_lmdb or row or os.path.exists(path):
             return path
         stem = os.path.splitext(path)[0]
@@ -152,7 +152,7 @@ class CaptionedPairDataset(Dataset):
     def _check_paths(self, where: str) -> None:
         """Looks for the first pair: if it is not there, then the folders are others than the table means."""
         first = self._pairs[0]
-        lq = picture_path(self._options.dataroot_lq, first.filepath, self._options.in_lmdb)
+        lq = image_path(self._options.dataroot_lq, first.filepath, self._options.in_lmdb)
         gt = self._gt_path(first, self._rows.get(first.filepath))
         for key, path in (('dataroot_lq', lq), ('dataroot_gt', gt)):
             root = getattr(self._options, key)
@@ -175,17 +175,26 @@ def read_captions(cells: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, .
         The seven captions in their order, and the five levels.
 
     Raises:
-        ValueError: A fine caption cannot be read, or two are of the same kind.
+        ValueError: A fine caption cannot be read, or two are of the same degradation type.
     """
     title, whole, *fine = (cell.strip() for cell in cells)
     said: dict[str, tuple[str, float]] = {}
     for text in filter(None, fine):
-        kind, level = parse_caption(text)
-        if kind in said:
-            raise ValueError(f'expected one fine caption of each kind, got {said[kind][0]!r} and {text!r}')
-        said[kind] = (text, level)
-    complete = [said.get(kind.name, (kind.say(kind.zero), kind.zero)) for kind in KINDS]
-    present = [text for kind, (text, level) in zip(KINDS, complete, strict=True) if level != kind.zero]
+        degradation_type, level = parse_caption(text)
+        if degradation_type in said:
+            raise ValueError(
+                f'expected one fine caption of each degradation type, got {said[degradation_type][0]!r} and {text!r}'
+            )
+        said[degradation_type] = (text, level)
+    complete = [
+        said.get(degradation_type.name, (degradation_type.say(degradation_type.zero), degradation_type.zero))
+        for degradation_type in DEGRADATION_TYPES
+    ]
+    present = [
+        text
+        for degradation_type, (text, level) in zip(DEGRADATION_TYPES, complete, strict=True)
+        if level != degradation_type.zero
+    ]
     texts = (title or FALLBACK_TITLE, whole or ', '.join(present) or NO_DEGRADATION, *(text for text, _ in complete))
     return texts, tuple(level for _, level in complete)
 
@@ -204,5 +213,5 @@ def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
-def _to_tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(to_float(np.ascontiguousarray(picture.transpose(2, 0, 1))))
+def _to_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(to_float(np.ascontiguousarray(image.transpose(2, 0, 1))))

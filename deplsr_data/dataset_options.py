@@ -42,12 +42,12 @@ class DatasetOptions:
 
     @property
     def in_lmdb(self) -> bool:
-        """Whether pictures are read from LMDBs."""
+        """Whether images are read from LMDBs."""
         return bool(self.io_backend['type'] == 'lmdb')
 
 
 def place_of(opt: Mapping[str, Any]) -> str:
-    """Gives the place of a data set's block in the option file, for messages."""
+    """Returns the place of a data set's block in the option file, for messages."""
     return f'datasets.{opt.get("phase", "?")}'
 
 

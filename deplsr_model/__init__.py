@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 
-mend()  # BasicSR 1.4.2 cannot be imported beside today's torchvision without it
+apply_fixes()  # BasicSR 1.4.2 cannot be imported beside today's torchvision without it
 
-from .degradation_adaptor_model import DegradationAdaptorModel  # noqa: E402
-from .degradation_contrastive_loss import (  # noqa: E402
+from deplsr_model.degradation_adaptor_model import DegradationAdaptorModel  # noqa: E402
+from deplsr_model.degradation_contrastive_loss import (  # noqa: E402
     DegradationOrdinalLoss,
     DegradationSigmoidLoss,
     DegradationSoftmaxLoss,
 )
-from .deplsr_gan_model import DePLSRGANModel  # noqa: E402
-from .deplsr_model import DePLSRModel  # noqa: E402
-from .level_regressor_model import LevelRegressorModel  # noqa: E402
-from .reading_accuracy_metric import calculate_reading_accuracy  # noqa: E402
+from deplsr_model.deplsr_gan_model import DePLSRGANModel  # noqa: E402
+from deplsr_model.deplsr_model import DePLSRModel  # noqa: E402
+from deplsr_model.level_regressor_model import LevelRegressorModel  # noqa: E402
+from deplsr_model.reading_accuracy_metric import level_accuracy  # noqa: E402
 
 __all__ = [
     'DePLSRGANModel',
@@ -25,5 +25,5 @@ __all__ = [
     'DegradationSigmoidLoss',
     'DegradationSoftmaxLoss',
     'LevelRegressorModel',
-    'calculate_reading_accuracy',
+    'level_accuracy',
 ]

@@ -17,11 +17,10 @@ from torch import nn
 from basicsr_plugin.checks import check_keys
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import nearest
-from deplsr_data.deferred import degrade_deferred
-from deplsr_data.sampling import rng_for
-
-from .checkpoint import load_into
-from .pair_pool import TrainingPairPool
+from deplsr_data.degradation.deferred import degrade_deferred
+from deplsr_data.degradation.sampling import rng_for
+from deplsr_model.checkpoint import load_into
+from deplsr_model.pair_pool import TrainingPairPool
 
 __all__ = ['DePLSRBaseModel']
 
@@ -95,11 +94,11 @@ class DePLSRBaseModel(BaseModel):
         """
         train = self.opt['train']
         settings = dict(train['scheduler'])
-        kind = settings.pop('type', None)
-        if kind not in SCHEDULERS:
-            known, hint = ', '.join(SCHEDULERS), nearest(str(kind), SCHEDULERS)
-            raise OptionError(f"train.scheduler.type: expected one of {known}, got '{kind}'{hint}")
-        check_keys(SCHEDULERS[kind], settings, 'train.scheduler')
+        name = settings.pop('type', None)
+        if name not in SCHEDULERS:
+            known, hint = ', '.join(SCHEDULERS), nearest(str(name), SCHEDULERS)
+            raise OptionError(f"train.scheduler.type: expected one of {known}, got '{name}'{hint}")
+        check_keys(SCHEDULERS[name], settings, 'train.scheduler')
         periods = settings.get('periods', [math.inf])
         if not isinstance(periods, list) or sum(periods) < train['total_iter']:
             raise OptionError(

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
-
-from .options import AdaptorOptions
-from .reader_model import ReaderModel
-from .reading import DegradationReader, PriorForm
-from .recipe import apply_recipe
-from .text_cache import TextCache
-from .vocabulary import TRAINING_LEVELS, embed_levels
+from deplsr_model.estimator_model import EstimatorModel
+from deplsr_model.options import AdaptorOptions
+from deplsr_model.reading import LevelEstimator, PriorForm
+from deplsr_model.recipe import apply_recipe
+from deplsr_model.text_cache import TextCache
+from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels
 
 __all__ = ['DegradationAdaptorModel']
 
@@ -26,11 +25,11 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 @MODEL_REGISTRY.register()
-class DegradationAdaptorModel(ReaderModel):
+class DegradationAdaptorModel(EstimatorModel):
     """Trains ``network_da`` against the text embeddings of captions that say how the photo was degraded.
 
     Option file: :class:`~deplsr_model.options.AdaptorOptions`. Only the control tower, its heads, scale and bias are
-    optimised; CLIP itself is frozen. Validation reads each photo's levels back and reports, for each kind, the share
+    optimised; CLIP itself is frozen. Validation reads each photo's levels back and reports, for each degradation type, the share
     that is right beside the share that the best constant answer would get.
 
     Source: Sci. Rep. 15, 28837 (2025), Degradation Adaptor.
@@ -48,7 +47,7 @@ class DegradationAdaptorModel(ReaderModel):
         net = self.get_bare_model(self.net_da)
         self.encode_text = TextCache(net.encode_text)
         tokenizer = next(iter(opt['datasets'].values())).get('tokenizer', 'ViT-B-32')
-        self.reader = DegradationReader(net, tokenizer, self.options.val.template, self._reading_form())
+        self.reader = LevelEstimator(net, tokenizer, self.options.val.template, self._reading_form())
         if self.is_train:
             self.vocabulary = embed_levels(net, TRAINING_LEVELS, tokenizer, '{}', self.device)
             self._init_training()
@@ -112,9 +111,9 @@ class DegradationAdaptorModel(ReaderModel):
         self.log_dict = self.reduce_loss_dict(losses)
         self.log_dict['scale'] = net.logit_scale.exp().item()
 
-    def read_levels(self, lq: Tensor) -> Tensor:
+    def estimate_levels(self, lq: Tensor) -> Tensor:
         """Reads the fine embeddings back as their loss means them."""
-        return self.reader.read(self.get_bare_model(self.net_da)(lq).fine)
+        return self.reader.read(self.get_bare_model(self.net_da)(lq).fine_degradation)
 
 
 def parameter_groups(net: Any, weight_decay: float) -> list[dict[str, Any]]:

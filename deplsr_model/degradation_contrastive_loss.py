@@ -18,7 +18,7 @@ from deplsr_model.functional import (
     sigmoid_contrastive,
     softmax_contrastive,
 )
-from deplsr_model.vocabulary import Vocabulary, spread_texts
+from deplsr_model.vocabulary import Vocabulary, whiten_texts
 
 __all__ = ['DegradationOrdinalLoss', 'DegradationSigmoidLoss', 'DegradationSoftmaxLoss']
 
@@ -127,7 +127,7 @@ class DegradationSigmoidLoss(_DegradationContrastiveLoss):
 
 @LOSS_REGISTRY.register()
 class DegradationOrdinalLoss(_DegradationContrastiveLoss):
-    """Finds each level among the texts of all levels of its kind; near misses count as nearly right.
+    """Finds each level among the texts of all levels of its degradation type; near misses count as nearly right.
 
     The fine term of the published losses is replaced by :func:`ordinal_cross_entropy`; content and whole degradation
     keep CLIP's cross-entropy over the batch. With towers trained from scratch it reads well where the published losses
@@ -137,12 +137,12 @@ class DegradationOrdinalLoss(_DegradationContrastiveLoss):
         loss_weight: Factor on ``l_total``; the three terms are reported as they are.
         weights: Of content, degradation and fine term.
         softness: Width of the target in steps of the vocabulary; 0 for the two neighbours of the level alone.
-        spread: Whether the texts are brought apart first (:func:`spread_texts`); without, those of blur are too near to
+        spread: Whether the texts are brought apart first (:func:`whiten_texts`); without, those of blur are too near to
             each other to be told apart sharply (docs/prior.md).
 
     Shape:
         - output, text, logit_scale: As in :class:`DegradationSoftmaxLoss`. levels: (B, 5) true levels. vocabulary: for
-          each kind the levels (L,) and their texts' embeddings (L, D).
+          each degradation type the levels (L,) and their texts' embeddings (L, D).
         - returns scalars ``l_content``, ``l_degradation``, ``l_fine`` and ``l_total``.
 
     Raises:
@@ -178,12 +178,12 @@ class DegradationOrdinalLoss(_DegradationContrastiveLoss):
         fine = [
             ordinal_cross_entropy(image, texts, known.to(texts.device), true, logit_scale, self.softness)
             for image, (known, texts), true in zip(
-                output.fine.unbind(1), self._spread(vocabulary), levels.unbind(1), strict=True
+                output.fine_degradation.unbind(1), self._spread(vocabulary), levels.unbind(1), strict=True
             )
         ]
         terms = {
             'l_content': softmax_contrastive(output.content, text[:, 0], logit_scale),
-            'l_degradation': softmax_contrastive(output.degradation, text[:, 1], logit_scale),
+            'l_degradation': softmax_contrastive(output.global_degradation, text[:, 1], logit_scale),
             'l_fine': torch.stack(fine).mean(),
         }
         # a term without weight is left out of the sum: no time is spent on its gradient
@@ -195,5 +195,5 @@ class DegradationOrdinalLoss(_DegradationContrastiveLoss):
         if not self.spread:
             return vocabulary
         if self._prepared is None or self._prepared[0] is not vocabulary:
-            self._prepared = vocabulary, [(known, spread_texts(texts)) for known, texts in vocabulary]
+            self._prepared = vocabulary, [(known, whiten_texts(texts)) for known, texts in vocabulary]
         return self._prepared[1]

@@ -14,10 +14,9 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
-from deplsr_data.usm import sharpen_batch
-
-from .deplsr_model import DePLSRModel
-from .options import GANOptions, StockDegradationOptions
+from deplsr_data.ops.usm import sharpen_batch
+from deplsr_model.deplsr_model import DePLSRModel
+from deplsr_model.options import GANOptions, StockDegradationOptions
 
 __all__ = ['DePLSRGANModel']
 
@@ -88,10 +87,10 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
         return losses
 
     def _discriminator_step(self) -> OrderedDict[str, Tensor]:
-        """Gives the discriminator its gradients; one pass at a time, as its spectral norm moves in each."""
+        """Returns the discriminator its gradients; one pass at a time, as its spectral norm moves in each."""
         losses: OrderedDict[str, Tensor] = OrderedDict()
-        for name, pictures in (('real', self._target(self.options.gan_gt_usm)), ('fake', self.output.detach())):
-            answer = self.net_d(pictures)
+        for name, images in (('real', self._target(self.options.gan_gt_usm)), ('fake', self.output.detach())):
+            answer = self.net_d(images)
             loss = self.cri_gan(answer, name == 'real', is_disc=True)
             loss.backward()
             losses[f'l_d_{name}'], losses[f'out_d_{name}'] = loss, answer.detach().mean()

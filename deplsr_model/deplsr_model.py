@@ -14,12 +14,11 @@ from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
-
-from .base import DePLSRBaseModel
-from .options import SROptions
-from .prior import SOURCES, Prior, drop_prior, said_levels
-from .recipe import apply_recipe
-from .tiling import upscale_tiled
+from deplsr_model.base import DePLSRBaseModel
+from deplsr_model.options import SROptions
+from deplsr_model.prior import SOURCES, Prior, drop_prior, parse_levels
+from deplsr_model.recipe import apply_recipe
+from deplsr_model.tiling import upscale_tiled
 
 __all__ = ['DePLSRModel']
 
@@ -67,7 +66,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     def _check_prior(self) -> None:
         prior = self.options.prior
         if prior not in SOURCES:
-            said_levels(prior)  # refuses what it cannot read
+            parse_levels(prior)  # refuses what it cannot read
         if prior in _NO_ADAPTOR:
             return
         if self.options.network_da is None:

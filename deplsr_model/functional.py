@@ -47,7 +47,7 @@ def softmax_contrastive(
         equal_positive: Whether all photos whose texts are equal are each other's partners, in equal shares.
 
     Shape:
-        - image, text: (B, D), or (B, K, D) for K kinds whose pairs are formed within a kind only.
+        - image, text: (B, D), or (B, K, D) for K degradation types whose pairs are formed within a degradation type only.
         - returns a scalar, or (K,).
     """
     logits = logit_scale * _similarities(image, text)  # (..., B, B)
@@ -73,7 +73,7 @@ def sigmoid_contrastive(
         logit_bias: Added to every logit; None for 0.
 
     Shape:
-        - image, text: (B, D), or (B, K, D) for K kinds whose pairs are formed within a kind only.
+        - image, text: (B, D), or (B, K, D) for K degradation types whose pairs are formed within a degradation type only.
         - returns a scalar, or (K,).
     """
     logits = logit_scale * _similarities(image, text)  # (..., B, B)
@@ -91,7 +91,7 @@ def ordinal_cross_entropy(
     logit_scale: Tensor | float,
     softness: float = 0.0,
 ) -> Tensor:
-    """Cross-entropy of finding a level among the texts of all levels of its kind, near misses counted as nearly right.
+    """Cross-entropy of finding a level among the texts of all levels of its degradation type, near misses counted as nearly right.
 
     The target is a Gaussian around the true level, ``softness`` steps of the level texts wide. With a softness of 0 the
     two texts beside the level share it so that its expectation is the level; a wider target is pulled inwards at the
@@ -99,7 +99,7 @@ def ordinal_cross_entropy(
     in a batch do no harm, and sigma 1.0 is nearer to 1.1 than to 2.9.
 
     Args:
-        image: Fine embeddings of one kind, of unit length.
+        image: Fine embeddings of one degradation type, of unit length.
         texts: Embeddings of the texts of L levels, of unit length.
         text_levels: What these texts say, ascending and evenly spaced.
         levels: True level of each photo; beyond the ends of ``text_levels`` it counts as the end.
@@ -129,7 +129,7 @@ def contrastive_terms(
     """The three terms of stage 1 and their weighted sum.
 
     Content goes with the semantic caption, the global degradation with the whole degradation caption, each fine
-    embedding with its own fine caption; the fine term is the mean over the kinds.
+    embedding with its own fine caption; the fine term is the mean over the degradation types.
 
     Args:
         pair_loss: :func:`softmax_contrastive` or :func:`sigmoid_contrastive` with scale and bias bound.

@@ -9,19 +9,18 @@ from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
-
-from .options import ReaderOptions
-from .reader_model import ReaderModel
-from .vocabulary import level_positions, positions_to_levels
+from deplsr_model.estimator_model import EstimatorModel
+from deplsr_model.options import EstimatorOptions
+from deplsr_model.vocabulary import level_positions, positions_to_levels
 
 __all__ = ['LevelRegressorModel']
 
 
 @MODEL_REGISTRY.register()
-class LevelRegressorModel(ReaderModel):
+class LevelRegressorModel(EstimatorModel):
     """Trains a LevelRegressor by the L1 distance of its numbers from the true levels, each scaled to 0..1.
 
-    Option file: :class:`~deplsr_model.options.ReaderOptions`; data sets as for the adaptor. In stage 2 its
+    Option file: :class:`~deplsr_model.options.EstimatorOptions`; data sets as for the adaptor. In stage 2 its
     checkpoint stands in the adaptor's place, as the control that tells whether words beat numbers.
 
     Raises:
@@ -29,7 +28,7 @@ class LevelRegressorModel(ReaderModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.options = read_options(ReaderOptions, opt, '')
+        self.options = read_options(EstimatorOptions, opt, '')
         super().__init__(opt)
         if self.is_train:
             if self.options.train is None:
@@ -56,6 +55,6 @@ class LevelRegressorModel(ReaderModel):
         self.optimizer_da.step()
         self.log_dict = self.reduce_loss_dict({'l_levels': loss})
 
-    def read_levels(self, lq: Tensor) -> Tensor:
+    def estimate_levels(self, lq: Tensor) -> Tensor:
         """Reads the numbers as levels."""
         return positions_to_levels(self.get_bare_model(self.net_da)(lq))

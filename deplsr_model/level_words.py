@@ -6,34 +6,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deplsr_model.vocabulary import Vocabulary, spread_texts
+from deplsr_model.vocabulary import Vocabulary, whiten_texts
 
-__all__ = ['LevelWords']
+__all__ = ['LevelEmbeddings']
 
 
-class LevelWords:
+class LevelEmbeddings:
     """Says levels in the space of texts, so that neighbouring levels lie side by side.
 
     The embeddings of single captions need not keep the order of levels, and what they share (all of them speak of a
     blur) outweighs what tells them apart. So a level is said by a mixture of the texts of a few evenly spaced levels,
-    which are spread out first (:func:`spread_texts`); half of a token's energy tells the kind, half the level. A true
+    which are spread out first (:func:`whiten_texts`); half of a token's energy tells the degradation type, half the level. A true
     level mixes its two neighbours; a reading mixes all texts by their probability, which also says how sure it is.
 
     Args:
-        vocabulary: For each of K kinds its levels (L,), evenly spaced, and their texts' embeddings (L, D).
+        vocabulary: For each of K degradation types its levels (L,), evenly spaced, and their texts' embeddings (L, D).
         spread: Whether photos are compared with the spread texts, as DegradationOrdinalLoss trains them, or with the
             texts as they are, as the published losses do.
     """
 
     def __init__(self, vocabulary: Vocabulary, spread: bool = True) -> None:
         self._levels = [known for known, _ in vocabulary]
-        apart = [spread_texts(texts) for _, texts in vocabulary]
+        apart = [whiten_texts(texts) for _, texts in vocabulary]
         self._texts = apart if spread else [texts for _, texts in vocabulary]
         means = torch.stack([texts.mean(dim=0) for _, texts in vocabulary])
-        kinds = F.normalize(means - means.mean(dim=0), dim=1)
-        self._tokens = [(kind + F.normalize(texts, dim=1)) / 2**0.5 for kind, texts in zip(kinds, apart, strict=True)]
+        degradation_types = F.normalize(means - means.mean(dim=0), dim=1)
+        self._tokens = [
+            (degradation_type + F.normalize(texts, dim=1)) / 2**0.5
+            for degradation_type, texts in zip(degradation_types, apart, strict=True)
+        ]
 
-    def of_levels(self, levels: Tensor) -> Tensor:
+    def from_levels(self, levels: Tensor) -> Tensor:
         """Says true levels; those beyond the vocabulary count as its ends.
 
         Shape:
@@ -48,7 +51,7 @@ class LevelWords:
         ]
         return self._mix(weights)
 
-    def of_reading(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
+    def from_estimate(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
         """Says what the fine embeddings of an adaptor mean.
 
         Shape:
@@ -57,7 +60,7 @@ class LevelWords:
         return self._mix(self._probabilities(fine, logit_scale))
 
     def read(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
-        """Gives the level that is expected for each kind: (B, K, D) to (B, K)."""
+        """Returns the level that is expected for each degradation type: (B, K, D) to (B, K)."""
         weights = self._probabilities(fine, logit_scale)
         return torch.stack([one @ known for one, known in zip(weights, self._levels, strict=True)], dim=1)
 

@@ -51,7 +51,7 @@ class SRPathOptions(PathOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReaderTrainOptions:
+class EstimatorTrainOptions:
     """Section ``train`` of stage 1, whatever reads."""
 
     total_iter: Annotated[float, Field(gt=0)]
@@ -61,7 +61,7 @@ class ReaderTrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptorTrainOptions(ReaderTrainOptions):
+class AdaptorTrainOptions(EstimatorTrainOptions):
     """Section ``train`` of the adaptor."""
 
     contrastive_opt: Section
@@ -123,7 +123,7 @@ class SRValOptions(ValOptions):
     """Section ``val`` of stage 2.
 
     Attributes:
-        tile: Side of a tile in LR pixels; 0 for the whole picture at once.
+        tile: Side of a tile in LR pixels; 0 for the whole image at once.
         tile_overlap: LR pixels that neighbouring tiles share.
     """
 
@@ -168,17 +168,17 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReaderOptions(RunOptions):
+class EstimatorOptions(RunOptions):
     """Option file of stage 1, whatever reads; that of :class:`LevelRegressorModel`."""
 
     network_da: Section
     path: PathOptions = field(default_factory=PathOptions)
-    train: ReaderTrainOptions | None = None
+    train: EstimatorTrainOptions | None = None
     val: AdaptorValOptions = field(default_factory=AdaptorValOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptorOptions(ReaderOptions):
+class AdaptorOptions(EstimatorOptions):
     """Option file of :class:`DegradationAdaptorModel`."""
 
     train: AdaptorTrainOptions | None = None
@@ -194,7 +194,7 @@ class SROptions(RunOptions):
             quality factor:40.0``. To compare with: ``captions`` and ``levels``, what is true, in words and in numbers;
             ``clip``, what the frozen CLIP sees.
         prior_form: How what is read or said comes to the SR network. ``words``: as a mixture of texts that keeps the
-            order of levels (:class:`~deplsr_model.level_words.LevelWords`). ``embedding``: as it is, as published.
+            order of levels (:class:`~deplsr_model.level_words.LevelEmbeddings`). ``embedding``: as it is, as published.
     """
 
     network_g: Section

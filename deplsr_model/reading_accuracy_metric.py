@@ -5,12 +5,12 @@ from __future__ import annotations
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-__all__ = ['calculate_reading_accuracy']
+__all__ = ['level_accuracy']
 
 
 @METRIC_REGISTRY.register()
-def calculate_reading_accuracy(read: Tensor, true: Tensor, tolerance: float) -> float:
-    """Gives the share of levels that are read nearer to the true one than ``tolerance``.
+def level_accuracy(read: Tensor, true: Tensor, tolerance: float) -> float:
+    """Returns the share of levels that are read nearer to the true one than ``tolerance``.
 
     Args:
         read: (N,) levels as read.

@@ -35,7 +35,7 @@ def apply_recipe(opt: dict[str, Any], known: tuple[str, ...]) -> None:
 
     Args:
         opt: Options as read from the file; changed in place.
-        known: Top-level keys that this kind of run has.
+        known: Top-level keys that this degradation type of run has.
 
     Raises:
         OptionError: The recipe is unknown, or the file contradicts ``paper`` by a key of its own.

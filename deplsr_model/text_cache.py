@@ -28,7 +28,7 @@ class TextCache:
         self._known: OrderedDict[bytes, Tensor] = OrderedDict()
 
     def __call__(self, tokens: Tensor, device: torch.device) -> Tensor:
-        """Gives the embeddings of the rows of ``tokens``.
+        """Returns the embeddings of the rows of ``tokens``.
 
         Shape:
             - tokens: (..., L) int64, on the CPU. Returns (..., D) on ``device``.

@@ -12,12 +12,12 @@ __all__ = ['tile_starts', 'upscale_tiled']
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Gives the first pixel of each tile along one side.
+    """Returns the first pixel of each tile along one side.
 
     Tiles are spread evenly, so that all have the full size and neighbours share at least ``overlap`` pixels.
 
     Args:
-        length: Side of the picture in pixels.
+        length: Side of the image in pixels.
         tile: Side of a tile in pixels.
         overlap: Least number of pixels that neighbours share; smaller than ``tile``.
     """
@@ -28,7 +28,7 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def _blend_weight(start: int, size: int, length: int, ramp: int) -> Tensor:
-    """Weight of a tile along one side: 1 inside, falling towards a neighbour, not towards the picture's edge."""
+    """Weight of a tile along one side: 1 inside, falling towards a neighbour, not towards the image's edge."""
     position = torch.arange(size, dtype=torch.float32)
     weight = torch.ones(size)
     if start > 0:
@@ -41,14 +41,14 @@ def _blend_weight(start: int, size: int, length: int, ramp: int) -> Tensor:
 def upscale_tiled(upscale: Callable[[Tensor], Tensor], lq: Tensor, scale: int, tile: int, overlap: int = 16) -> Tensor:
     """Applies ``upscale`` tile by tile and blends the results.
 
-    Where tiles overlap, their weights fall linearly; the result is the weighted mean. A picture no larger than one tile
+    Where tiles overlap, their weights fall linearly; the result is the weighted mean. A image no larger than one tile
     is passed through in one piece, unchanged.
 
     Args:
         upscale: Maps (B, C, h, w) to (B, C, h * scale, w * scale).
         lq: (B, C, H, W), any size.
         scale: Enlargement of ``upscale``.
-        tile: Side of a tile in LR pixels; 0 for the whole picture at once.
+        tile: Side of a tile in LR pixels; 0 for the whole image at once.
         overlap: LR pixels that neighbouring tiles share.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The open_clip backbone: what it builds, loads, refuses, and how pictures come to its input."""
+"""The open_clip backbone: what it builds, loads, refuses, and how images come to its input."""
 
 from __future__ import annotations
 
@@ -270,22 +270,22 @@ def test_a_file_with_other_content_is_refused(tmp_path):
 
 
 def test_resize_squashes_as_bilinear_interpolation_without_antialiasing_does():
-    picture = torch.rand(2, 3, 100, 60)
-    expected = F.interpolate(picture, (32, 32), mode='bilinear', align_corners=False)
-    torch.testing.assert_close(clip_views(picture, 32, 'resize'), expected[:, None])
+    image = torch.rand(2, 3, 100, 60)
+    expected = F.interpolate(image, (32, 32), mode='bilinear', align_corners=False)
+    torch.testing.assert_close(clip_views(image, 32, 'resize'), expected[:, None])
 
 
 @pytest.mark.parametrize('shape', [(32, 32), (16, 32), (32, 9), (8, 8), (1, 1)])
 def test_the_native_view_mirrors_a_small_picture_pixel_for_pixel(shape):
-    picture = torch.rand(1, 3, *shape)
-    view = clip_views(picture, 32, 'native')[0, 0]
+    image = torch.rand(1, 3, *shape)
+    view = clip_views(image, 32, 'native')[0, 0]
     rows, columns = ([(i // side % 2) * (side - 1 - 2 * (i % side)) + i % side for i in range(32)] for side in shape)
-    assert torch.equal(view, picture[0][:, rows][:, :, columns])
+    assert torch.equal(view, image[0][:, rows][:, :, columns])
 
 
 def test_a_picture_of_exactly_the_input_size_is_not_touched():
-    picture = torch.rand(1, 3, 32, 32)
-    assert torch.equal(clip_views(picture, 32, 'resize')[:, 0], picture)
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(clip_views(image, 32, 'resize')[:, 0], image)
 
 
 @pytest.mark.parametrize('height', [8, 32, 33, 64, 65, 96, 97, 300])
@@ -307,9 +307,9 @@ def test_native_crops_are_pieces_of_the_picture_on_the_grid_of_jpeg(height, widt
 
 
 def test_native_crops_of_a_larger_picture_are_cut_at_its_own_scale():
-    picture = torch.rand(1, 3, 50, 70)
-    crops = clip_views(picture, 32, 'native')[0]
-    expected = [picture[0, :, top : top + 32, left : left + 32] for top in (0, 16) for left in (0, 16, 32)]
+    image = torch.rand(1, 3, 50, 70)
+    crops = clip_views(image, 32, 'native')[0]
+    expected = [image[0, :, top : top + 32, left : left + 32] for top in (0, 16) for left in (0, 16, 32)]
     assert torch.equal(crops, torch.stack(expected))
 
 

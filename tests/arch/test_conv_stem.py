@@ -34,7 +34,7 @@ def test_with_the_stem_the_content_of_step_0_is_still_that_of_clip():
 
 def test_the_stem_is_trained_and_the_frozen_tower_keeps_its_patches():
     net = DegradationAdaptor(CLIP, stem='conv')
-    net(torch.rand(2, 3, 32, 32)).fine.square().sum().backward()
+    net(torch.rand(2, 3, 32, 32)).fine_degradation.square().sum().backward()
     assert all(p.grad is not None for p in net.visual_control.conv1.parameters())
     assert isinstance(net.clip.visual.conv1, torch.nn.Conv2d)
     assert net.clip.visual.conv1.weight.grad is None

@@ -54,7 +54,7 @@ def test_before_training_content_and_degradation_are_plain_clip_s(tmp_path, visi
     expected = plain.encode_image(pixels, normalize=True)
     output = adaptor(lq)
     torch.testing.assert_close(output.content, expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(output.degradation, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(output.global_degradation, expected, rtol=0, atol=1e-6)
 
 
 def test_the_control_tower_starts_as_a_copy_that_shares_nothing():
@@ -137,7 +137,7 @@ def test_tokens_of_another_length_are_refused_in_one_line():
         DegradationAdaptor(config()).encode_text(torch.zeros(4, 77, dtype=torch.int64))
 
 
-# --- pictures ---
+# --- images ---
 
 
 @pytest.mark.parametrize('view', ['resize', 'native'])
@@ -267,4 +267,4 @@ def test_an_unknown_choice_is_refused_with_the_nearest_one(option, value):
 
 
 def test_the_output_is_a_named_tuple_in_the_order_of_the_losses():
-    assert AdaptorOutput._fields == ('content', 'degradation', 'fine')
+    assert AdaptorOutput._fields == ('content', 'global_degradation', 'fine_degradation')

@@ -79,16 +79,16 @@ def same(got, expected, tolerance=FLOAT32):
 def test_all_embeddings_are_the_published_ones(golden):
     output = published_adaptor(published_state()).embed(golden['image'])
     same(output.content, golden['all__image_features'])
-    same(output.degradation, golden['all__degra_features'])
-    same(output.fine, golden['all__fine_degra_features'])
+    same(output.global_degradation, golden['all__degra_features'])
+    same(output.fine_degradation, golden['all__fine_degra_features'])
 
 
 def test_all_embeddings_are_the_published_ones_in_float64(golden):
     output = published_adaptor(published_state()).double().embed(golden['image'].double())
     tolerance = SIDECAR['tolerance']['float64']
     same(output.content, golden['all_f64__image_features'], tolerance)
-    same(output.degradation, golden['all_f64__degra_features'], tolerance)
-    same(output.fine, golden['all_f64__fine_degra_features'], tolerance)
+    same(output.global_degradation, golden['all_f64__degra_features'], tolerance)
+    same(output.fine_degradation, golden['all_f64__fine_degra_features'], tolerance)
 
 
 def test_zero_modules_hand_over_the_published_corrections(golden):
@@ -105,22 +105,22 @@ def test_without_corrections_the_content_is_plain_clip_s(golden):
     output = published_adaptor(with_zero_modules(published_state())).embed(golden['image'])
     same(output.content, golden['zero__image_features'])
     same(output.content, golden['plain_image_features'])
-    same(output.degradation, golden['all__degra_features'])
-    same(output.fine, golden['all__fine_degra_features'])
+    same(output.global_degradation, golden['all__degra_features'])
+    same(output.fine_degradation, golden['all__fine_degra_features'])
 
 
 @pytest.mark.parametrize('index', [0, 1, 2])
 def test_each_correction_enters_where_the_published_one_does(golden, index):
     output = published_adaptor(with_zero_modules(published_state(), kept=(index,))).embed(golden['image'])
     same(output.content, golden[f'only{index}__image_features'])
-    same(output.degradation, golden['all__degra_features'])
+    same(output.global_degradation, golden['all__degra_features'])
 
 
 def test_the_published_initialisation_gives_its_published_embeddings(golden):
     output = published_adaptor(with_published_initialisation(published_state())).embed(golden['image'])
     same(output.content, golden['init_published__image_features'])
-    same(output.degradation, golden['init_published__degra_features'])
-    same(output.fine, golden['init_published__fine_degra_features'])
+    same(output.global_degradation, golden['init_published__degra_features'])
+    same(output.fine_degradation, golden['init_published__fine_degra_features'])
 
 
 def test_the_corrected_initialisation_starts_at_plain_clip(golden, tmp_path):
@@ -134,8 +134,8 @@ def test_the_corrected_initialisation_starts_at_plain_clip(golden, tmp_path):
     for adaptor in (built, published_adaptor(with_zero_modules(with_copied_tower(state)))):
         output = adaptor.embed(golden['image'])
         same(output.content, golden['plain_image_features'])
-        same(output.degradation, golden['plain_image_features'])
-        same(output.fine, golden['init_corrected__fine_degra_features'])
+        same(output.global_degradation, golden['plain_image_features'])
+        same(output.fine_degradation, golden['init_corrected__fine_degra_features'])
 
 
 def test_texts_have_their_published_embeddings(golden):

@@ -299,7 +299,7 @@ def test_a_part_that_is_computed_anew_in_the_backward_pass_is_refused():
 
 
 def test_a_backbone_that_does_not_run_is_named_with_its_reason():
-    with pytest.raises(OptionError, match=r'network_g\.backbone: EDSR fails on a picture of 3 x 48 x 48: '):
+    with pytest.raises(OptionError, match=r'network_g\.backbone: EDSR fails on a image of 3 x 48 x 48: '):
         _edsr(backbone={'type': 'EDSR', 'num_in_ch': 4, 'num_out_ch': 3})
 
 

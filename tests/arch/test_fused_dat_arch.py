@@ -223,5 +223,5 @@ def test_a_wrong_argument_is_named_in_one_line(argument, value):
     [('xi', (2, 24), (2, 5, 24)), ('xi', (1, 1, 24), (2, 5, 24)), ('xd', (2, 1, 24), (2, 5, 512))],
 )
 def test_a_wrong_prior_is_refused_in_one_line(name, xi, xd):
-    with pytest.raises(ValueError, match=rf'^{name}: expected \(2, n, 24\), got .*; give one prior for each picture'):
+    with pytest.raises(ValueError, match=rf'^{name}: expected \(2, n, 24\), got .*; give one prior for each image'):
         FusedDAT(**SMALL_FUSED).eval()(torch.rand(2, 3, 4, 4), torch.rand(xi), torch.rand(xd))

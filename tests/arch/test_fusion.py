@@ -145,7 +145,7 @@ def test_modulation_scales_and_shifts_each_channel_by_the_prior():
     assert all(map(torch.equal, passed, (xi, xd)))
     gain, shift = ((fusion(torch.full_like(x, value), xi, xd)[0]) for value in (1.0, 0.0))
     torch.testing.assert_close(out, x * (gain - shift) + shift)
-    assert torch.equal(gain, gain[:, :1].expand_as(gain))  # the same at every place of a picture
+    assert torch.equal(gain, gain[:, :1].expand_as(gain))  # the same at every place of a image
     assert not torch.allclose(gain[0], gain[1])
 
 

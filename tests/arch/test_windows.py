@@ -11,7 +11,7 @@ WINDOWS = [(4, 8), (8, 4), (2, 3), (5, 5)]
 
 
 def windows_by_hand(x, window):
-    """Every window of pictures (B, H, W, ...), one slice after the other: (B, windows, L, ...)."""
+    """Every window of images (B, H, W, ...), one slice after the other: (B, windows, L, ...)."""
     height, width = window
     corners = [(i, j) for i in range(0, x.shape[1], height) for j in range(0, x.shape[2], width)]
     return torch.stack([x[:, i : i + height, j : j + width].flatten(1, 2) for i, j in corners], dim=1)
@@ -46,9 +46,9 @@ def test_positions_attend_only_within_their_window_and_their_side_of_the_shift(w
     height, width = grid[0] * window[0], grid[1] * window[1]
     qkv = torch.randn(2, height, width, 3, 2, 6)
     bias = torch.randn(1, 2, window[0] * window[1], window[0] * window[1])
-    kinds = bias + windows.FORBIDDEN * windows.shift_masks(window, shift).unsqueeze(1)
+    degradation_types = bias + windows.FORBIDDEN * windows.shift_masks(window, shift).unsqueeze(1)
     q, k, v = windows.partition(qkv, window).transpose(3, 5).unbind(4)
-    got = windows.attend(q, k, v, kinds, scale=0.3)
+    got = windows.attend(q, k, v, degradation_types, scale=0.3)
 
     # a pixel came over the border with the shift if it is now among the last shift[...] rows or columns
     wrapped = 2 * (torch.arange(height) >= height - shift[0])[:, None] + (torch.arange(width) >= width - shift[1]).int()

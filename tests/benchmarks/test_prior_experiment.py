@@ -70,7 +70,7 @@ def test_readers_learn_from_the_same_photos_but_where_the_photos_are_the_lever()
     runs = _runs(SETUPS['plain'])
     sets = {name: runs[f'reader_{name}'][0]['datasets'] for name in prior_runs.READERS}
     others = [name for name, one in sets.items() if one != sets['adaptor']]
-    assert others == ['full_size', 'full_size_levels', 'all_kinds', 'realesrgan']
+    assert others == ['full_size', 'full_size_levels', 'all_types', 'realesrgan']
 
 
 @pytest.mark.parametrize('smoke', [False, True])
@@ -149,9 +149,9 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_photos():
 def _scores(*values):
     parts = ('heldout', 'whole')
     return {
-        f'{part}/{kind}': {'psnr': list(values), 'ssim': list(values)}
+        f'{part}/{degradation_type}': {'psnr': list(values), 'ssim': list(values)}
         for part in parts
-        for kind in prior_measure.COLUMNS
+        for degradation_type in prior_measure.COLUMNS
     }
 
 
@@ -276,7 +276,10 @@ def _points(**noise):
     true = rng.uniform(0, 3, (30, 20))
 
     def read(scale):
-        return {kind: [true.tolist(), (true + scale * rng.normal(0, 1, true.shape)).tolist()] for kind in ('blur',)}
+        return {
+            degradation_type: [true.tolist(), (true + scale * rng.normal(0, 1, true.shape)).tolist()]
+            for degradation_type in ('blur',)
+        }
 
     return {size: read(scale) for size, scale in noise.items()}
 
@@ -366,10 +369,10 @@ def test_a_clip_of_open_clip_takes_the_place_of_the_small_towers():
 
 
 def test_a_fixed_degradation_says_its_levels():
-    from deplsr_data.captions import levels
+    from deplsr_data.degradation.captions import levels
 
-    for kind, (blur, noise, quality) in prior_measure.DEGRADATIONS.items():
-        assert levels(prior_measure.fixed_record(kind, (256, 256), 0)) == (blur, noise, 0.0, quality, 0.0)
+    for degradation_type, (blur, noise, quality) in prior_measure.DEGRADATIONS.items():
+        assert levels(prior_measure.fixed_record(degradation_type, (256, 256), 0)) == (blur, noise, 0.0, quality, 0.0)
 
 
 def test_a_run_that_is_cut_off_goes_on_and_one_that_is_done_is_left_alone(tmp_path, capfd):
@@ -398,12 +401,15 @@ def test_a_run_that_is_cut_off_goes_on_and_one_that_is_done_is_left_alone(tmp_pa
 def test_the_results_in_the_repository_have_the_layout_that_others_read():
     result = json.loads((BENCHMARKS / 'results/prior.json').read_text(encoding='utf-8'))
     for arm in ('adaptor', 'oracle', 'levels'):
-        for kind in prior_measure.DEGRADATIONS:
-            mean, low, high = result['gain'][arm][kind]
+        for degradation_type in prior_measure.DEGRADATIONS:
+            mean, low, high = result['gain'][arm][degradation_type]
             assert low <= mean <= high
     for reader in ('adaptor', 'levels'):
         for size in prior_measure.SIZES:
-            assert all(-1 <= result['reading'][reader][size][kind] <= 1 for kind in prior_measure.KINDS)
+            assert all(
+                -1 <= result['reading'][reader][size][degradation_type] <= 1
+                for degradation_type in prior_measure.DEGRADATION_TYPES
+            )
     assert min(value['ms'] for value in result['cost'].values()) > 0
 
 
@@ -435,24 +441,27 @@ def test_what_the_results_are_held_to():
     """The claims of docs/prior.md; a change of networks or losses that loses them has to say so."""
     result = json.loads((BENCHMARKS / 'results/prior.json').read_text(encoding='utf-8'))
     gain, share, versus = result['gain'], result['share']['adaptor'], result['adaptor_over_levels']
-    for kind in ('blur', 'mild', 'medium', 'heavy'):
-        assert gain['oracle'][kind][1] > 0
-        assert abs(gain['clip'][kind][0]) < 0.03
-    for kind in ('blur', 'mild', 'heavy'):
-        assert share[kind][0] >= 0.8
-        assert gain['adaptor'][kind][1] > 0
+    for degradation_type in ('blur', 'mild', 'medium', 'heavy'):
+        assert gain['oracle'][degradation_type][1] > 0
+        assert abs(gain['clip'][degradation_type][0]) < 0.03
+    for degradation_type in ('blur', 'mild', 'heavy'):
+        assert share[degradation_type][0] >= 0.8
+        assert gain['adaptor'][degradation_type][1] > 0
         for part in versus.values():  # not below the regressor, within hundredths of a dB
-            assert part[kind][1] > -0.03
+            assert part[degradation_type][1] > -0.03
     assert versus['heldout']['mild'][1] > 0
     for part in ('gain', 'gain_whole', 'gain_sets'):  # the harm where nothing was trained on what is met
         assert all(
             result[part][name]['realesrgan'][2] < 0 < result[part]['oracle']['realesrgan'][2] for name in READERS
         )
     reading = result['reading']['adaptor']
-    assert all(reading['64'][kind] >= least for kind, least in (('blur', 0.85), ('noise', 0.94), ('jpeg', 0.95)))
+    assert all(
+        reading['64'][degradation_type] >= least
+        for degradation_type, least in (('blur', 0.85), ('noise', 0.94), ('jpeg', 0.95))
+    )
     assert reading['128']['blur'] >= 0.9
-    for kind in prior_measure.KINDS:  # not below the regressor at 64 pixels, within hundredths
-        low, high = result['reading_over_levels']['64'][kind][1:]
+    for degradation_type in prior_measure.DEGRADATION_TYPES:  # not below the regressor at 64 pixels, within hundredths
+        low, high = result['reading_over_levels']['64'][degradation_type][1:]
         assert low > -0.02
         assert high > 0
     for size in ('128', prior_measure.IN_CROPS):

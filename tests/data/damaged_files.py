@@ -1,4 +1,4 @@
-"""Damaged and odd picture files, the same ones each time."""
+"""Damaged and odd image files, the same ones each time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Damaged(NamedTuple):
     how: str
 
 
-def _saved(image: Image.Image, kind: str, **options) -> bytes:
+def _saved(image: Image.Image, degradation_type: str, **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, degradation_type, **options)
     return buffer.getvalue()
 
 
 def whole_files() -> dict[str, bytes]:
-    """Files of all kinds and modes, none of them damaged."""
+    """Files of all degradation types and modes, none of them damaged."""
     pixels = np.ascontiguousarray(data.astronaut()[64:104, 160:208])
     image = Image.fromarray(pixels)
     exif = Image.Exif()
@@ -111,7 +111,7 @@ HOW = ('flipped', 'header', 'cut', 'zeroed', 'hole', 'filled', 'resized', 'resiz
 ODD = {
     'empty.png': b'',
     'one_byte.jpg': b'\xff',
-    'text.png': b'no picture at all',
+    'text.png': b'no image at all',
     'markup.jpg': b'<html><body>404</body></html>',
     'zeros.tif': bytes(4096),
     'signature.png': b'\x89PNG\r\n\x1a\n',
@@ -121,7 +121,7 @@ ODD = {
 
 
 def damaged_files(number: int) -> Iterator[Damaged]:
-    """Gives ``number`` files; the suffix of some is that of another format."""
+    """Returns ``number`` files; the suffix of some is that of another format."""
     rng = np.random.default_rng(2025)
     whole = whole_files()
     names = list(whole)

@@ -15,13 +15,13 @@ from skimage import data
 from basicsr_plugin import resume
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.sampling_index import SampleIndex
-from deplsr_data.apply_cpu import apply
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
-from deplsr_data.captions import captions, levels
-from deplsr_data.crops import draw_shrunk_side
-from deplsr_data.deferred import degrade_deferred
-from deplsr_data.records import from_json
-from deplsr_data.usm import sharpen
+from deplsr_data.degradation.apply import apply
+from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.deferred import degrade_deferred
+from deplsr_data.degradation.records import from_json
+from deplsr_data.files.crops import draw_shrunk_side
+from deplsr_data.ops.usm import sharpen
 
 
 @pytest.fixture(autouse=True)
@@ -151,8 +151,8 @@ def test_a_photo_of_one_pixel_is_mirrored_in_training_and_left_out_in_validation
     assert 'pixel.png' in caplog.text
 
 
-def _hwc(picture):
-    return np.ascontiguousarray(picture.numpy().transpose(1, 2, 0))
+def _hwc(image):
+    return np.ascontiguousarray(image.numpy().transpose(1, 2, 0))
 
 
 def test_in_training_the_sharpened_gt_is_degraded_and_both_are_given(root):
@@ -370,7 +370,7 @@ def test_a_missing_root_is_named(root):
 
 @pytest.mark.parametrize('workers', [0, 1])
 def test_an_unreadable_picture_is_named(tmp_path, workers):
-    (tmp_path / 'bad.png').write_bytes(b'no picture')
+    (tmp_path / 'bad.png').write_bytes(b'no image')
     dataset = CaptionedDegradationDataset(_opt(tmp_path))
     loader = torch.utils.data.DataLoader(dataset, num_workers=workers)
     with pytest.raises(UserError, match=r'bad\.png') as caught:

@@ -16,8 +16,8 @@ from basicsr_plugin.errors import UserError
 from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 from deplsr_data.captioned_pair_dataset import CaptionedPairDataset, read_captions
-from deplsr_data.captions import captions, levels
-from deplsr_data.records import from_json
+from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.records import from_json
 
 COLUMNS = 'filepath\ttitle\ttitle2\ttitle3\ttitle4\ttitle5\ttitle6\ttitle7\n'
 FINE = [
@@ -267,7 +267,7 @@ def test_a_wrong_option_is_one_clear_line(tmp_path, changes, line):
         ('filepath\ttitle\na.png\tx\n', "expected the columns 'filepath', 'title', 'title2', "),
         (COLUMNS, 'expected rows, got none'),
         (COLUMNS + 'a.png\t\t\tblurry\t\t\t\t\n', "row 1 of '"),
-        (COLUMNS + f'a.png\t\t\t{FINE[0]}\t{FINE[0]}\t\t\t\n', 'expected one fine caption of each kind'),
+        (COLUMNS + f'a.png\t\t\t{FINE[0]}\t{FINE[0]}\t\t\t\n', 'expected one fine caption of each degradation type'),
         (COLUMNS + 'a.png\tx\n', 'expected 8 columns in line 2'),
     ],
 )

@@ -50,7 +50,7 @@ def options(root, **changes):
 
 
 def batches(opt, epoch, taken=None):
-    """What an epoch of training sees: records, captions, and the pictures themselves."""
+    """What an epoch of training sees: records, captions, and the images themselves."""
     dataset = build_dataset(opt)
     sampler = EnlargedSampler(dataset, 1, 0, RATIO)
     sampler.set_epoch(epoch)
@@ -132,7 +132,7 @@ def test_bad_photos_are_counted_once_over_epochs_and_workers_until_there_are_too
 
 def test_the_first_bad_photo_stops_a_run_that_allows_none(root):
     (root / '1.png').write_bytes(b'')
-    with pytest.raises(UserError, match=r"at most 0 .* '.*1\.png': expected a readable picture, got an empty file"):
+    with pytest.raises(UserError, match=r"at most 0 .* '.*1\.png': expected a readable image, got an empty file"):
         batches(options(root, max_bad_images=0), epoch=0)
 
 

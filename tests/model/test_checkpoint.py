@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from basicsr_plugin.checkpoint import read_state_dict
 from basicsr_plugin.errors import UserError
-from deplsr_model.checkpoint import load_into, read_state_dict
+from deplsr_model.checkpoint import load_into
 
 
 class Runs:

@@ -1,4 +1,4 @@
-"""What a model makes of the batches of each kind of data set, through the stock loop."""
+"""What a model makes of the batches of each degradation type of data set, through the stock loop."""
 
 from __future__ import annotations
 

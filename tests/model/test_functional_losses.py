@@ -93,7 +93,9 @@ def test_sigmoid_agrees_with_the_loss_of_open_clip():
 def test_pairs_are_formed_within_a_kind_only():
     fine, text = unit(6, 5, 16), unit(6, 5, 16)
     for loss in (partial(softmax_contrastive, logit_scale=9.0), partial(sigmoid_contrastive, logit_scale=9.0)):
-        one_by_one = torch.stack([loss(fine[:, kind], text[:, kind]) for kind in range(5)])
+        one_by_one = torch.stack(
+            [loss(fine[:, degradation_type], text[:, degradation_type]) for degradation_type in range(5)]
+        )
         torch.testing.assert_close(loss(fine, text), one_by_one)
 
 

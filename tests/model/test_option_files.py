@@ -13,7 +13,7 @@ import deplsr_model  # noqa: F401
 from basicsr_plugin.checks import check_names_and_files, require_keys
 from basicsr_plugin.options import read_options
 from basicsr_plugin.parse_options import read_yaml
-from deplsr_data.recipes import read_recipe
+from deplsr_data.degradation.recipes import read_recipe
 from deplsr_model.options import AdaptorOptions, GANOptions, SROptions
 from deplsr_model.recipe import apply_recipe
 
@@ -53,7 +53,7 @@ def test_everything_the_packages_offer_is_registered():
     assert 'CaptionedDegradationDataset' in DATASET_REGISTRY
     assert {'DegradationAdaptorModel', 'DePLSRModel', 'DePLSRGANModel'} <= set(MODEL_REGISTRY.keys())
     assert {'DegradationOrdinalLoss', 'DegradationSigmoidLoss', 'DegradationSoftmaxLoss'} <= set(LOSS_REGISTRY.keys())
-    assert 'calculate_reading_accuracy' in METRIC_REGISTRY
+    assert 'level_accuracy' in METRIC_REGISTRY
 
 
 MISTAKES = {

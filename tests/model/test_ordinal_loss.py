@@ -8,7 +8,7 @@ from basicsr_plugin.errors import UserError
 from deplsr_arch.degradation_adaptor_arch import AdaptorOutput
 from deplsr_model.degradation_contrastive_loss import DegradationOrdinalLoss
 from deplsr_model.functional import ordinal_cross_entropy
-from deplsr_model.vocabulary import spread_texts
+from deplsr_model.vocabulary import whiten_texts
 
 LEVELS = torch.arange(5.0)
 
@@ -71,7 +71,7 @@ def test_wrong_arguments_give_one_line(arguments):
 def test_spread_texts_are_equally_far_apart_and_span_the_same_space():
     torch.manual_seed(0)
     near = F.normalize(torch.randn(1, 16) + 0.01 * torch.randn(5, 16), dim=-1)
-    apart = spread_texts(near)
+    apart = whiten_texts(near)
     distances = torch.cdist(apart, apart)[~torch.eye(5, dtype=torch.bool)]
     assert torch.allclose(distances, torch.full_like(distances, 2**0.5), atol=1e-4)
     centred = near - near.mean(0)
@@ -81,6 +81,6 @@ def test_spread_texts_are_equally_far_apart_and_span_the_same_space():
 def test_only_spread_texts_can_be_told_apart_sharply():
     torch.manual_seed(0)
     near = F.normalize(torch.randn(1, 16) + 0.01 * torch.randn(5, 16), dim=-1)
-    for texts_, sharp in ((near, False), (spread_texts(near), True)):
+    for texts_, sharp in ((near, False), (whiten_texts(near), True)):
         image = F.normalize(texts_[2] - texts_.mean(0), dim=0)
         assert ((100 * image @ texts_.T).softmax(0)[2] > 0.99) == sharp

@@ -18,7 +18,7 @@ def _batch(first, size=3):
                 'gt': torch.full((3, 4, 4), float(n)),
                 'tokens': torch.full((7, 5), n),
                 'levels': torch.full((5,), float(n)),
-                'captions': [f'{kind} {n}' for kind in range(7)],
+                'captions': [f'{degradation_type} {n}' for degradation_type in range(7)],
                 'record': f'{{"number": {n}}}',
             }
             for n in range(first, first + size)
@@ -33,7 +33,9 @@ def _numbers(batch):
         part = batch[name].flatten(1)
         assert torch.equal(part, torch.tensor(numbers).to(part)[:, None].expand_as(part))
     assert batch['record'] == [f'{{"number": {n}}}' for n in numbers]
-    assert [list(column) for column in batch['captions']] == [[f'{kind} {n}' for n in numbers] for kind in range(7)]
+    assert [list(column) for column in batch['captions']] == [
+        [f'{degradation_type} {n}' for n in numbers] for degradation_type in range(7)
+    ]
     return numbers
 
 

@@ -11,12 +11,12 @@ from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
 from deplsr_arch import DegradationAdaptor, LevelRegressor
 from deplsr_arch.level_regressor_arch import number_tokens
-from deplsr_data.captions import KINDS
+from deplsr_data.degradation.captions import DEGRADATION_TYPES
 from deplsr_data.tokens import tokenize
 from deplsr_model.deplsr_model import DePLSRModel
-from deplsr_model.level_words import LevelWords
+from deplsr_model.level_words import LevelEmbeddings
 from deplsr_model.options import SROptions
-from deplsr_model.prior import Prior, drop_prior, said_levels
+from deplsr_model.prior import Prior, drop_prior, parse_levels
 from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels
 
 LQ = torch.rand(2, 3, 16, 16)
@@ -29,7 +29,10 @@ def adaptor(stage2):
 
 
 def fine_texts(words):
-    return [kind.say(level) for kind, level in zip(KINDS, said_levels(words), strict=True)]
+    return [
+        degradation_type.say(level)
+        for degradation_type, level in zip(DEGRADATION_TYPES, parse_levels(words), strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def fine_texts(words):
     ],
 )
 def test_words_are_fine_captions_and_what_they_leave_out_is_not_there(words, levels):
-    assert said_levels(words) == list(levels)
+    assert parse_levels(words) == list(levels)
 
 
 @pytest.mark.parametrize(
@@ -51,12 +54,12 @@ def test_words_are_fine_captions_and_what_they_leave_out_is_not_there(words, lev
         ('adapter', "'adapter' is no caption"),
         ('blur with sigma:1.5, hue', "'hue' is no caption"),
         ('', "'' is no caption"),
-        ('blur with sigma:1.0, blur with sigma:2.0', 'each kind once'),
+        ('blur with sigma:1.0, blur with sigma:2.0', 'each degradation type once'),
     ],
 )
 def test_other_words_are_refused_in_one_line(words, part):
     with pytest.raises(OptionError) as caught:
-        said_levels(words)
+        parse_levels(words)
     assert part in str(caught.value)
     assert '\n' not in str(caught.value)
 
@@ -92,9 +95,9 @@ def test_said_and_true_levels_are_the_same_words_and_what_is_read_is_a_mixture_o
     true = Prior('captions', adaptor, 16, 'ViT-B-32')(LQ, torch.zeros(2, 7, 48, dtype=torch.long), levels)
     torch.testing.assert_close(said(LQ), true)
     read = Prior('adaptor', adaptor, 16, 'ViT-B-32')(LQ)[1]
-    words = LevelWords(embed_levels(adaptor, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu')))
+    words = LevelEmbeddings(embed_levels(adaptor, TRAINING_LEVELS, 'ViT-B-32', '{}', torch.device('cpu')))
     with torch.no_grad():
-        torch.testing.assert_close(read, words.of_reading(adaptor.prior(LQ)[1], adaptor.logit_scale.exp()))
+        torch.testing.assert_close(read, words.from_estimate(adaptor.prior(LQ)[1], adaptor.logit_scale.exp()))
 
 
 def test_true_levels_come_as_numbers_and_clip_as_its_own_embedding(adaptor):
@@ -185,13 +188,13 @@ def test_words_can_be_given_on_the_command_line_of_a_test(workplace, stage2, tra
     test['path'] = {**path, 'pretrain_network_g': 'experiments/sr/models/net_g_latest.pth', 'param_key_g': 'params_ema'}
     test['prior'] = 'adaptor'
     test['val'] = {**stage2['val'], 'save_img': True}
-    pictures = {}
+    images = {}
     for words in ('gaussian noise with sigma:0.0', 'gaussian noise with sigma:30.0'):
-        force = ('--force_yml', f'prior={words}', f'name=run{len(pictures)}')
+        force = ('--force_yml', f'prior={words}', f'name=run{len(images)}')
         assert workplace.run('test', test, *force) == 0
-        folder = Path(f'results/run{len(pictures)}/visualization/photos')
-        pictures[words] = [path.read_bytes() for path in sorted(folder.glob('*.png'))]
-        assert len(pictures[words]) == 8
+        folder = Path(f'results/run{len(images)}/visualization/photos')
+        images[words] = [path.read_bytes() for path in sorted(folder.glob('*.png'))]
+        assert len(images[words]) == 8
     assert workplace.run('test', test, '--force_yml', 'prior=none', 'name=without') == 0
     assert workplace.run('test', test, '--force_yml', 'prior=lots of noise') == 2
     assert "'lots of noise' is no caption" in capsys.readouterr().err

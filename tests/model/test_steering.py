@@ -8,10 +8,10 @@ import torch
 from skimage import data
 
 from deplsr_arch import DegradationAdaptor, Fused
-from deplsr_data.apply_batch import apply_batch, pack
-from deplsr_data.captions import captions, levels
-from deplsr_data.recipes import SemanticRecipe
-from deplsr_data.sampling import draw, rng_for
+from deplsr_data.degradation.apply_batch import apply_batch, pack
+from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.recipes import SemanticRecipe
+from deplsr_data.degradation.sampling import draw, rng_for
 from deplsr_data.tokens import tokenize
 from deplsr_model.prior import Prior
 
@@ -73,7 +73,7 @@ def test_a_photo_said_to_be_noisy_comes_out_smoother_where_it_is_flat(stage2):
     assert rough[NOISY] < 0.9 * rough[CLEAN], rough
 
 
-def _spread(picture: np.ndarray) -> np.ndarray:
+def _spread(image: np.ndarray) -> np.ndarray:
     """Variance within 7 x 7 pixels, of grey."""
-    gray = picture.mean(2)
+    gray = image.mean(2)
     return cv2.blur(gray**2, (7, 7)) - cv2.blur(gray, (7, 7)) ** 2

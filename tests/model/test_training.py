@@ -29,7 +29,9 @@ def test_stage_1_trains_only_the_adaptor_and_reports_accuracy(workplace, stage1)
     report = metrics(run)[-1]
     assert report['iter'] >= 4
     assert {'blur', 'blur_constant', 'jpeg', 'mean'} <= report.keys()
-    assert all(0 <= report[kind] <= 1 for kind in ('blur', 'gaussian', 'poisson', 'jpeg', 'ringing'))
+    assert all(
+        0 <= report[degradation_type] <= 1 for degradation_type in ('blur', 'gaussian', 'poisson', 'jpeg', 'ringing')
+    )
 
 
 @pytest.mark.parametrize('loss', ['DegradationSoftmaxLoss', 'DegradationSigmoidLoss', 'DegradationOrdinalLoss'])
@@ -179,7 +181,7 @@ def test_both_stages_train_on_pictures_degraded_on_the_device(
 def test_worker_and_device_give_the_same_picture(workplace, recipe):
     from basicsr_plugin.sampling_index import SampleIndex
     from deplsr_data import CaptionedDegradationDataset
-    from deplsr_data.deferred import degrade_deferred
+    from deplsr_data.degradation.deferred import degrade_deferred
 
     opt = {'name': 'train', 'type': 'CaptionedDegradationDataset', 'phase': 'train', 'scale': 2, 'gt_size': 32}
     opt.update(dataroot_gt='photos', context_length=48, recipe={'type': recipe})

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from basicsr_plugin import cli
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 
 NETWORK = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2}
 OPTIONS: dict[str, Any] = {
@@ -119,7 +119,7 @@ class Workplace:
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    mend()
+    apply_fixes()
     monkeypatch.chdir(tmp_path)
     yield Workplace(tmp_path)
     _close_logs()

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from basicsr_plugin.checks import check_names_and_files
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 from basicsr_plugin.errors import OptionError
 
-mend()
+apply_fixes()
 
 CHANGES = [
     ({'model_type': 'SRModl'}, "model_type: nothing called 'SRModl' is registered; did you mean 'SRModel'?"),

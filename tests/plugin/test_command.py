@@ -159,7 +159,7 @@ def test_photo_that_vanished_is_one_line_also_from_a_worker(workplace, capsys):
 
 
 def test_interruption_is_a_short_line(workplace, capsys, monkeypatch):
-    compat.mend()
+    compat.apply_fixes()
     import basicsr.train
 
     def interrupted(root):
@@ -175,7 +175,7 @@ def test_interruption_is_a_short_line(workplace, capsys, monkeypatch):
 
 
 def test_bug_keeps_its_traceback(workplace, monkeypatch):
-    compat.mend()
+    compat.apply_fixes()
     import basicsr.train
 
     monkeypatch.setattr(basicsr.train, 'train_pipeline', lambda root: 1 / 0)

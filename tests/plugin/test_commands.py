@@ -126,7 +126,7 @@ def test_a_command_that_cannot_be_read_is_left_out_of_the_help_with_a_warning(br
     brings('break', None)
     out, err = shown(capsys, '--help')
     assert 'break' not in out
-    assert err.startswith("basicsr: warning: command 'break' is passed over: ModuleNotFoundError")
+    assert err.startswith("basicsr: warning: command 'break' is skipped: ModuleNotFoundError")
 
 
 def test_a_name_belongs_to_the_first_and_never_to_a_plugin_if_basicsr_has_it(brings, capsys):
@@ -137,11 +137,8 @@ def test_a_name_belongs_to_the_first_and_never_to_a_plugin_if_basicsr_has_it(bri
     assert 'train the model of an option file' in out
     assert out.count('Greet a photographer') == 1
     first, second = err.splitlines()
-    assert (
-        first
-        == "basicsr: warning: command 'train' of 'command_of_train' is passed over: 'basicsr' has one of that name"
-    )
-    assert "'second_greeting' is passed over: 'first_greeting'" in second
+    assert first == "basicsr: warning: command 'train' of 'command_of_train' is skipped: 'basicsr' has one of that name"
+    assert "'second_greeting' is skipped: 'first_greeting'" in second
 
 
 def test_an_unknown_command_is_refused_with_those_there_are(brings, capsys):

@@ -31,7 +31,7 @@ def faults(tmp_path_factory):
 
 @pytest.fixture
 def real_esrgan(workplace, real_esrgan_degradation):
-    """Gives the options of a run on RealESRGANDataset by the type of its model."""
+    """Returns the options of a run on RealESRGANDataset by the type of its model."""
 
     def options(model_type):
         opt = workplace.options('val', 'datasets__val', model_type=model_type, train__total_iter=2)
@@ -45,13 +45,13 @@ def real_esrgan(workplace, real_esrgan_degradation):
 
 
 def test_mending_again_changes_nothing():
-    applied = compat.mend()
-    assert applied == compat.mend()
-    assert not any(one() for one in compat.MENDS.values())
+    applied = compat.apply_fixes()
+    assert applied == compat.apply_fixes()
+    assert not any(one() for one in compat.FIXES.values())
 
 
 def test_import_of_basicsr(faults):
-    if 'functional_tensor' in compat.mend():
+    if 'functional_tensor' in compat.apply_fixes():
         assert faults['functional_tensor'].startswith('ModuleNotFoundError')
     from torchvision.transforms.functional import rgb_to_grayscale
     from torchvision.transforms.functional_tensor import rgb_to_grayscale as aliased
@@ -91,7 +91,7 @@ def test_sampler_hands_out_bare_numbers_without_the_mend(faults):
 
 def test_averaged_network_gets_the_batch_norm_statistics(faults):
     assert faults['ema'] == 0
-    compat.mend()
+    compat.apply_fixes()
     from basicsr.models.base_model import BaseModel
 
     model = BaseModel({'num_gpu': 0, 'is_train': True})
@@ -126,7 +126,7 @@ def test_launcher_needs_cuda_without_the_mend(faults):
 
 def test_error_in_a_prefetching_thread_reaches_the_loop(faults):
     assert faults['prefetch'] == 'nothing to take'  # BasicSR would wait here for ever
-    compat.mend()
+    compat.apply_fixes()
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
 
     def batches():
@@ -141,7 +141,7 @@ def test_error_in_a_prefetching_thread_reaches_the_loop(faults):
 
 
 def test_random_jpeg_takes_any_quality(faults):
-    if 'jpeg' in compat.mend():
+    if 'jpeg' in compat.apply_fixes():
         assert 'imencode' in faults['jpeg']
     from basicsr.data.degradations import add_jpg_compression, random_add_jpg_compression
 
@@ -151,7 +151,7 @@ def test_random_jpeg_takes_any_quality(faults):
 
 
 def test_blur_of_real_esrgan_agrees_with_opencv_in_any_memory_order(faults):
-    if 'filter2d' in compat.mend():
+    if 'filter2d' in compat.apply_fixes():
         assert 'view size is not compatible' in faults['filter2d']
     from basicsr.models import realesrnet_model
 

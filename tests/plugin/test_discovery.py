@@ -76,10 +76,10 @@ def test_broken_installed_plugin_is_named_and_passed_over(write_plugin, workplac
     assert discovery.load_entry_points() == ['sound_one']
     first, second = capsys.readouterr().err.splitlines()
     assert first == (
-        "basicsr: warning: plug-in 'broken_one' is passed over: "
+        "basicsr: warning: plug-in 'broken_one' is skipped: "
         "ModuleNotFoundError: No module named 'not_there_at_all' (broken_one.py, line 2)"
     )
-    assert "'missing_one' is passed over: ModuleNotFoundError" in second
+    assert "'missing_one' is skipped: ModuleNotFoundError" in second
 
 
 def test_broken_plugin_that_was_asked_for_is_an_error(write_plugin):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.parse_options import parse_options, read_yaml
 
-mend()
+apply_fixes()
 
 
 def stock_parse_options():

@@ -72,7 +72,7 @@ def test_checkpoints_that_are_not_whole_are_passed_over_with_a_line_each(run, ca
     (run.states / '2.state').write_bytes(b'')
     assert run.resumed() == 1
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(' is passed over')[0] for line in lines[:4]] == [f'Checkpoint {i}' for i in (5, 4, 3, 2)]
+    assert [line.split(' is skipped')[0] for line in lines[:4]] == [f'Checkpoint {i}' for i in (5, 4, 3, 2)]
     assert 'cut short' in lines[0]
     assert 'missing' in lines[2]
     assert lines[4:] == ['Going on from iteration 1: network_g resumed.']

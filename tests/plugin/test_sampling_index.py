@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 from basicsr_plugin.sampling_index import SampleIndex
 
 
@@ -20,7 +20,7 @@ class Echo:
 
 
 def sampler(epoch, rank=0, replicas=1, ratio=1):
-    mend()
+    apply_fixes()
     from basicsr.data.data_sampler import EnlargedSampler
 
     made = EnlargedSampler(Echo(), replicas, rank, ratio)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from basicsr_plugin.compat import mend
+from basicsr_plugin.compat import apply_fixes
 
-mend()
+apply_fixes()
 
 
 def textured(size=192):

@@ -1,0 +1,88 @@
+"""The one reader of checkpoint files: it never runs code from a file, and names in one line what does not fit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from basicsr_plugin.errors import UserError
+
+__all__ = ['mismatches', 'read_file', 'read_state_dict', 'shape_mismatches']
+
+
+def read_file(path: str | Path, where: str = 'checkpoint') -> Any:
+    """Reads what a ``.pth`` or ``.safetensors`` file holds: tensors, and containers and numbers around them.
+
+    Args:
+        path: The file.
+        where: Beginning of error messages: the option that names the file.
+
+    Raises:
+        UserError: The file is missing, cannot be read, or holds more than plain tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f'{where}: expected a checkpoint file, got {path}, which does not exist; check the path')
+    try:
+        if path.suffix == '.safetensors':
+            return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).split('\n')[0]
+        raise UserError(f'{where}: {path} cannot be read as a checkpoint of plain tensors ({reason})') from error
+
+
+def read_state_dict(path: str | Path, param_key: str | None = 'params', where: str = 'checkpoint') -> dict[str, Tensor]:
+    """Reads the weights in a ``.pth`` (BasicSR's or a bare state dict) or ``.safetensors`` file.
+
+    Args:
+        path: The file.
+        param_key: Key of the weights in a BasicSR file. If the file has the key ``params`` only, that is taken;
+            ``None`` stands for a file that is the state dict itself.
+        where: Beginning of error messages: the option that names the file.
+
+    Raises:
+        UserError: The file is missing, is no checkpoint, holds more than plain tensors, or lacks the key.
+    """
+    content = read_file(path, where)
+    if not isinstance(content, Mapping):
+        raise UserError(f'{where}: {path} holds a {type(content).__name__}, expected a state dict')
+    nested = [key for key, value in content.items() if isinstance(value, Mapping)]
+    if nested:
+        wanted = [key for key in (param_key, 'params') if key in nested]
+        if not wanted:
+            raise UserError(f"{where}: {path} has no key '{param_key}'; it has {', '.join(map(repr, nested))}")
+        content = content[wanted[0]]
+    return {str(key).removeprefix('module.'): value for key, value in content.items()}
+
+
+def shape_mismatches(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Returns at most one line: which entries of a state dict have another shape in the network."""
+    own = net.state_dict()
+    other = [
+        f'{key} (file {tuple(value.shape)}, network {tuple(own[key].shape)})'
+        for key, value in state.items()
+        if key in own and own[key].shape != value.shape
+    ]
+    return [f'{len(other)} of another shape: {_first(other)}'] if other else []
+
+
+def mismatches(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Returns why a state dict does not fit a network: missing and unexpected names, then other shapes."""
+    own = net.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    names = (('missing', missing), ('unexpected', unexpected))
+    return [f'{len(keys)} {what}: {_first(keys)}' for what, keys in names if keys] + shape_mismatches(net, state)
+
+
+def _first(names: Iterable[str], limit: int = 3) -> str:
+    names = list(names)
+    return ', '.join(names[:limit]) + (f' and {len(names) - limit} more' if len(names) > limit else '')

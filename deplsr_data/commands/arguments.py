@@ -1,0 +1,84 @@
+"""Arguments that the commands have in common, and the way they count what they skip."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from basicsr_plugin.discovery import warn
+from deplsr_data.files.bad_photos import too_many
+
+__all__ = ['Skipped', 'add_common', 'as_it_is', 'at_least_0', 'at_least_1', 'is_lmdb', 'shard']
+
+
+def add_common(parser: argparse.ArgumentParser, output: str) -> None:
+    """Adds what both commands read and how; ``output`` says what --output is."""
+    add = parser.add_argument
+    add('--input', required=True, metavar='DIR', help='folder of photos, read with its subfolders, or a .lmdb')
+    add('--meta-info', metavar='FILE', help='which photos: a .tsv with filepath and title, or a list of paths')
+    add('--output', required=True, metavar='PATH', help=output)
+    add('--workers', type=at_least_0, default=0, metavar='N', help='processes (default 0: this one alone)')
+    add('--max-bad-images', type=at_least_0, default=10, metavar='N', help='unreadable photos to skip (default 10)')
+
+
+def at_least_1(text: str) -> int:
+    """Reads a whole number from 1."""
+    return _whole_number(text, 1)
+
+
+def at_least_0(text: str) -> int:
+    """Reads a whole number from 0."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got '{text}'")
+    return int(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Reads ``I/N``."""
+    part, _, parts = text.partition('/')
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, such as 1/4, got '{text}'")
+    return int(part), int(parts)
+
+
+def is_lmdb(path: str) -> bool:
+    """Whether a path names an LMDB; BasicSR's all end so."""
+    return path.rstrip('/\\').endswith('.lmdb')
+
+
+def as_it_is(item: Any) -> Any:
+    """Collates nothing; a function of a module, since workers may be spawned."""
+    return item
+
+
+class Skipped:
+    """Counts the photos that a command leaves out, and names each in one line on stderr.
+
+    Args:
+        limit: How many are allowed.
+        total: Photos there are.
+    """
+
+    def __init__(self, limit: int, total: int) -> None:
+        self.count = 0
+        self._limit = limit
+        self._total = total
+
+    def add(self, line: str) -> None:
+        """Notes one more.
+
+        Raises:
+            UserError: It is one too many.
+        """
+        self.count += 1
+        if self.count > self._limit:
+            raise too_many('--max-bad-images', self._limit, self._total, line)
+        with tqdm.external_write_mode(file=sys.stderr):  # not into the middle of a progress bar
+            warn(f'skipped photo {self.count} of at most {self._limit}: {line}')

@@ -1,0 +1,166 @@
+"""Degrades photos one by one and writes what comes out; any worker of a data loader may do it, to the same result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from basicsr_plugin.errors import UserError
+from deplsr_data.degradation.apply import apply
+from deplsr_data.degradation.recipes import Recipe
+from deplsr_data.degradation.records import to_json
+from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.files.crops import Crop, tiles
+from deplsr_data.files.photos import Photo, PhotoError, PhotoReader, to_float
+from deplsr_data.files.written_set import Images, Row
+from deplsr_data.ops.usm import sharpen
+
+__all__ = ['DegradePhotos', 'Plan', 'output_names']
+
+_LONGEST_KEY = 480  # an LMDB key has at most 511 bytes; tile and draw are yet to come
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be written, and of what.
+
+    Attributes:
+        input: Folder or LMDB of photos.
+        in_lmdb: It is an LMDB.
+        output: Folder of the set.
+        photos: The photos.
+        names: For each the path of its images, without suffix, tile and draw.
+        recipe: What to draw from.
+        scale: Size of a clean image over that of its LR image.
+        draws: Degradations of each tile.
+        seed: Seed of all draws.
+        gt_size: Side of the tiles; None for whole photos.
+        with_gt: Write the clean images too.
+    """
+
+    input: str
+    in_lmdb: bool
+    output: str
+    photos: tuple[Photo, ...]
+    names: tuple[str, ...]
+    recipe: Recipe
+    scale: int
+    draws: int
+    seed: int
+    gt_size: int | None
+    with_gt: bool
+
+    def path(self, place: int) -> str:
+        """Path of a photo relative to ``input``, or its key; what its draws depend on."""
+        return _relative(self.input, self.photos[place], self.in_lmdb)
+
+    def settings(self) -> dict[str, Any]:
+        """All that the images of one photo depend on."""
+        keys = ('scale', 'draws', 'seed', 'gt_size', 'with_gt')
+        return {**{key: getattr(self, key) for key in keys}, 'recipe': dataclasses.asdict(self.recipe)}
+
+
+class DegradePhotos(Dataset):
+    """Item ``i`` makes all images of a photo and gives their rows; or the error as text where it cannot be read.
+
+    Args:
+        plan: What to make.
+        places: Which photos.
+    """
+
+    def __init__(self, plan: Plan, places: Sequence[int]) -> None:
+        super().__init__()
+        self._plan = plan
+        self._places = places
+        self._read = PhotoReader(plan.input, {'type': 'lmdb' if plan.in_lmdb else 'disk'})
+        self._lq, self._gt = Images(plan.output, 'lq'), Images(plan.output, 'gt')
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> list[Row] | str:
+        """Raises UserError where nothing can be written."""
+        place = self._places[index]
+        photo = self._plan.photos[place]
+        try:
+            image = self._read(photo.path)
+            windows = tiles((image.shape[0], image.shape[1]), self._plan.scale, self._plan.gt_size)
+            if not windows:
+                raise PhotoError(
+                    f"'{photo.path}': expected at least {self._plan.scale} pixels in height and width, got "
+                    f'{image.shape[0]} x {image.shape[1]}; remove it'
+                )
+        except PhotoError as error:
+            return str(error)
+        return [row for tile, window in enumerate(windows) for row in self._write(place, image, tile, window)]
+
+    def _write(self, place: int, image: np.ndarray, tile: int, window: Crop) -> list[Row]:
+        plan = self._plan
+        name = plan.names[place] + (f'_s{tile + 1:03d}' if plan.gt_size else '')
+        gt = to_float(np.ascontiguousarray(window.cut(image)))
+        clean = _eight_bits(sharpen(gt) if plan.recipe.gt_usm else gt)
+        if plan.with_gt:
+            self._gt.put(f'{name}.png', clean)
+        gt = to_float(clean)  # so that the record turns the file of the one image into that of the other
+        rows = []
+        for number in range(plan.draws):
+            rng = rng_for(plan.seed, number, _number_of(plan.path(place)), tile, 'degradation')
+            record = draw(plan.recipe, plan.scale, rng, (window.height, window.width))
+            row = Row(
+                filepath=name + (f'_d{number + 1}' if plan.draws > 1 else '') + '.png',
+                gt=f'{name}.png' if plan.with_gt else None,
+                photo=plan.path(place),
+                tile=tile,
+                draw=number,
+                crop=(window.top, window.left, window.height, window.width),
+                title=plan.photos[place].title,
+                record=json.loads(to_json(record)),
+            )
+            self._lq.put(row.filepath, _eight_bits(apply(record, gt)))
+            rows.append(row)
+        return rows
+
+
+def output_names(root: str, photos: Sequence[Photo], in_lmdb: bool, ascii_only: bool) -> list[str]:
+    """Gives each photo the name of its images: its own without suffix, unless another photo has the same then.
+
+    Raises:
+        UserError: A name is not ASCII, or too long, where ``ascii_only`` (keys of an LMDB); or two are the same.
+    """
+    # neither control characters nor bytes that are no UTF-8 can stand in a table
+    paths = [re.sub(r'[\x00-\x1f\ud800-\udfff]', '_', _relative(root, photo, in_lmdb)) for photo in photos]
+    stems = [path if in_lmdb else os.path.splitext(path)[0] for path in paths]
+    shared = Counter(stem.lower() for stem in stems)  # some file systems take upper and lower case for the same
+    names = [
+        stem + os.path.splitext(path)[1].replace('.', '_') if shared[stem.lower()] > 1 else stem
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+    for name, count in Counter(name.lower() for name in names).items():
+        if count > 1:
+            raise UserError(f"--input: expected names that differ in more than case, got '{name}' {count} times")
+    for name in names:
+        if ascii_only and (not name.isascii() or len(name) > _LONGEST_KEY):
+            raise UserError(f"--format lmdb: expected ASCII names up to {_LONGEST_KEY} long, got '{name}'; use folder")
+    return names
+
+
+def _relative(root: str, photo: Photo, in_lmdb: bool) -> str:
+    return photo.path if in_lmdb else os.path.relpath(photo.path, root).replace(os.sep, '/')
+
+
+def _number_of(path: str) -> int:
+    """Gives a photo a number that stays its own whatever other photos are in the list."""
+    return int.from_bytes(hashlib.sha256(path.encode('utf-8', 'surrogateescape')).digest()[:8], 'big')
+
+
+def _eight_bits(image: np.ndarray) -> np.ndarray:
+    return np.rint(image * 255).clip(0, 255).astype(np.uint8)

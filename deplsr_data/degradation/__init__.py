@@ -1,0 +1,1 @@
+"""What happens to a photo, as data: drawn, described and applied."""

@@ -1,0 +1,124 @@
+"""Makes the LR images of a whole batch on its device, each sample by its own record.
+
+:mod:`deplsr_data.degradation.apply` is the reference. There is no loop over samples: every operator takes many at once with one
+kernel, level, size and so on for each; images of different sizes lie in the upper left corner of a common canvas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deplsr_data.degradation.packing import NOISE_TYPES, ROUNDS, pack
+from deplsr_data.ops.execution import full_precision, in_threads
+from deplsr_data.ops.filter_resize_batch import Plan, transform
+from deplsr_data.ops.jpeg_batch import batched_jpeg
+from deplsr_data.ops.noise import batched_gaussian_noise, batched_poisson_noise
+
+__all__ = ['apply_batch', 'pack']
+
+# Samples worked on at a time on the CPU: few fit into its caches and leave little canvas empty, many share overhead.
+_GROUP, _GROUP_OF_MANY_SIZES = 12, 4
+_NOISES = {'gaussian': batched_gaussian_noise, 'poisson': batched_poisson_noise}
+_PLANNED = ('terms', 'taps', 'sizes', 'modes', 'noise', 'jpeg')
+
+
+@torch.no_grad()
+def apply_batch(packed: Mapping[str, Tensor], gt: Tensor, group: int | None = None) -> Tensor:
+    """Degrades a batch of clean images, in float32 also under autocast.
+
+    A sample's result does not depend on the others of its batch. Against :func:`deplsr_data.degradation.apply.apply` the noise
+    field and the JPEG codec agree to the bit, filters and resizes to 5e-4; where such a difference falls on the border
+    between two grey levels or two steps of a codec, single pixels or blocks come out differently (40 dB or more).
+
+    Args:
+        packed: Collated :func:`pack` of the records; best left on the CPU, where the work is planned without waiting
+            for the device.
+        gt: (B, 3, H, W) float32 RGB, 0..1, all of the size that the records were packed for.
+        group: Samples that are worked on at a time; if None all on a GPU, 4 or 12 on the CPU.
+
+    Returns:
+        (B, 3, h, w) float32 RGB in 0..1, rounded to 8 bits, on the device of ``gt``.
+
+    Raises:
+        ValueError: ``packed`` and ``gt`` do not belong together, or the LR images differ in size.
+    """
+    plan = {name: packed[name].tolist() for name in _PLANNED}
+    _check(plan, gt)
+    height, width = plan['sizes'][0][-1]
+    work = {name: tensor.to(gt.device, non_blocking=True) for name, tensor in packed.items()}
+    out = gt.new_empty(len(gt), 3, height, width, dtype=torch.float32)
+
+    def degrade(members: list[int]) -> None:
+        index = torch.tensor(members, device=gt.device)
+        part = {name: [column[b] for b in members] for name, column in plan.items()}
+        x = gt.transpose(1, 2).index_select(0, index).float()  # rows of three channels
+        x = _degrade(x, {name: tensor[index] for name, tensor in work.items()}, part)
+        x = x[:, :height, :, :width].clamp(0, 1).mul_(255).round_().div_(255)
+        out[index] = x.transpose(1, 2)
+
+    with full_precision(gt.device):
+        in_threads(degrade, _groups(plan, gt.device, group))
+    return out
+
+
+def _groups(plan: dict[str, list[Any]], device: torch.device, size: int | None) -> list[list[int]]:
+    """Splits a batch into samples of like size, and of like kernels, so that little is computed for nothing."""
+    order = sorted(range(len(plan['sizes'])), key=lambda b: (_area(plan['sizes'][b]), plan['terms'][b]), reverse=True)
+    if size is None:
+        resized = len({_area(sizes) for sizes in plan['sizes']}) > 1
+        shared = -(-len(order) // torch.get_num_threads())
+        size = min(shared, _GROUP_OF_MANY_SIZES if resized else _GROUP) if device.type == 'cpu' else len(order)
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _area(sizes: list[list[int]]) -> int:
+    return max(height * width for height, width in sizes[1:])
+
+
+def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> Tensor:
+    """Takes images (B, H, 3, W) through all rounds; steps that no sample needs are skipped."""
+    for r in range(ROUNDS):
+        before, after = ([tuple(sizes[place]) for sizes in plan['sizes']] for place in (r, r + 1))
+        modes = [mode[r] for mode in plan['modes']], [0] * len(x)
+        for place, sizes in enumerate((before, after)):
+            terms, taps = ([entry[r][place] for entry in plan[name]] for name in ('terms', 'taps'))
+            if any(terms) or sizes != after:
+                filters = work['filters'][:, r, place]
+                x = transform(x, filters, Plan(terms, taps, modes[place], sizes, after), _canvas(after))
+        for name, add in _NOISES.items():
+            settings = [work[field][:, r] for field in ('level', 'gray', 'seed')]
+            x = _on_some(x, [noise[r] == NOISE_TYPES.index(name) for noise in plan['noise']], add, *settings)
+        tables, (height, width) = work['tables'][:, r], work['sizes'][:, r + 1].unbind(1)
+        x = _on_some(x, [jpeg[r] for jpeg in plan['jpeg']], batched_jpeg, tables, height, width)
+    return x
+
+
+def _on_some(x: Tensor, chosen: list[bool], operator: Callable[..., Tensor], *settings: Tensor) -> Tensor:
+    """Applies an operator to the samples that need it."""
+    if all(chosen):
+        return operator(x, *settings)
+    if any(chosen):
+        index = torch.tensor([b for b, needed in enumerate(chosen) if needed], device=x.device)
+        x = x.index_copy(0, index, operator(x[index], *(tensor[index] for tensor in settings)))
+    return x
+
+
+def _canvas(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """Returns a canvas that holds all samples and is whole JPEG blocks wide and high."""
+    height, width = (-(-max(size[axis] for size in sizes) // 16) * 16 for axis in (0, 1))
+    return height, width
+
+
+def _check(plan: dict[str, list], gt: Tensor) -> None:
+    if gt.ndim != 4 or gt.shape[1] != 3 or len(plan['sizes']) != len(gt):
+        raise ValueError(f'expected gt of shape ({len(plan["sizes"])}, 3, H, W), got {tuple(gt.shape)}')
+    wrong = [sizes[0] for sizes in plan['sizes'] if sizes[0] != list(gt.shape[2:])]
+    if wrong:
+        raise ValueError(f'expected gt of {wrong[0]} pixels, for which its record was packed, got {list(gt.shape[2:])}')
+    ends = {tuple(sizes[-1]) for sizes in plan['sizes']}
+    if len(ends) > 1:
+        raise ValueError(f'expected records that all end in the same size, got {sorted(ends)}')

@@ -1,0 +1,1 @@
+"""Photos, tables and data sets on disk."""

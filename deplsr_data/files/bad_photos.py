@@ -1,0 +1,71 @@
+"""Keeps count of photos that cannot be read, over all workers of a data loader."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from basicsr_plugin.errors import UserError
+from deplsr_data.files.photos import PhotoError
+
+__all__ = ['BadPhotos', 'too_many']
+
+T = TypeVar('T')
+
+
+def too_many(where: str, limit: int, total: int, last: object) -> UserError:
+    """Returns the error that ends a run: more than ``limit`` photos of ``total`` cannot be read."""
+    return UserError(f'{where}: expected at most {limit} unreadable photos of {total}, got more, the last: {last}')
+
+
+class BadPhotos:
+    """Remembers which photos of a list are bad, warns of each once, and stops at too many.
+
+    The marks lie in shared memory, one for each photo: one that is found again, in another epoch or by another worker,
+    does not count twice.
+
+    Args:
+        total: Photos in the list.
+        limit: How many may be bad; never all.
+        where: Beginning of the message at the end, such as ``datasets.train.max_bad_images``.
+    """
+
+    def __init__(self, total: int, limit: int, where: str) -> None:
+        self._marks = torch.zeros(total, dtype=torch.bool).share_memory_()
+        self._limit = min(limit, total - 1)  # one must be left
+        self._where = where
+
+    def first_good(self, index: int, read: Callable[[int], T]) -> tuple[int, T]:
+        """Reads a photo, or the next one of the list that can be read; that depends on the photos alone.
+
+        Args:
+            index: Which photo.
+            read: Reads a photo, or raises :class:`~deplsr_data.files.photos.PhotoError`.
+
+        Returns:
+            The photo that was read, and what ``read`` gave.
+
+        Raises:
+            UserError: More photos than allowed are bad; one line.
+        """
+        total = len(self._marks)
+        for step in range(total):
+            place = (index + step) % total
+            if not self._marks[place]:
+                try:
+                    return place, read(place)
+                except PhotoError as error:
+                    self._add(place, error)
+        raise UserError(f'{self._where}: expected a photo that can be read, got none of {total}; check the data set')
+
+    def _add(self, index: int, error: PhotoError) -> None:
+        known = bool(self._marks[index])  # another worker may have been faster
+        self._marks[index] = True
+        count = int(self._marks.sum())
+        if count > self._limit:
+            raise too_many(self._where, self._limit, len(self._marks), error)
+        if not known:
+            logging.getLogger('basicsr').warning('skipped photo %d of at most %d: %s', count, self._limit, error)

@@ -1,0 +1,227 @@
+"""Finds and reads images as users have them: folder, list, LMDB; 8 or 16 bits, gray, alpha, CMYK, turned by EXIF."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import lmdb
+import numpy as np
+from basicsr.utils import FileClient
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from basicsr_plugin.errors import UserError
+from deplsr_data.files.tables import lines, read_table
+
+__all__ = ['Photo', 'PhotoError', 'PhotoReader', 'decode', 'image_path', 'list_photos', 'to_float']
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.jp2', '.avif', '.gif')
+# a damaged header of 2 kB made a decoder fill 3 GB with gray; photos hold below 100 pixels in a byte
+_PLAUSIBLE_PIXELS = 2**24
+_PIXELS_PER_BYTE = 1000
+_MEND = 'mend or remove it'
+
+
+class PhotoError(UserError):
+    """One image cannot be read; the others may well be."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A image to read: its full path, or its key in an LMDB, and its semantic caption if it has one."""
+
+    path: str
+    title: str | None = None
+
+
+def list_photos(
+    root: str,
+    meta_info: str | None = None,
+    in_lmdb: bool = False,
+    where: str = 'dataset',
+    names: tuple[str, str] | None = None,
+) -> list[Photo]:
+    """Lists the images of a data set, in the order of its list, or sorted by path.
+
+    Args:
+        root: Folder (read with its subfolders), or LMDB made by BasicSR.
+        meta_info: Which images of ``root``: a ``.tsv`` with the columns ``filepath`` and ``title`` (others are
+            ignored), or a text file whose lines begin with a relative path (Real-ESRGAN). Without one, all.
+        in_lmdb: ``root`` is an LMDB.
+        where: Beginning of error messages, such as ``datasets.train``.
+        names: What error messages call ``root`` and ``meta_info``, if not ``<where>.dataroot_gt`` and so on.
+
+    Raises:
+        UserError: Folder, list or column missing, or nothing found; one line.
+    """
+    root_name, meta_name = names or (f'{where}.dataroot_gt', f'{where}.meta_info')
+    _check_root(root, in_lmdb, root_name)
+    if meta_info is not None and not os.path.isfile(meta_info):
+        raise UserError(f"{meta_name}: expected a file, got '{meta_info}', which does not exist; check the path")
+    if meta_info is not None:
+        entries = _read_titles(meta_info, meta_name) if meta_info.lower().endswith('.tsv') else _read_lines(meta_info)
+        photos = [Photo(image_path(root, name, in_lmdb), title) for name, title in entries]
+        if photos and not in_lmdb and not os.path.isfile(photos[0].path):
+            raise UserError(
+                f"{meta_name}: expected paths relative to {root_name.rpartition('.')[2]} '{root}', got one that leads "
+                f"to '{photos[0].path}', which does not exist; mend either"
+            )
+    elif in_lmdb:
+        photos = [Photo(key) for key in _lmdb_keys(root)]
+    else:
+        photos = [Photo(path) for path in _walk(root)]
+    if not photos:
+        source = meta_info or root
+        raise UserError(
+            f"{where}: expected images ({' '.join(SUFFIXES)}), found none in '{source}'; check "
+            f'{root_name.rpartition(".")[2]}'
+        )
+    return photos
+
+
+def _check_root(root: str, in_lmdb: bool, name: str) -> None:
+    if not os.path.isdir(root):
+        raise UserError(f"{name}: expected a folder, got '{root}', which does not exist; check the path")
+    if in_lmdb and not all(os.path.isfile(os.path.join(root, part)) for part in ('data.mdb', 'meta_info.txt')):
+        raise UserError(
+            f"{name}: expected an LMDB with data.mdb and meta_info.txt, got '{root}'; "
+            "make it with BasicSR's make_lmdb_from_imgs"
+        )
+
+
+def image_path(root: str, name: str, in_lmdb: bool) -> str:
+    """Returns what :class:`PhotoReader` calls a image that a list calls ``name``: its full path, or its LMDB key."""
+    return _key(name) if in_lmdb else os.path.join(root, name)
+
+
+def _walk(root: str) -> list[str]:
+    found: list[str] = []
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        found += [
+            os.path.join(folder, name)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith('.')  # macOS leaves ._photo.jpg beside a photo
+        ]
+    return sorted(found)
+
+
+def _key(name: str) -> str:
+    """Returns the LMDB key of a file name: BasicSR's keys have no suffix."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in SUFFIXES else name
+
+
+def _read_lines(path: str) -> list[tuple[str, str | None]]:
+    """Reads a meta-info file; a line that is a path as a whole may hold spaces, else its first word counts."""
+    names = (line.strip() for _, line in lines(path))
+    return [(name if name.lower().endswith(SUFFIXES) else name.split()[0], None) for name in names]
+
+
+def _read_titles(path: str, where: str) -> list[tuple[str, str | None]]:
+    return [(name, title.strip() or None) for name, title in read_table(path, ('filepath', 'title'), where)]
+
+
+def _lmdb_keys(root: str) -> list[str]:
+    # a line reads: name.png (height,width,channels) compression
+    return [_key(line.rsplit(' (', 1)[0].strip()) for _, line in lines(os.path.join(root, 'meta_info.txt'))]
+
+
+@lru_cache(maxsize=16)
+def _file_client(backend: str) -> FileClient:
+    """Opens a file client once: a process, and those forked from it, may not open the same LMDB again."""
+    return FileClient(**json.loads(backend))
+
+
+class PhotoReader:
+    """Reads images through BasicSR's FileClient.
+
+    Args:
+        root: Folder or LMDB.
+        io_backend: ``{type: disk}`` or ``{type: lmdb}``, with further arguments of the FileClient.
+    """
+
+    def __init__(self, root: str, io_backend: Mapping[str, Any]) -> None:
+        options = {'backend': io_backend['type'], **{key: io_backend[key] for key in io_backend if key != 'type'}}
+        if options['backend'] == 'lmdb':
+            options |= {'db_paths': [os.path.abspath(root)], 'client_keys': ['gt']}
+        self._backend = json.dumps(options)
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Reads and decodes one image; see :func:`decode`.
+
+        Raises:
+            PhotoError: It cannot be read; one line that names it.
+        """
+        try:
+            content = _file_client(self._backend).get(path, 'gt')
+        except (OSError, UnicodeError, lmdb.Error) as error:
+            raise PhotoError(f"'{path}': expected a readable image, got {_first_line(error)}; {_MEND}") from None
+        if content is None:
+            raise PhotoError(f"'{path}': expected a key of the LMDB, got one that it does not hold; check meta_info")
+        return decode(content, path)
+
+
+def decode(content: bytes, path: str) -> np.ndarray:
+    """Decodes a image file.
+
+    Gray becomes three equal channels, CMYK and palettes RGB, alpha is dropped, EXIF orientation applied. Pillow
+    decodes, since it refuses truncated files, which OpenCV fills with gray; 16 bits, which Pillow would cut to 8, are
+    left to OpenCV. Of an animation or of pages the first is taken; the suffix of the file does not matter.
+
+    Returns:
+        (h, w, 3) RGB, uint8 or uint16.
+
+    Raises:
+        PhotoError: It is no image, is damaged, or has neither 8 nor 16 bits; one line that names ``path``.
+    """
+    if not content:
+        raise PhotoError(f"'{path}': expected a readable image, got an empty file; {_MEND}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of odd metadata, and of large images that are still allowed
+            pixels = _pixels(content)
+    except UnidentifiedImageError:
+        raise PhotoError(f"'{path}': expected a readable image, got none of a format that is known; {_MEND}") from None
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"'{path}': expected a image of common size, got {_first_line(error)}; cut it up") from None
+    except Exception as error:  # noqa: BLE001  the decoder of a damaged file may raise anything; all of it is told
+        raise PhotoError(f"'{path}': expected a readable image, got {_first_line(error)}; {_MEND}") from None
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        raise PhotoError(f"'{path}': expected a image of 8 or 16 bits, got another type; convert or remove it")
+    return pixels
+
+
+def _pixels(content: bytes) -> np.ndarray | None:
+    """Decodes; None for a depth that is neither 8 nor 16 bits."""
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+        if width * height > max(_PLAUSIBLE_PIXELS, _PIXELS_PER_BYTE * len(content)):
+            raise ValueError(f'{width} x {height} pixels in {len(content)} bytes')
+        if image.format == 'PNG':  # has checksums, which decoding the pixels passes over
+            with Image.open(io.BytesIO(content)) as whole:
+                whole.verify()
+        if image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in image.tile):
+            image.load()
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+            return None if pixels is None else pixels[..., ::-1]
+        if image.mode == 'F':
+            return None
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+
+
+def to_float(pixels: np.ndarray) -> np.ndarray:
+    """Brings uint8 or uint16 pixels to float32 in 0..1."""
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f'{type(error).__name__} ({lines[0]})' if lines else type(error).__name__

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deplsr_data.ops.jpeg import compress, quantisation_tables
+from deplsr_data.ops.jpeg_batch import batched_jpeg, tables_of
+
+
+def _batched(images: list[np.ndarray], qualities: list[float], canvas: tuple[int, int]) -> list[np.ndarray]:
+    x = torch.full((len(images), canvas[0], 3, canvas[1]), 0.3)
+    for b, image in enumerate(images):
+        x[b, : image.shape[0], :, : image.shape[1]] = torch.from_numpy(image.transpose(0, 2, 1).copy())
+    tables = torch.from_numpy(np.stack([tables_of(quality) for quality in qualities]))
+    sizes = torch.tensor([image.shape[:2] for image in images])
+    out = batched_jpeg(x, tables, sizes[:, 0], sizes[:, 1]).numpy().transpose(0, 1, 3, 2)
+    assert out.shape == (len(images), *canvas, 3)
+    return [one[: p.shape[0], : p.shape[1]] for one, p in zip(out, images, strict=True)]
+
+
+@pytest.mark.parametrize('quality', [1.0, 5.0, 10.0, 30.0, 47.3, 50.0, 75.0, 90.0, 95.0, 99.6, 100.0])
+def test_it_is_libjpeg_to_the_bit(photo, quality):
+    noisy = np.clip(photo + np.random.default_rng(0).normal(0, 0.1, photo.shape), 0, 1).astype(np.float32)
+    for image, out in zip((photo, noisy), _batched([photo, noisy], [quality] * 2, photo.shape[:2]), strict=True):
+        np.testing.assert_array_equal(out, compress(image, quality))
+
+
+def test_pillows_own_whole_qualities_come_out_the_same(pixels, photo):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'JPEG', quality=62, subsampling='4:2:0')
+    (out,) = _batched([photo], [62.0], photo.shape[:2])
+    np.testing.assert_array_equal(np.rint(out * 255), np.asarray(Image.open(buffer)))
+
+
+def test_pictures_of_any_size_share_a_batch(photo):
+    sizes = [(96, 128), (37, 61), (17, 16), (1, 1), (33, 100), (2, 95), (64, 64), (15, 5)]
+    images = [photo[:height, :width] for height, width in sizes]
+    qualities = [30.0, 50.5, 75.0, 91.2, 33.3, 60.0, 80.0, 45.0]
+    for image, quality, out in zip(images, qualities, _batched(images, qualities, (97, 131)), strict=True):
+        np.testing.assert_array_equal(out, compress(image, quality))
+
+
+def test_extreme_pictures_come_out_the_same():
+    rng = np.random.default_rng(3)
+    stripes = np.zeros((48, 48, 3), np.float32)
+    stripes[:, ::2] = 1
+    images = [np.ones((48, 48, 3), np.float32), stripes, rng.integers(0, 2, (48, 48, 3)).astype(np.float32)]
+    for quality in (1.0, 50.0, 100.0):
+        for image, out in zip(images, _batched(images, [quality] * 3, (48, 48)), strict=True):
+            np.testing.assert_array_equal(out, compress(image, quality))
+
+
+def test_values_outside_the_range_are_clipped(photo):
+    (out,) = _batched([photo * 3 - 1], [70.0], photo.shape[:2])
+    np.testing.assert_array_equal(out, compress(photo * 3 - 1, 70.0))
+
+
+def test_the_input_is_left_as_it_was(photo):
+    x = torch.from_numpy(photo.transpose(0, 2, 1).copy())[None]
+    before = x.clone()
+    batched_jpeg(x, torch.from_numpy(tables_of(50.0))[None], torch.tensor([96]), torch.tensor([128]))
+    assert torch.equal(x, before)
+
+
+def test_tables_are_those_of_the_codec():
+    np.testing.assert_array_equal(tables_of(57.4), np.array(quantisation_tables(57.4), np.float32))
