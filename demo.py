@@ -1,8 +1,8 @@
 """Trains both stages of DePLSR on a few real photos, tests on others, and compares: `make demo`.
 
-The photos are those that come with scikit-image, so nothing is fetched. All training and testing goes through the
-`basicsr` command and the files in options/demo/; here is only what stands around it. A stage whose last checkpoint is
-there is not trained again, and one that was interrupted goes on.
+The photos come with scikit-image, so nothing is downloaded. Training and testing run through the `basicsr` command with
+the files in options/demo/; this script prepares the photos and shows the results. A stage that is trained is not trained
+again, and an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deplsr_arch import DegradationAdaptor
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_model.checkpoint import load_into
-from deplsr_model.reading import LevelEstimator
+from deplsr_model.level_text import LevelEstimator
 from deplsr_model.tiling import tile_starts
 
 # isort: split
@@ -46,14 +46,14 @@ HELDOUT_PHOTOS = ('astronaut.png', 'coffee.png', 'rocket.jpg')
 
 
 def main() -> None:
-    """Runs what has not run yet and shows the result."""
+    """Runs what has not run yet and shows the results."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--fresh', action='store_true', help='train again, also what is trained already')
-    parser.add_argument('--seed', type=int, default=0, help='seed of stage 1; another one goes to a folder of its own')
+    parser.add_argument('--fresh', action='store_true', help='train again what is trained already')
+    parser.add_argument('--seed', type=int, default=0, help='seed of stage 1; each seed has its own folder')
     parser.add_argument('--only', choices=['adaptor'], help='stop after stage 1')
     args = parser.parse_args()
     if args.seed and not args.only:
-        parser.error('--seed goes with --only adaptor: stage 2 takes the adaptor of seed 0')
+        parser.error('--seed: expected together with --only adaptor, since stage 2 uses the adaptor of seed 0')
     start = time.time()
     copy_photos()
     adaptor = f'demo_adaptor_seed{args.seed}' if args.seed else 'demo_adaptor'
@@ -65,7 +65,7 @@ def main() -> None:
         f'datasets:train:seed={args.seed}',
         f'name={adaptor}',
     )
-    print_readings(adaptor)
+    print_accuracy(adaptor)
     if args.only:
         return
     for name in ('plain', 'deplsr'):
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def copy_photos() -> None:
-    """Lays out scikit-image's photos as two folders; those for training in tiles, which are read faster."""
+    """Copies scikit-image's photos into two folders; those for training as tiles, which load faster."""
     source = Path(skimage.__file__).parent / 'data'
     for folder, names in (('train', TRAIN_PHOTOS), ('heldout', HELDOUT_PHOTOS)):
         (PHOTOS / folder).mkdir(parents=True, exist_ok=True)
@@ -97,10 +97,10 @@ def tiles(photo: np.ndarray, side: int = 256) -> Iterator[tuple[str, np.ndarray]
 
 
 def basicsr(command: str, options: str, *more: str) -> None:
-    """Runs the command line, its output shown as it comes."""
+    """Runs a command and shows its output."""
     line = ['basicsr', command, '-opt', str(OPTIONS / options), *more]
     print(f'\n$ {" ".join(line)}', flush=True)
-    # a data loader's worker shares the cores: threads that wait must not hold one (several times slower on 2 cores)
+    # waiting threads must not occupy the cores that a data loader's worker needs (several times slower on 2 cores)
     environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ}
     done = subprocess.run([Path(sys.executable).with_name('basicsr'), *line[1:]], check=False, env=environment)
     if done.returncode:
@@ -108,7 +108,7 @@ def basicsr(command: str, options: str, *more: str) -> None:
 
 
 def train(options: str, name: str, fresh: bool, *force: str) -> None:
-    """Trains unless the last checkpoint is there; goes on from where it was interrupted."""
+    """Trains unless the final checkpoint exists; resumes an interrupted run."""
     if fresh:
         shutil.rmtree(f'experiments/{name}', ignore_errors=True)
     if list(Path(f'experiments/{name}/models').glob('net_*_latest.pth')):
@@ -122,23 +122,22 @@ def last_metrics(folder: str) -> dict[str, Any]:
     return json.loads(Path(folder, 'metrics.jsonl').read_text(encoding='utf-8').splitlines()[-1])
 
 
-def print_readings(adaptor: str) -> None:
-    """Shows how well stage 1 reads photos it has not seen."""
+def print_accuracy(adaptor: str) -> None:
+    """Prints how often stage 1 estimates the levels of held-out photos correctly."""
     metrics = last_metrics(f'experiments/{adaptor}')
-    print('\nStage 1, levels read off held-out photos: share that is right (share of the best constant answer)')
+    print('\nStage 1, held-out photos: share of correct estimates (share of the best constant answer)')
     for degradation_type in DEGRADATION_TYPES:
-        print(
-            f'  {degradation_type.name:<9} {metrics[degradation_type.name]:.2f}  ({metrics[f"{degradation_type.name}_constant"]:.2f})'
-        )
+        name = degradation_type.name
+        print(f'  {name:<9} {metrics[name]:.2f}  ({metrics[f"{name}_constant"]:.2f})')
 
 
 def heldout_pairs() -> Iterator[dict[str, Any]]:
-    """Returns the degraded held-out photos of the test, with the images of each method as uint8 BGR."""
+    """Yields the degraded held-out photos of the test, with the images of each method as uint8 BGR."""
     options = yaml.safe_load((OPTIONS / 'test_deplsr.yml').read_text(encoding='utf-8'))
     dataset = CaptionedDegradationDataset({**options['datasets']['test'], 'phase': 'test', 'scale': options['scale']})
     net_da = DegradationAdaptor(**{k: v for k, v in options['network_da'].items() if k != 'type'})
     load_into(net_da, options['path']['pretrain_network_da'])
-    reader = LevelEstimator(net_da.eval())
+    estimator = LevelEstimator(net_da.eval())
     for sample in (dataset[i] for i in range(len(dataset))):
         lq = sample['lq'][None]
         height, width = sample['gt'].shape[1:]
@@ -152,29 +151,25 @@ def heldout_pairs() -> Iterator[dict[str, Any]]:
             'deplsr': cv2.imread(f'results/demo_deplsr/visualization/demo_heldout/{image}_demo_deplsr.png'),
             'gt': tensor2img([sample['gt'][None]]),
             'applied': sample['captions'][1],
-            'read': said(read(reader, net_da, lq)),
+            'estimated': caption(estimate(estimator, net_da, lq)),
         }
 
 
 @torch.no_grad()
-def read(reader: LevelEstimator, net_da: DegradationAdaptor, lq: torch.Tensor) -> torch.Tensor:
-    """Returns the five levels read off a photo."""
-    return reader.read(net_da(lq).fine_degradation)[0]
+def estimate(estimator: LevelEstimator, net_da: DegradationAdaptor, lq: torch.Tensor) -> torch.Tensor:
+    """Estimates the five levels of a photo."""
+    return estimator.estimate(net_da(lq).fine_degradation)[0]
 
 
-def said(levels: torch.Tensor) -> str:
-    """Words for levels; a degradation type nearer to its zero level than the tolerance is left out."""
+def caption(levels: torch.Tensor) -> str:
+    """Returns the captions of levels; a degradation type within its tolerance of the zero level is left out."""
     pairs = zip(DEGRADATION_TYPES, levels.tolist(), strict=True)
-    said_kinds = [
-        degradation_type.say(level)
-        for degradation_type, level in pairs
-        if abs(level - degradation_type.zero) >= degradation_type.tolerance
-    ]
-    return ', '.join(said_kinds) or 'no degradation'
+    present = [one.caption(level) for one, level in pairs if abs(level - one.zero_level) >= one.tolerance]
+    return ', '.join(present) or 'no degradation'
 
 
 def print_table(pairs: list[dict[str, Any]]) -> None:
-    """Shows the mean PSNR and SSIM on Y over all degraded held-out photos."""
+    """Prints and writes the mean PSNR and SSIM on Y over all degraded held-out photos."""
     rows = [f'| {len(pairs)} degraded held-out photos, x2 | PSNR-Y | SSIM-Y |', '| --- | --- | --- |']
     for title, key in (('bicubic', 'bicubic'), ('SR without prior', 'plain'), ('DePLSR', 'deplsr')):
         values = [
@@ -196,7 +191,7 @@ def print_table(pairs: list[dict[str, Any]]) -> None:
 
 
 def draw_image(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 8) -> None:
-    """Writes LR, bicubic, DePLSR and GT side by side, one row a photo, with what was applied and what was read."""
+    """Writes LR, bicubic, DePLSR and GT in columns, one photo a row, with the applied and the estimated degradation."""
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
     shown = pairs[::per_photo]
     line, head = 44, 24
@@ -213,7 +208,7 @@ def draw_image(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 8)
             crop = pair[key][y : y + side, x : x + side, ::-1]
             sheet.paste(Image.fromarray(np.ascontiguousarray(crop)), (i * (side + 4), top))
         draw.text((4, top + side + 2), f'applied: {pair["applied"]}', 'black', small)
-        draw.text((4, top + side + 20), f'read: {pair["read"]}', 'black', small)
+        draw.text((4, top + side + 20), f'estimated: {pair["estimated"]}', 'black', small)
     sheet.save('results/demo.png')
     print('(image: results/demo.png)')
 
