@@ -47,7 +47,7 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def are_counts(values: object, length: int | None = None) -> TypeGuard[list[int]]:
+def are_counts(values: object, length: int | None = None) -> bool:
     """Returns whether a value is a list or tuple, not empty, of whole numbers from 1 upwards, of ``length`` if set."""
     if not isinstance(values, (list, tuple)) or not all(is_count(value) for value in values):
         return False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import open_clip
@@ -28,6 +28,7 @@ from deplsr_arch.grid import starts
 __all__ = [
     'MAX_CROPS_PER_SIDE',
     'Backbone',
+    'ClipConfig',
     'View',
     'build_backbone',
     'check_tokenizer',
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 View = Literal['resize', 'native']
+#: A config as open_clip stores them: ``embed_dim``, ``vision_cfg``, ``text_cfg`` and optional keys.
+ClipConfig = Mapping[str, Any]
 
 #: Crops along one side in view 'native'; nine at most, so that a large photo costs at most nine forward passes.
 MAX_CROPS_PER_SIDE = 3
@@ -55,7 +58,7 @@ class Backbone(NamedTuple):
     """A CLIP and the pixel statistics its image tower was trained with.
 
     Attributes:
-        clip: The whole model, image and text tower, in float32 on the CPU.
+        clip: The model, image and text tower, in float32 on the CPU.
         mean: Mean of R, G, B for pixels in 0..1.
         std: Standard deviation of R, G, B for pixels in 0..1.
     """
@@ -65,7 +68,7 @@ class Backbone(NamedTuple):
     std: tuple[float, float, float]
 
 
-def build_backbone(clip: str | Mapping[str, Any], pretrained: str | None = None) -> Backbone:
+def build_backbone(clip: str | ClipConfig, pretrained: str | None = None) -> Backbone:
     """Builds a CLIP with a ViT image tower and loads its weights.
 
     Patch dropout is always off: the control tower must see the same tokens as the frozen tower it is added to.
@@ -95,7 +98,7 @@ def build_backbone(clip: str | Mapping[str, Any], pretrained: str | None = None)
     return Backbone(model, weights.mean, weights.std)
 
 
-def read_config(clip: str | Mapping[str, Any]) -> dict[str, Any]:
+def read_config(clip: str | ClipConfig) -> ClipConfig:
     """Returns the checked config of a model of open_clip, by name or inline; see :func:`build_backbone`.
 
     Raises:
@@ -106,7 +109,7 @@ def read_config(clip: str | Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def vision_sizes(config: Mapping[str, Any]) -> tuple[Any, Any]:
+def vision_sizes(config: ClipConfig) -> tuple[int, int]:
     """Returns the side of a patch and of the input of the image tower, as the config states them."""
     vision, defaults = config['vision_cfg'], open_clip.CLIPVisionCfg
     patch_size = vision.get('patch_size', defaults.patch_size)
@@ -212,7 +215,7 @@ def _warn_random(name: str) -> None:
     )
 
 
-def _named_config(name: str) -> dict[str, Any]:
+def _named_config(name: str) -> ClipConfig:
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         hint = nearest(name, open_clip.list_models()) or '; see open_clip.list_models()'
@@ -220,7 +223,7 @@ def _named_config(name: str) -> dict[str, Any]:
     return config
 
 
-def _inline_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _inline_config(config: ClipConfig) -> ClipConfig:
     """Returns the inline config as plain dicts, with its keys checked against open_clip's own config classes."""
     _check_keys('clip', config, (*_CONFIG_KEYS, *_OPTIONAL_KEYS))
     for key in _CONFIG_KEYS:
@@ -233,13 +236,13 @@ def _inline_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
 
 
-def _check_keys(where: str, given: Mapping[str, Any], known: list[str] | tuple[str, ...]) -> None:
+def _check_keys(where: str, given: ClipConfig, known: Sequence[str]) -> None:
     for key in given:
         if key not in known:
             raise UserError(f"{where}: unknown key '{key}'{nearest(str(key), known)}")
 
 
-def _check_towers(config: Mapping[str, Any], name: str) -> None:
+def _check_towers(config: ClipConfig, name: str) -> None:
     """Refuses, before anything is built, towers that the adaptor cannot copy or inject into."""
     vision, text = config['vision_cfg'], config['text_cfg']
     size = vision.get('image_size', open_clip.CLIPVisionCfg.image_size)
@@ -261,7 +264,7 @@ def _check_towers(config: Mapping[str, Any], name: str) -> None:
             )
 
 
-def _build(config: Mapping[str, Any]) -> open_clip.CLIP:
+def _build(config: ClipConfig) -> open_clip.CLIP:
     arguments = {key: value for key, value in config.items() if key != 'custom_text'}
     arguments['vision_cfg'] = {**config['vision_cfg'], 'patch_dropout': 0.0, 'output_tokens': False}
     try:

@@ -82,7 +82,7 @@ def load_strictly(model: open_clip.CLIP, path: Path) -> None:
     """Loads weights that fit the model in every name and shape.
 
     Raises:
-        UserError: The file cannot be read as plain tensors, or fits in part only.
+        UserError: The file cannot be read as plain tensors, or fits only in part.
     """
     weights, own = read_state_dict(path, 'state_dict', 'pretrained'), model.state_dict()
     if not all(isinstance(value, Tensor) for value in weights.values()):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch.checks import expect, expect_choice, expect_counts, is_power_of_two
 from deplsr_arch.clip_backbone import (
+    ClipConfig,
     View,
     build_backbone,
     check_tokenizer,
@@ -103,7 +104,7 @@ class DegradationAdaptor(nn.Module):
 
     def __init__(
         self,
-        clip: str | Mapping[str, Any],
+        clip: str | ClipConfig,
         pretrained: str | None = None,
         clip_normalize: bool = True,
         view: View = 'native',
@@ -267,7 +268,7 @@ def _zero_linear(width: int) -> nn.Linear:
     return layer
 
 
-def _expect_grid_for_conv(config: Mapping[str, Any]) -> None:
+def _expect_grid_for_conv(config: ClipConfig) -> None:
     """Refuses stem 'conv' where convolutions of stride 2 do not end on the grid of the patches."""
     patch_size, image_size = vision_sizes(config)
     if not is_power_of_two(patch_size):

@@ -25,7 +25,7 @@ class FusedRRDBNet(Fused):
         num_feat: Channels of the features between blocks.
         num_block: Number of blocks (RRDB).
         num_grow_ch: Channels that each convolution in a dense block adds.
-        fuse_every: A fusion stands before every so many blocks; 4 makes 6 fusions in 23 blocks, as many as DePLSR has.
+        fuse_every: Number of blocks per fusion; 4 makes 6 fusions in 23 blocks, as many as DePLSR has.
         prior_dim: Width D of the prior's embeddings, 512 for ViT-B/32.
         fusion: 'film', 'residual' or 'paper', see :class:`Fused`.
         fusion_init: 'identity' or 'paper'; None: 'paper' for the published fusion, 'identity' otherwise.
@@ -97,7 +97,7 @@ class FusedSwinIR(Fused):
         img_range: Largest value of the input; 1.0 for images in 0..1.
         upsampler: 'pixelshuffle', 'pixelshuffledirect' (small) or 'nearest+conv' (x4, for real photos).
         resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.
-        fuse_every: A fusion stands before every so many groups.
+        fuse_every: Number of groups per fusion.
         prior_dim: Width D of the prior's embeddings, 512 for ViT-B/32.
         fusion: 'film', 'residual' or 'paper', see :class:`Fused`.
         fusion_init: 'identity' or 'paper'; None: 'paper' for the published fusion, 'identity' otherwise.
