@@ -3,8 +3,8 @@
 A two-dimensional kernel is a short sum of separable ones (its singular vectors), and a resize is separable. Both
 together become one matrix for the rows and one for the columns per term, in which the borders are part of the weights,
 so that nothing is padded or cropped and samples of different sizes share a batch. Measured on one core at 256 x 256,
-21 x 21 taps, per image: 0.7 ms a term, against 4.9 ms for a grouped convolution and 4.1 ms by FFT; a Gaussian
-without direction is one term, others take 3 to 8.
+21 x 21 taps, per image: 0.7 ms a term, against 4.9 ms for a grouped convolution and 4.1 ms by FFT; an isotropic
+Gaussian is one term, others take 3 to 8.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from deplsr_data.ops.resize_batch import reach, smoothing, taps, taps_width
 
 __all__ = ['Plan', 'separable_terms', 'transform']
 
-#: What the terms may miss of a kernel, as the sum of absolute differences: 0.13 grey levels of 255 at the very worst.
+#: Allowed error of the terms, as the sum of absolute differences from the kernel: at most 0.13 grey levels of 255.
 TERMS_TOLERANCE = 5e-4
 #: On the CPU output rows and columns are computed in blocks, six to a side: the weights form a band, and blocks skip
-#: what is outside. At 256 pixels 1.4x to 2x faster than all at once.
+#: what is outside it. At 256 pixels 1.4x to 2x faster than all at once.
 _BLOCKS = 6
 
 
 class Plan(NamedTuple):
-    """What the host must know of a batch to lay out the work; one entry a sample.
+    """What the host needs of a batch to plan the work; each list has one entry per sample.
 
     Attributes:
         terms: How many separable kernels.
@@ -48,15 +48,15 @@ class Plan(NamedTuple):
 
 
 def separable_terms(kernel: np.ndarray, mode: int = 0, shrink: int = 1) -> np.ndarray:
-    """Splits a kernel into separable ones that sum to it up to :data:`TERMS_TOLERANCE`.
+    """Splits a kernel into separable ones whose sum equals it up to :data:`TERMS_TOLERANCE`.
 
-    What the resize behind the blur averages away need not be told apart: with it, a kernel takes fewer terms (an
+    Detail that the resize after the blur averages away need not be represented, so that a kernel takes fewer terms (an
     elliptic Gaussian before an antialiased shrink by 4: 3.7 instead of 5.3 on average).
 
     Args:
         kernel: (k, k), k odd, point symmetric as all kernels of :mod:`deplsr_data.ops.kernels`.
-        mode: Of the resize behind it, an index into :data:`deplsr_data.ops.resize_batch.MODES`.
-        shrink: Whole factor by which that resize shrinks, rounded down.
+        mode: Of the resize after it, an index into :data:`deplsr_data.ops.resize_batch.MODES`.
+        shrink: Integer factor by which that resize shrinks, rounded down.
 
     Returns:
         (terms, 2, k) float32: the column and the row whose outer product a term is, the strongest first.
@@ -83,7 +83,7 @@ def _halves(size: int, mode: int, shrink: int) -> tuple[np.ndarray, list[tuple[n
     """Returns the smoothing of a resize as a matrix, and the bases in which its kernels are split.
 
     Each basis, one of the even and one of the odd vectors, comes as (onto, back): singular values of onto^T K onto
-    weigh a kernel K as seen behind the smoothing, and back takes their vectors back to pixels.
+    weight a kernel K as it is after the smoothing, and ``back`` brings their vectors back to pixels.
     """
     taps = smoothing(mode, shrink)
     smooth = np.stack([np.convolve(line, taps) for line in np.eye(size)], 1)
@@ -105,7 +105,7 @@ def transform(x: Tensor, filters: Tensor, plan: Plan, canvas: tuple[int, int]) -
         x: (B, H, 3, W) float32, rows of three channels, each image in the upper left corner; the rest is not read.
         filters: (B, T, 2, k) float32, separable kernels; those of a sample beyond ``plan.terms`` are not read.
         plan: Sizes, modes and how many terms; a sample with 0 terms is not blurred.
-        canvas: Rows and columns to give, at least the largest ``plan.size_out``.
+        canvas: Rows and columns of the output, at least the largest ``plan.size_out``.
 
     Returns:
         (B, *canvas[0], 3, canvas[1]) float32, each image in the upper left corner, 0 beyond.
@@ -166,7 +166,7 @@ def _bands(plan: Plan, axis: int, canvas: int, x: Tensor, taps: int) -> list[tup
 
 
 def _or_identity(filters: Tensor, terms: list[int]) -> Tensor:
-    """Returns samples without a kernel the one that changes nothing."""
+    """Gives samples without a kernel the identity kernel."""
     if all(terms):
         return filters
     none = torch.tensor([not n for n in terms], device=filters.device)
@@ -184,11 +184,11 @@ def _trimmed(filters: Tensor, plan: Plan) -> Tensor:
 def _operators(
     kernels: Tensor, owner: Tensor, plan: Plan, canvas: tuple[int, int], held: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Makes the matrices of blur, then resize, for the rows and for the columns.
+    """Returns the matrices of blur, then resize, for the rows and for the columns.
 
     Args:
         kernels: (N, 2, k), one of each term of each sample.
-        owner: (N,) which sample a kernel is of.
+        owner: (N,) which sample a kernel belongs to.
         plan: As for :func:`transform`.
         canvas: Output rows and columns.
         held: Input rows and columns.
@@ -208,7 +208,7 @@ def _operators(
 
 
 def _operator(kernels: Tensor, owner: Tensor, sizes: list[tuple[int, int, int]], rows: int, columns: int) -> Tensor:
-    """Makes the matrices (N, rows, columns) along one axis from kernels (N, k) and, per sample, (mode, in, out)."""
+    """Returns the matrices (N, rows, columns) along one axis from kernels (N, k) and, per sample, (mode, in, out)."""
     device = kernels.device
     if len(set(sizes)) == 1:  # the weights of equal resizes are made once
         sizes, owner = sizes[:1], torch.zeros_like(owner)
