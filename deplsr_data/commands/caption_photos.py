@@ -47,6 +47,7 @@ again, delete the table.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
+    parser.description = __doc__
     parser.epilog = EXAMPLES
     add_common(parser, 'table to write, such as titles.tsv')
     add = parser.add_argument

@@ -9,7 +9,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -63,7 +62,7 @@ class Plan:
         """Path of a photo relative to ``input``, or its key; what its draws depend on."""
         return _relative(self.input, self.photos[place], self.in_lmdb)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Everything that the images of one photo depend on."""
         keys = ('scale', 'draws', 'seed', 'gt_size', 'with_gt')
         return {**{key: getattr(self, key) for key in keys}, 'recipe': dataclasses.asdict(self.recipe)}

@@ -57,6 +57,7 @@ depend on workers, shards or photos that are added later. To resume an interrupt
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
+    parser.description = __doc__
     parser.epilog = EXAMPLES
     add_common(parser, 'folder of the set to write; an incomplete set is resumed')
     add = parser.add_argument

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deplsr_data.degradation.operators import BatchFunction
-from deplsr_data.degradation.packing import ROUNDS, pack, pointwise_operators
+from deplsr_data.degradation.packing import ROUNDS, pack, same_size_operators
 from deplsr_data.ops.execution import full_precision, in_threads
 from deplsr_data.ops.filter_resize_batch import Plan, transform
 
@@ -45,7 +45,7 @@ def apply_batch(packed: Mapping[str, Tensor], gt: Tensor, group: int | None = No
     Raises:
         ValueError: ``packed`` and ``gt`` do not belong together, or the LR images differ in size.
     """
-    planned = ('terms', 'taps', 'sizes', 'modes', *pointwise_operators())
+    planned = ('terms', 'taps', 'sizes', 'modes', *same_size_operators())
     plan = {name: packed[name].tolist() for name in planned}
     _check(plan, gt)
     height, width = plan['sizes'][0][-1]
@@ -89,7 +89,7 @@ def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> 
             if any(terms) or sizes != after:
                 filters = work['filters'][:, r, place]
                 x = transform(x, filters, Plan(terms, taps, modes[place], sizes, after), _canvas(after))
-        for name, operator in pointwise_operators().items():
+        for name, operator in same_size_operators().items():
             parameters = {parameter: work[f'{name}.{parameter}'][:, r] for parameter in operator.empty}
             for number, function in enumerate(operator.functions, 1):
                 needed = [choice[r] == number for choice in plan[name]]

@@ -32,8 +32,8 @@ __all__ = [
     'BatchFunction',
     'Filter',
     'Operator',
-    'Pointwise',
     'Resizing',
+    'SameSize',
     'operator_of',
     'register_operator',
 ]
@@ -69,8 +69,8 @@ class Resizing(Generic[S]):
 
 
 @dataclass(frozen=True)
-class Pointwise(Generic[S]):
-    """Batch form of an operator that keeps the size of the image.
+class SameSize(Generic[S]):
+    """Batch form of an operator that keeps the size of the image, such as noise or JPEG.
 
     Attributes:
         functions: What is applied to the samples of a batch; most operators have one function.
@@ -81,7 +81,7 @@ class Pointwise(Generic[S]):
 
     functions: tuple[BatchFunction, ...]
     empty: Mapping[str, np.generic | np.ndarray]
-    pack: Callable[[S], Mapping[str, Any]]
+    pack: Callable[[S], Mapping[str, float | np.ndarray]]
     choose: Callable[[S], int] = lambda step: 0
 
 
@@ -97,17 +97,17 @@ class Operator(Generic[S]):
 
     step: type[S]
     apply: Callable[[S, np.ndarray], np.ndarray]
-    batch: Filter[S] | Resizing[S] | Pointwise[S] | None = None
+    batch: Filter[S] | Resizing[S] | SameSize[S] | None = None
 
 
-#: All operators by name. Pointwise ones act in this order where a batch needs several of them at once.
+#: All operators by name.
 OPERATORS: dict[str, Operator[Any]] = {}
 
 
 def register_operator(
     step: type[S],
     apply: Callable[[S, np.ndarray], np.ndarray],
-    batch: Filter[S] | Resizing[S] | Pointwise[S] | None = None,
+    batch: Filter[S] | Resizing[S] | SameSize[S] | None = None,
 ) -> None:
     """Adds an operator to :data:`OPERATORS`; see :class:`Operator` for the arguments.
 
@@ -165,7 +165,7 @@ _NOISES = {'gaussian': add_gaussian_noise, 'poisson': add_poisson_noise}
 register_operator(
     Noise,
     lambda step, image: _NOISES[step.distribution](image, step.level, step.gray, step.seed),
-    Pointwise(
+    SameSize(
         functions=(
             lambda x, p, size: batched_gaussian_noise(x, p['level'], p['gray'], p['seed']),
             lambda x, p, size: batched_poisson_noise(x, p['level'], p['gray'], p['seed']),
@@ -178,7 +178,7 @@ register_operator(
 register_operator(
     Jpeg,
     lambda step, image: compress(image, step.quality),
-    Pointwise(
+    SameSize(
         functions=(lambda x, p, size: batched_jpeg(x, p['tables'], size[:, 0], size[:, 1]),),
         empty={'tables': np.ones((2, 64), np.float32)},
         pack=lambda step: {'tables': tables_of(step.quality)},

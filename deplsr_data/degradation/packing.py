@@ -1,7 +1,7 @@
 """A record as tensors of fixed shape, which a data loader can collate and a batch can be degraded by.
 
 Every record is laid out on the same sequence of slots, :data:`ROUNDS` times: filter, resize, filter, then one slot for
-each pointwise operator of the table (noise, JPEG and those registered later). A slot that a record does not need stays
+each operator that keeps the size (noise, JPEG and those registered later). A slot that a record does not need stays
 empty. So a batch can hold records that differ in everything, their order too.
 """
 
@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deplsr_data.degradation.operators import OPERATORS, Filter, Pointwise, Resizing, operator_of
+from deplsr_data.degradation.operators import OPERATORS, Filter, Resizing, SameSize, operator_of
 from deplsr_data.degradation.records import Record, Step
 
-__all__ = ['ROUNDS', 'pack', 'pointwise_operators']
+__all__ = ['ROUNDS', 'pack', 'same_size_operators']
 
 ROUNDS = 3
 _FILTER_SLOTS, _RESIZE_SLOTS = (0, 2), (1,)
-_FIRST_POINTWISE_SLOT = 3
+_FIRST_SAME_SIZE_SLOT = 3
 
 
-def pointwise_operators() -> dict[str, Pointwise[Step]]:
+def same_size_operators() -> dict[str, SameSize[Step]]:
     """Returns the batch forms that have a slot of their own, by name, in the order of the slots."""
-    return {name: row.batch for name, row in OPERATORS.items() if isinstance(row.batch, Pointwise)}
+    return {name: row.batch for name, row in OPERATORS.items() if isinstance(row.batch, SameSize)}
 
 
 def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dict[str, Tensor]:
@@ -44,14 +44,14 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
         - terms: (R, 2) int64, how many of these there are; 0 where there is no filter. taps: (R, 2) int64, their size.
         - sizes: (R + 1, 2) int64, height and width at the start and after each round's resize.
         - modes: (R,) int64, index into :data:`deplsr_data.ops.resize_batch.MODES`.
-        - noise, jpeg and so on: (R,) int64, which function of the pointwise operator is applied, counted from 1; 0 for
+        - noise, jpeg and so on: (R,) int64, which function of the operator is applied, counted from 1; 0 for
           none. noise.level and so on: (R, ...), its parameters.
 
     Raises:
         ValueError: A step has no batch form, the steps do not fit into the slots, or a kernel is larger than
             ``kernel_size``.
     """
-    pointwise = pointwise_operators()
+    same_size = same_size_operators()
     packed: dict[str, np.ndarray] = {
         'filters': np.zeros((ROUNDS, 2, kernel_size, 2, kernel_size), np.float32),
         'terms': np.zeros((ROUNDS, 2), np.int64),
@@ -59,11 +59,11 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
         'sizes': np.tile(np.array(gt_size, np.int64), (ROUNDS + 1, 1)),
         'modes': np.zeros(ROUNDS, np.int64),
     }
-    for name, operator in pointwise.items():
+    for name, operator in same_size.items():
         packed[name] = np.zeros(ROUNDS, np.int64)
-        for parameter, value in operator.empty.items():
-            packed[f'{name}.{parameter}'] = np.stack([value] * ROUNDS)
-    placed = _laid_out(record.steps, list(pointwise))
+        for parameter, empty in operator.empty.items():
+            packed[f'{name}.{parameter}'] = np.stack([empty] * ROUNDS)
+    placed = _laid_out(record.steps, list(same_size))
     for step, round_, _ in placed:  # first all sizes, since a filter looks at the resize that follows it
         form = operator_of(step).batch
         if isinstance(form, Resizing):
@@ -73,35 +73,35 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
         form = operator_of(step).batch
         if isinstance(form, Filter):
             _put_filter(packed, form, step, round_, slot // 2)
-        elif isinstance(form, Pointwise):
+        elif isinstance(form, SameSize):
             packed[step.op][round_] = 1 + form.choose(step)
             for parameter, value in form.pack(step).items():
                 packed[f'{step.op}.{parameter}'][round_] = value
     return {name: torch.from_numpy(array) for name, array in packed.items()}
 
 
-def _laid_out(steps: tuple[Step, ...], pointwise: list[str]) -> list[tuple[Step, int, int]]:
+def _laid_out(steps: tuple[Step, ...], same_size: list[str]) -> list[tuple[Step, int, int]]:
     """Returns each step with the next free slot that suits it: (step, round, slot)."""
-    count = _FIRST_POINTWISE_SLOT + len(pointwise)
+    count = _FIRST_SAME_SIZE_SLOT + len(same_size)
     placed, at = [], -1
     for step in steps:
-        slots = _slots_of(step, pointwise)
+        slots = _slots_of(step, same_size)
         at = min(slot + count * max(0, math.ceil((at + 1 - slot) / count)) for slot in slots)
         if at >= ROUNDS * count:
             raise ValueError(
-                f'expected steps that fit into {ROUNDS} rounds of filter, resize, filter, {", ".join(pointwise)}, got '
+                f'expected steps that fit into {ROUNDS} rounds of filter, resize, filter, {", ".join(same_size)}, got '
                 f'{", ".join(step.op for step in steps)}'
             )
         placed.append((step, *divmod(at, count)))
     return placed
 
 
-def _slots_of(step: Step, pointwise: list[str]) -> tuple[int, ...]:
+def _slots_of(step: Step, same_size: list[str]) -> tuple[int, ...]:
     form = operator_of(step).batch
     if form is None:
         raise ValueError(f"expected operators with a batch form, got '{step.op}', which has none")
-    if isinstance(form, Pointwise):
-        return (_FIRST_POINTWISE_SLOT + pointwise.index(step.op),)
+    if isinstance(form, SameSize):
+        return (_FIRST_SAME_SIZE_SLOT + same_size.index(step.op),)
     return _FILTER_SLOTS if isinstance(form, Filter) else _RESIZE_SLOTS
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
 __all__ = ['RealESRGANRecipe', 'SemanticRecipe', 'kernel_reach']
 
 
+Range = tuple[float, float]
+
+
 def _show(values: tuple[float, ...]) -> str:
     return '[' + ', '.join(f'{value:g}' for value in values) + ']'
 
 
-def _ordered(what: str, low: float, high: float, grid: bool = False) -> Callable[[tuple[float, float]], Any]:
+def _ordered(
+    what: str, low: float, high: float, grid: bool = False
+) -> Callable[[tuple[float, float]], tuple[float, float]]:
     """Returns the check of a range; with ``grid`` it must contain a multiple of 0.1, the step of the levels."""
     bound = f'{low:g} <= low <= high' + (f' <= {high:g}' if math.isfinite(high) else '')
 

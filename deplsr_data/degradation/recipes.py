@@ -78,7 +78,7 @@ def register_recipe(options_class: type[R], draw: DrawFunction[R]) -> None:
     """Adds a recipe to :data:`RECIPES`, by the default of its field ``type``.
 
     Args:
-        options_class: A frozen dataclass with what :class:`Recipe` asks for; the options are checked against its types.
+        options_class: A frozen dataclass with the attributes of :class:`Recipe`; options are checked against it.
         draw: Draws a record; see :class:`RecipeEntry`.
 
     Raises:

@@ -54,7 +54,7 @@ class Row:
     draw: int
     crop: tuple[int, int, int, int]
     title: str | None
-    record: dict[str, Any]
+    record: dict[str, object]
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -70,7 +70,7 @@ def _row(values: Mapping[str, Any]) -> Row:
     return Row(**{**values, 'crop': tuple(values['crop'])})
 
 
-def begin(folder: str, settings: Mapping[str, Any]) -> None:
+def begin(folder: str, settings: Mapping[str, object]) -> None:
     """Makes the folder of a set, or checks that an existing one has the same settings.
 
     Raises:

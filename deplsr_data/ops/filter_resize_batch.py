@@ -137,8 +137,8 @@ def _product(
         for some, above in rows:
             middle[:n, some] = torch.bmm(by_row[weights, some, above], x[:n, above])
         source = middle[:n].view(n, -1, width)
-        for some, beside in columns:
-            product = torch.bmm(source[:, :, beside], by_column[weights, some, beside].transpose(1, 2))
+        for some, needed in columns:
+            product = torch.bmm(source[:, :, needed], by_column[weights, some, needed].transpose(1, 2))
             if term:
                 out[:n, :, some] += product
             else:
@@ -148,19 +148,19 @@ def _product(
 
 def _bands(plan: Plan, axis: int, canvas: int, x: Tensor, taps: int) -> list[tuple[slice, slice]]:
     """Returns blocks of output rows (axis 0) or columns (axis 1) and the rows or columns of the input they need."""
-    held = x.shape[1 if axis == 0 else 3]
+    extent = x.shape[1 if axis == 0 else 3]
     block = max(16, math.ceil(canvas / _BLOCKS / 16) * 16) if x.device.type == 'cpu' else canvas
     bands = []
     for start in range(0, canvas, block):
         stop = min(start + block, canvas)
-        low, high = held, 1
+        low, high = extent, 1
         for mode, size_in, size_out in set(zip(plan.mode, plan.size_in, plan.size_out, strict=True)):
             n_in, n_out = size_in[axis], size_out[axis]
             if start < n_out:
                 margin = math.ceil(reach(mode, n_in, n_out)) + taps // 2 + 1
                 low = min(low, int(start * n_in / n_out) - margin)
                 high = max(high, math.ceil(min(stop, n_out) * n_in / n_out) + margin)
-        low, high = min(max(low, 0), held - 1), min(high, held)
+        low, high = min(max(low, 0), extent - 1), min(high, extent)
         bands.append((slice(start, stop), slice(low, max(high, low + 1))))
     return bands
 
@@ -182,7 +182,7 @@ def _trimmed(filters: Tensor, plan: Plan) -> Tensor:
 
 
 def _operators(
-    kernels: Tensor, owner: Tensor, plan: Plan, canvas: tuple[int, int], held: tuple[int, int]
+    kernels: Tensor, owner: Tensor, plan: Plan, canvas: tuple[int, int], extent: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Returns the matrices of blur, then resize, for the rows and for the columns.
 
@@ -191,20 +191,20 @@ def _operators(
         owner: (N,) which sample a kernel belongs to.
         plan: As for :func:`transform`.
         canvas: Output rows and columns.
-        held: Input rows and columns.
+        extent: Input rows and columns.
 
     Returns:
-        (N, canvas[0], held[0]) and (N, canvas[1], held[1]) float32.
+        (N, canvas[0], extent[0]) and (N, canvas[1], extent[1]) float32.
     """
     sizes = [
         [(m, i[axis], o[axis]) for m, i, o in zip(plan.mode, plan.size_in, plan.size_out, strict=True)]
         for axis in (0, 1)
     ]
-    if sizes[0] == sizes[1] and canvas[0] == canvas[1] and held[0] == held[1]:  # of squares, both at once
-        both = _operator(kernels.transpose(0, 1).flatten(0, 1), owner.repeat(2), sizes[0], canvas[0], held[0])
+    if sizes[0] == sizes[1] and canvas[0] == canvas[1] and extent[0] == extent[1]:  # of squares, both at once
+        both = _operator(kernels.transpose(0, 1).flatten(0, 1), owner.repeat(2), sizes[0], canvas[0], extent[0])
         return both[: len(kernels)], both[len(kernels) :]
-    rows = _operator(kernels[:, 0], owner, sizes[0], canvas[0], held[0])
-    return rows, _operator(kernels[:, 1], owner, sizes[1], canvas[1], held[1])
+    rows = _operator(kernels[:, 0], owner, sizes[0], canvas[0], extent[0])
+    return rows, _operator(kernels[:, 1], owner, sizes[1], canvas[1], extent[1])
 
 
 def _operator(kernels: Tensor, owner: Tensor, sizes: list[tuple[int, int, int]], rows: int, columns: int) -> Tensor:
@@ -216,7 +216,7 @@ def _operator(kernels: Tensor, owner: Tensor, sizes: list[tuple[int, int, int]],
     width = taps_width(*zip(*sizes, strict=True))
     first, weights = taps(mode, n_in, n_out, rows, width)
     count, k = kernels.shape
-    # each row of `shifted` holds the kernel one pixel further to the right: k[m - j]
+    # each row of `wide`, once reshaped, is the kernel one pixel further to the right: k[m - j]
     wide = F.pad(kernels, (0, width)).repeat(1, width)[:, : width * (k + width - 1)]
     composed = torch.bmm(weights[owner], wide.view(count, width, k + width - 1))
     place = first[..., None] + torch.arange(k + width - 1, device=device) - k // 2  # (B, rows, k + width - 1)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from deplsr_data.degradation.operators import Pointwise, register_operator
+from deplsr_data.degradation.operators import SameSize, register_operator
 from deplsr_data.degradation.recipes import register_recipe
 from deplsr_data.degradation.records import Jpeg, Record, Resize, Step
 from deplsr_data.degradation.types import DegradationType, register_degradation_type
@@ -47,14 +47,17 @@ def level_of(record):
 
 
 def register():
-    batch = Pointwise((apply_to_batch,), empty={'red': np.float32(0)}, pack=lambda step: {'red': step.red})
+    batch = SameSize((apply_to_batch,), empty={'red': np.float32(0)}, pack=lambda step: {'red': step.red})
     register_operator(ColourCast, apply_to_image, batch)
     register_recipe(ColourCastRecipe, draw)
-    levels = {
-        'zero_level': 0.0,
-        'evaluation_levels': (0.0, 20.0, 40.0),
-        'training_levels': (0.0, 10.0, 20.0, 30.0, 40.0),
-    }
     register_degradation_type(
-        DegradationType(name='cast', prompt='colour cast of red', **levels, tolerance=10.0, level_of=level_of)
+        DegradationType(
+            name='cast',
+            prompt='colour cast of red',
+            zero_level=0.0,
+            evaluation_levels=(0.0, 20.0, 40.0),
+            training_levels=(0.0, 10.0, 20.0, 30.0, 40.0),
+            tolerance=10.0,
+            level_of=level_of,
+        )
     )
