@@ -243,7 +243,7 @@ def test_captions_are_tidied():
 @pytest.mark.parametrize(
     ('arguments', 'line'),
     [
-        ([], "--pretrained: expected a file or a tag of a CoCa, got none; name one, or take --template 'a photo'"),
+        ([], "--pretrained: expected a file or a tag of a CoCa, got none; name one, or use --template 'a photo'"),
         (
             ['--pretrained', 'no.bin'],
             '--pretrained: expected a checkpoint file or a tag of coca_ViT-B-32 (laion2b_s13b_b90k,',
