@@ -62,7 +62,7 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
     for name, operator in same_size.items():
         packed[name] = np.zeros(ROUNDS, np.int64)
         for parameter, empty in operator.empty.items():
-            packed[f'{name}.{parameter}'] = np.stack([empty] * ROUNDS)
+            packed[f'{name}.{parameter}'] = np.full((ROUNDS, *empty.shape), empty, empty.dtype)
     placed = _laid_out(record.steps, list(same_size))
     for step, round_, _ in placed:  # first all sizes, since a filter looks at the resize that follows it
         form = operator_of(step).batch
