@@ -145,9 +145,9 @@ def test_a_photo_of_one_pixel_is_mirrored_in_training_and_skipped_in_validation(
     Image.fromarray(data.astronaut()[:1, :1]).save(tmp_path / 'pixel.png')
     train = CaptionedDegradationDataset(_opt(tmp_path))[0]['gt']
     assert torch.equal(train, train[:, :1, :1].expand(3, 64, 64))
-    Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / 'large.png')
+    Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / 'usable.png')
     item = CaptionedDegradationDataset(_opt(tmp_path, phase='val'))[0]
-    assert item['gt_path'].endswith('large.png')
+    assert item['gt_path'].endswith('usable.png')
     assert 'pixel.png' in caplog.text
 
 

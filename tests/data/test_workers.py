@@ -81,13 +81,13 @@ def test_two_epochs_and_two_seeds_have_no_record_in_common(root):
 
 
 @pytest.mark.parametrize(('before', 'after'), [(0, 2), (2, 0), (2, 8)])
-def test_a_resumed_epoch_has_the_remaining_samples(root, monkeypatch, before, after):
-    """The run is stopped in epoch 1 after four batches and resumed with another number of workers."""
-    complete = batches(options(root), epoch=1)
+def test_an_interrupted_epoch_goes_on_with_the_samples_that_are_left(root, monkeypatch, before, after):
+    """The run is stopped in epoch 1 after four batches and goes on with another number of workers."""
+    whole = batches(options(root), epoch=1)
     first = batches(options(root, num_worker_per_gpu=before), epoch=1, taken=4)
-    monkeypatch.setattr(resume, '_resumed', (1, len(complete) + 4, BATCH))
+    monkeypatch.setattr(resume, '_resumed', (1, len(whole) + 4, BATCH))
     rest = batches(options(root, num_worker_per_gpu=after), epoch=1)
-    assert first + rest == complete
+    assert first + rest == whole
     assert batches(options(root, num_worker_per_gpu=after), epoch=2) == batches(options(root), epoch=2)
 
 
