@@ -1,6 +1,6 @@
 """Draws docs/degradations.png: one photo under a grid of degradations, each with its caption.
 
-python benchmarks/degradation_grid.py
+python -m benchmarks.degradation.grid
 """
 
 from __future__ import annotations

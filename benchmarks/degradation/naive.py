@@ -1,4 +1,4 @@
-"""The recipes on one image at a time, as research code does it: the yardstick of `degradation.py`."""
+"""The recipes on one image at a time, as research code does it: the baseline of benchmarks/degradation/speed.py."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""Images per second of the ways to degrade a batch, side by side: `python benchmarks/degradation.py --help`.
+"""Images per second of five ways to degrade a batch: `python -m benchmarks.degradation.speed --help`.
 
-For each recipe and batch size, in turns so that a busy machine slows all alike, the medians of
+For each recipe and batch size, alternately so that a busy machine slows all alike, the medians of
 
 - naive: one image at a time, as research code does it: OpenCV's filter2D, resize and JPEG, numpy's noise (torch with
   one thread, which is faster for single images; OpenCV with all);
-- worker: `apply_cpu`, what `degrade_on: worker` runs, with one thread, as a data loader's worker has;
+- worker: `apply`, what `degrade_on: worker` runs, with one thread, as a data loader's worker has;
 - batched: `apply_batch` with the whole batch, what feed_data costs with `degrade_on: device`, where the data
   loader's workers deliver the packed records; with a batch of 1 it is the batched operators one image at a time;
 - whole: the same with drawing, packing and collating the records in the same process, which all the others do as well;
-- basicsr: feed_data of BasicSR's RealESRNetModel on the same device (one noise degradation type and size for the whole batch), with
-  the kernels that RealESRGANDataset makes; only for the realesrgan recipe.
+- basicsr: feed_data of BasicSR's RealESRNetModel on the same device (one type of noise and one size for the whole
+  batch), with the kernels that RealESRGANDataset makes; only for the realesrgan recipe.
 
-Each starts from clean images in memory and ends with LR images. On a machine that others use too, look at several
-runs, and at the images per CPU second, in brackets: they do not show what a second core gives.
+Each starts from clean images in memory and ends with LR images. On a shared machine, compare several runs, and the
+images per CPU second in brackets, which do not show the gain of a second core.
 
 The last line is JSON with the ratios; `batched_over_single` is batched over naive at the largest batch, for the default
 recipe, which is semantic.
@@ -35,19 +35,15 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from basicsr_plugin.compat import apply_fixes
+from basicsr.data import degradations
+from basicsr.models.realesrnet_model import RealESRNetModel
 
-apply_fixes()
-
-from basicsr.data import degradations  # noqa: E402  needs the mends above
-from basicsr.models.realesrnet_model import RealESRNetModel  # noqa: E402
-from naive_degradation import naive_realesrgan, naive_semantic  # noqa: E402
-
-from deplsr_data.degradation.apply import apply  # noqa: E402
-from deplsr_data.degradation.apply_batch import apply_batch, pack  # noqa: E402
-from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe  # noqa: E402
-from deplsr_data.degradation.sampling import draw, rng_for  # noqa: E402
-from deplsr_data.ops.usm import sharpen, sharpen_batch  # noqa: E402
+from benchmarks.degradation.naive import naive_realesrgan, naive_semantic
+from deplsr_data.degradation.apply import apply
+from deplsr_data.degradation.apply_batch import apply_batch, pack
+from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe
+from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.ops.usm import sharpen, sharpen_batch
 
 SCALE = 4
 RECIPES: dict[str, Recipe] = {'semantic': SemanticRecipe(), 'realesrgan': RealESRGANRecipe()}
@@ -96,7 +92,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(runs: dict[str, Callable[[int], object]], repeats: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Runs all ways in turns; gives the median seconds of each, by the clock and of CPU. The first round warms up."""
+    """Runs all ways alternately; returns the median seconds of each, wall clock and CPU. The first round warms up."""
     wall: dict[str, list[float]] = {way: [] for way in runs}
     cpu: dict[str, list[float]] = {way: [] for way in runs}
     for repeat in range(repeats + 1):
@@ -111,7 +107,7 @@ def measure(runs: dict[str, Callable[[int], object]], repeats: int) -> tuple[dic
 
 
 def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callable[[int], object]]:
-    """Returns the ways to degrade a batch, each a function of the repeat, by which it draws anew."""
+    """Returns the ways to degrade a batch, each a function of the repeat, which seeds its draws."""
     recipe, size = RECIPES[name], (options.size, options.size)
     photos = images(batch, options.size)
     gt = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(options.device)

@@ -1,4 +1,4 @@
-"""The image of docs/prior.md: levels read against true ones, and the gains."""
+"""The figure of docs/prior.md: estimated against true levels, and the gains."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from prior_measure import COLUMNS
+
+from benchmarks.prior.photos import COLUMNS
 
 _SIDE, _GAP = 260, 56
 _RANGES = {'blur': (0.0, 3.0), 'noise': (0.0, 30.0), 'jpeg': (30.0, 95.0)}
 _UNITS = {'blur': 'blur sigma, GT pixels', 'noise': 'noise sigma of 255', 'jpeg': 'JPEG quality'}
-_COLOURS = {'oracle': '#4c9f70', 'adaptor': '#2f6fb2', 'levels': '#d08a2e'}
+_COLOURS = {'oracle': '#4c9f70', 'adaptor': '#2f6fb2', 'regressor': '#d08a2e'}
 
 
-def draw_curves(result: dict[str, Any], points: dict[str, Any], path: Path) -> None:
-    """Draws read against true for the adaptor and the regressor, and a bar for each gain."""
-    readers = [name for name in ('adaptor', 'levels') if name in points]
+def draw_figure(result: dict[str, Any], points: dict[str, Any], path: Path) -> None:
+    """Draws estimated against true levels for the adaptor and the regressor, and a bar for each gain."""
+    estimators = [name for name in ('adaptor', 'regressor') if name in points]
     width = 3 * (_SIDE + _GAP) + _GAP
-    sheet = Image.new('RGB', (width, len(readers) * (_SIDE + _GAP) + _SIDE + 2 * _GAP), 'white')
+    sheet = Image.new('RGB', (width, len(estimators) * (_SIDE + _GAP) + _SIDE + 2 * _GAP), 'white')
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for row, name in enumerate(readers):
+    for row, name in enumerate(estimators):
         for column, degradation_type in enumerate(_RANGES):
             corner = _GAP + column * (_SIDE + _GAP), 28 + row * (_SIDE + _GAP)
             shown = [np.ravel(levels)[::3].tolist() for levels in points[name]['64'][degradation_type]]
             _scatter(draw, font, corner, degradation_type, shown, name)
-    _bars(draw, font, (_GAP, 40 + len(readers) * (_SIDE + _GAP)), width - 2 * _GAP, result['gain'])
+    _bars(draw, font, (_GAP, 40 + len(estimators) * (_SIDE + _GAP)), width - 2 * _GAP, result['gain']['heldout'])
     sheet.save(path, optimize=True)
 
 
@@ -37,32 +38,32 @@ def _scatter(
     low, high = _RANGES[degradation_type]
     draw.rectangle([left, top, left + _SIDE, top + _SIDE], outline='black')
     draw.line([left, top + _SIDE, left + _SIDE, top], fill='#bbbbbb')
-    for true, read in zip(*points, strict=True):
-        x, y = (min(max((value - low) / (high - low), 0), 1) * _SIDE for value in (true, read))
+    for true, estimated in zip(*points, strict=True):
+        x, y = (min(max((value - low) / (high - low), 0), 1) * _SIDE for value in (true, estimated))
         draw.ellipse([left + x - 2, top + _SIDE - y - 2, left + x + 2, top + _SIDE - y + 2], fill=_COLOURS[name])
     draw.text((left, top - 18), f'{name}: {_UNITS[degradation_type]}', 'black', font)
     draw.text((left, top + _SIDE + 3), f'{low:g}', 'black', font)
     draw.text((left + _SIDE - 60, top + _SIDE + 3), f'{high:g} (true)', 'black', font)
-    draw.text((left - 40, top), 'read', 'black', font)
+    draw.text((left - 54, top), 'estimate', 'black', font)
 
 
 def _bars(draw: Any, font: Any, corner: tuple[int, int], width: int, gain: dict[str, Any]) -> None:
     left, top = corner
-    arms = [arm for arm in _COLOURS if gain.get(arm)]
-    ends = [value for arm in arms for degradation_type in COLUMNS for value in gain[arm][degradation_type]]
+    variants = [variant for variant in _COLOURS if gain.get(variant)]
+    ends = [value for variant in variants for column in COLUMNS for value in gain[variant][column]]
     highest, lowest = max([*ends, 0.01]), min([*ends, 0.0])
     scale = (_SIDE - 70) / (highest - lowest)
     base = top + 30 + highest * scale
     draw.text((left, top - 14), 'gain over a learned constant, dB (95% interval)', 'black', font)
-    for place, arm in enumerate(arms):
-        draw.text((left + 330 + 110 * place, top - 14), arm, _COLOURS[arm], font)
+    for place, variant in enumerate(variants):
+        draw.text((left + 330 + 110 * place, top - 14), variant, _COLOURS[variant], font)
     slot = width / len(COLUMNS)
-    for index, degradation_type in enumerate(COLUMNS):
-        draw.text((left + index * slot, top + _SIDE - 26), degradation_type, 'black', font)
-        for place, arm in enumerate(arms):
-            mean, low, high = (base - value * scale for value in gain[arm][degradation_type])
+    for index, column in enumerate(COLUMNS):
+        draw.text((left + index * slot, top + _SIDE - 26), column, 'black', font)
+        for place, variant in enumerate(variants):
+            mean, low, high = (base - value * scale for value in gain[variant][column])
             x = left + index * slot + place * 34
-            draw.rectangle([x, min(mean, base), x + 28, max(mean, base)], fill=_COLOURS[arm])
+            draw.rectangle([x, min(mean, base), x + 28, max(mean, base)], fill=_COLOURS[variant])
             draw.line([x + 14, low, x + 14, high], fill='black')
-            draw.text((x - 2, min(high, base) - 16), f'{gain[arm][degradation_type][0]:.2f}', 'black', font)
+            draw.text((x - 2, min(high, base) - 16), f'{gain[variant][column][0]:.2f}', 'black', font)
     draw.line([left, base, left + width, base], fill='black')

@@ -1,8 +1,8 @@
-"""Perceptual hashes that tell whether a held-out photo is among the training photos.
+"""Perceptual hashes, to check that no held-out photo is among the training photos.
 
-    python benchmarks/photo_hashes.py --photos data/photos    # writes benchmarks/results/photos.tsv
+    python -m benchmarks.prior.hashes --photos data/photos    # writes benchmarks/results/photos.tsv
 
-The file holds name, split and hash of every photo behind docs/prior.md; a test compares all pairs in it.
+The file has the name, split and hashes of every photo of docs/prior.md; a test compares all pairs in it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-#: Two images with fewer different bits of 256 are taken for the same; unrelated ones differ in about 128.
+#: Two images with fewer different bits (of 256) count as the same photo; unrelated ones differ in about 128.
 SAME = 48
 
 
 def photo_hash(image: np.ndarray) -> int:
-    """Returns 256 bits: whether each of 16 x 16 places of a image (h, w, 3) is brighter than its right neighbour."""
+    """Returns 256 bits: whether each of 16 x 16 places of an image (h, w, 3) is brighter than its right neighbour."""
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
     small = cv2.resize(gray, (17, 16), interpolation=cv2.INTER_AREA).astype(int)
     return int(''.join('01'[int(bit)] for bit in (small[:, :-1] > small[:, 1:]).ravel()), 2)
@@ -36,27 +36,26 @@ def hash_folder(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def same_photos(train: dict[str, tuple[int, int]], heldout: dict[str, tuple[int, int]]) -> list[tuple[str, str, int]]:
-    """Returns pairs that have a name in common or look the same, mirrored or not, with the bits that differ."""
+    """Returns pairs with the same name or the same content, mirrored or not, and the count of different bits."""
     pairs = []
-    for (one, (hashed, _)), (other, turned) in product(train.items(), heldout.items()):
-        distance = min((hashed ^ way).bit_count() for way in turned)
+    for (one, (upright, _)), (other, hashes) in product(train.items(), heldout.items()):
+        distance = min((upright ^ hashed).bit_count() for hashed in hashes)
         if distance < SAME or Path(one).stem == Path(other).stem:
             pairs.append((one, other, distance))
     return pairs
 
 
 def main() -> None:
-    """Writes the file, or names the pairs and fails."""
+    """Writes the file, or lists the pairs and fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--photos', required=True, type=Path, help='folder with train/ and heldout/')
-    parser.add_argument('--output', type=Path, default=Path(__file__).parent / 'results' / 'photos.tsv')
+    parser.add_argument('--output', type=Path, default=Path(__file__).parents[1] / 'results' / 'photos.tsv')
     options = parser.parse_args()
     splits = {part: hash_folder(options.photos / part) for part in ('train', 'heldout')}
     pairs = same_photos(splits['train'], splits['heldout'])
     if pairs:
-        raise SystemExit(
-            '\n'.join(f'{one} of train is {other} of heldout ({bits} bits differ)' for one, other, bits in pairs)
-        )
+        lines = [f'train/{one} is heldout/{other} ({bits} bits differ)' for one, other, bits in pairs]
+        raise SystemExit('\n'.join(lines))
     lines = [
         f'{name}\t{part}\t{upright:064x}\t{mirrored:064x}'
         for part, hashes in splits.items()

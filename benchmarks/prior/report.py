@@ -1,4 +1,4 @@
-"""The tables of docs/prior.md, written between their markers."""
+"""The tables of docs/prior.md and docs/notebook.md, written between their markers, and the figure."""
 
 from __future__ import annotations
 
@@ -7,48 +7,68 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prior_measure import COLUMNS, DEGRADATION_TYPES, DEGRADATIONS, IN_CROPS, ON_SETS, OTHER, SIZES
-from prior_runs import ARMS, READERS
+from benchmarks.prior.draw import draw_figure
+from benchmarks.prior.photos import COLUMNS, DEGRADATIONS, IN_CROPS, ON_TEST_SETS, OTHER, SIZES, TYPES
+from benchmarks.prior.runs import ESTIMATORS, VARIANTS
+from benchmarks.prior.statistics import summarize
 
-_MAIN = ('oracle', 'adaptor', 'levels', 'clip')
-_READERS = ('adaptor', 'levels')
+PAGES = ('prior.md', 'notebook.md')  #: of docs/
+_MAIN = ('oracle', 'adaptor', 'regressor', 'clip')
+_BOTH = ('adaptor', 'regressor')
 _FUSIONS = ('film', 'residual', 'paper')
-_LEVERS = ('full_size', 'embedding', 'no_context', 'dropout', 'numbers', 'embedding_oracle', 'one_place', 'all_places')
+_ABLATIONS = (
+    'full_size', 'embedding', 'no_context', 'dropout', 'numbers', 'embedding_oracle', 'one_block', 'all_blocks',
+)  # fmt: skip
 
 
-def write_tables(result: dict[str, Any], page: Path) -> None:
-    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- end -->`` by the table of that name.
+def report(measured: dict[str, Any], pages: Iterable[Path], figure: Path) -> None:
+    """Writes all tables and the figure; of several pages each gets the tables whose markers it has."""
+    result = summarize(measured)
+    written = tables(result)
+    for page in pages:
+        write_tables(written, page)
+        print(f'wrote {page.name}')
+    draw_figure(result, measured['points'], figure)
 
-    A page that is not there yet is made, with the tables alone.
+
+def write_tables(written: dict[str, str], page: Path) -> None:
+    """Replaces the text between ``<!-- NAME -->`` and ``<!-- end -->`` by the table of that name.
+
+    A page that does not exist is made, with all tables.
     """
-    tables = {
-        'psnr': _psnr(result, 'heldout'),
-        'gain': _gain(result['gain'], _MAIN),
-        'gain_whole': _gain(result['gain_whole'], _MAIN),
-        'gain_sets': _gain(result['gain_sets'], _MAIN),
-        'share': _share(result['share']),
-        'share_whole': _share(result['share_whole']),
-        'share_sets': _share(result['share_sets']),
-        'fusion': _fusion(result),
-        'versus': _versus(result['adaptor_over_levels']),
-        'levers_sr': _levers_sr(result['gain'], _LEVERS),
-        'other': _levers_sr(result['gain'], ('other_oracle', 'other_adaptor')),
-        'reading': _reading(result['reading']),
-        'reading_versus': _reading_versus(result),
-        'reading_other': _reading_other(result['reading']),
-        'errors': _errors(result['reading']),
-        'levers_reading': _levers(result['reading']),
-        'confusion': _confusion(result['reading']),
-        'cost': _cost(result['cost']),
-        'hours': _hours(result),
-    }
-    blank = ''.join(f'## {name}\n\n<!-- {name} -->\n<!-- end -->\n\n' for name in tables)
+    blank = ''.join(f'## {name}\n\n<!-- {name} -->\n<!-- end -->\n\n' for name in written)
     text = page.read_text(encoding='utf-8') if page.exists() else blank
-    for name, table in tables.items():
+    for name, table in written.items():
         text = re.sub(
             rf'(<!-- {name} -->\n).*?(<!-- end -->)', lambda m, t=table: f'{m[1]}{t}\n{m[2]}', text, flags=re.S
         )
     page.write_text(text, encoding='utf-8')
+
+
+def tables(result: dict[str, Any]) -> dict[str, str]:
+    """All tables by the name of their marker."""
+    gain, share, estimators = result['gain'], result['share'], result['accuracy']
+    return {
+        'psnr': _psnr(result, 'heldout'),
+        'gain': _gain(gain['heldout'], _MAIN),
+        'gain_whole': _gain(gain['whole'], _MAIN),
+        'gain_sets': _gain(gain['sets'], _MAIN),
+        'share': _share(share['heldout']),
+        'share_whole': _share(share['whole']),
+        'share_sets': _share(share['sets']),
+        'fusion': _fusion(result),
+        'versus': _versus(result['adaptor_over_regressor']),
+        'ablations_sr': _ablations_sr(gain['heldout'], _ABLATIONS),
+        'realesrgan': _ablations_sr(gain['heldout'], ('realesrgan_oracle', 'realesrgan_adaptor')),
+        'accuracy': _accuracy(estimators),
+        'accuracy_versus': _accuracy_versus(result),
+        'accuracy_other': _accuracy_other(estimators),
+        'errors': _errors(estimators),
+        'ablations_estimators': _ablations_estimators(estimators),
+        'confusion': _confusion(estimators),
+        'cost': _cost(result['cost']),
+        'hours': _hours(result),
+    }
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -60,50 +80,40 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _psnr(result: dict[str, Any], part: str) -> str:
-    rows = [
-        [
-            name,
-            *(
-                f'{values[f"{part}/{degradation_type}"]:.2f} / {result["ssim"][name][f"{part}/{degradation_type}"]:.3f}'
-                for degradation_type in COLUMNS
-            ),
-        ]
-        for name, values in result['psnr'].items()
-        if name not in ARMS or not ARMS[name].short
-    ]
-    return _table(['arm', *COLUMNS], rows)
+    rows = []
+    for name, psnr in result['psnr'].items():
+        if name not in VARIANTS or not VARIANTS[name].short:
+            ssim = result['ssim'][name]
+            rows.append([name, *(f'{psnr[f"{part}/{one}"]:.2f} / {ssim[f"{part}/{one}"]:.3f}' for one in COLUMNS)])
+    return _table(['variant', *COLUMNS], rows)
 
 
 def _versus(gain: dict[str, Any]) -> str:
-    titles = {'heldout': 'held-out photos', 'whole': 'held-out photos, read whole', 'sets': 'test sets'}
-    rows = [
-        [titles[part], *(_interval(values[degradation_type]) for degradation_type in COLUMNS)]
-        for part, values in gain.items()
-        if values
-    ]
-    return _table(['`adaptor` over `levels`, dB', *COLUMNS], rows)
+    titles = {'heldout': 'held-out photos', 'whole': 'held-out photos, whole', 'sets': 'test sets'}
+    rows = [[titles[part], *(_interval(values[one]) for one in COLUMNS)] for part, values in gain.items() if values]
+    return _table(['`adaptor` over `regressor`, dB', *COLUMNS], rows)
 
 
-def _levers_sr(gain: dict[str, Any], names: Iterable[str]) -> str:
+def _ablations_sr(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
-        [
-            f'`{name}`: {ARMS[name].what}',
-            f'`{ARMS[name].against}`',
-            *(_interval(gain[name][degradation_type]) for degradation_type in COLUMNS),
-        ]
+        [_described(VARIANTS, name), f'`{VARIANTS[name].baseline}`', *(_interval(gain[name][one]) for one in COLUMNS)]
         for name in names
         if gain.get(name)
     ]
-    return _table(['arm', 'over', *COLUMNS], rows)
+    return _table(['variant', 'over', *COLUMNS], rows)
 
 
 def _gain(gain: dict[str, Any], names: Iterable[str]) -> str:
     rows = [
-        [f'`{name}`: {ARMS[name].what}', *(_interval(gain[name][degradation_type]) for degradation_type in COLUMNS)]
+        [_described(VARIANTS, name), *(_interval(gain[name][one]) for one in COLUMNS)]
         for name in names
         if gain.get(name)
     ]
     return _table(['gain over `constant`, dB', *COLUMNS], rows)
+
+
+def _described(known: dict[str, Any], name: str) -> str:
+    return f'`{name}`: {known[name].description}'
 
 
 def _interval(values: list[float], digits: str = '.2f') -> str:
@@ -112,9 +122,7 @@ def _interval(values: list[float], digits: str = '.2f') -> str:
 
 def _share(share: dict[str, Any]) -> str:
     rows = [
-        [f'`{name}`', *(_percent(values.get(degradation_type)) for degradation_type in DEGRADATIONS)]
-        for name, values in share.items()
-        if values
+        [f'`{name}`', *(_percent(values.get(one)) for one in DEGRADATIONS)] for name, values in share.items() if values
     ]
     return _table(["share of the oracle's gain", *DEGRADATIONS], rows)
 
@@ -125,103 +133,100 @@ def _percent(values: list[float] | None) -> str:
 
 def _fusion(result: dict[str, Any]) -> str:
     rows = []
-    film = result['gain'].get('film_oracle')
-    for form in _FUSIONS if film else ():
-        gained = result['gain'].get(f'{form}_oracle')
+    gain = result['gain']['heldout']
+    film = gain.get('film_oracle')
+    for fusion in _FUSIONS if film else ():
+        gained = gain.get(f'{fusion}_oracle')
         if not gained:
             continue
         for name in ('constant', 'oracle'):
-            psnr = result['psnr'][f'{form}_{name}']
-            rows.append([f'`{form}`', name, *(f'{psnr[f"heldout/{k}"]:.2f}' for k in DEGRADATIONS)])
+            psnr = result['psnr'][f'{fusion}_{name}']
+            rows.append([f'`{fusion}`', name, *(f'{psnr[f"heldout/{one}"]:.2f}' for one in DEGRADATIONS)])
         shares = (
-            f'{gained[k][0]:+.2f}' + (f', {gained[k][0] / film[k][0]:.0%}' if film[k][1] > 0 else '')
-            for k in DEGRADATIONS
+            f'{gained[one][0]:+.2f}' + (f', {gained[one][0] / film[one][0]:.0%}' if film[one][1] > 0 else '')
+            for one in DEGRADATIONS
         )
-        rows.append([f'`{form}`', 'gain', *shares])
+        rows.append([f'`{fusion}`', 'gain', *shares])
     return _table(['fusion', 'prior', *DEGRADATIONS], rows)
 
 
 def _by_type(values: dict[str, float]) -> str:
-    return ' / '.join(f'{values[degradation_type]:.2f}' for degradation_type in DEGRADATION_TYPES)
+    return ' / '.join(f'{values[name]:.2f}' for name in TYPES)
 
 
-def _reading(reading: dict[str, Any]) -> str:
-    rows = [[f'`{name}`', *(_by_type(reading[name][size]) for size in SIZES)] for name in _READERS if name in reading]
-    return _table(['blur / noise / JPEG', *SIZES], rows)
-
-
-def _errors(reading: dict[str, Any]) -> str:
+def _accuracy(estimators: dict[str, Any]) -> str:
     rows = [
-        [f'`{name}`', *(_by_type(reading[name][size]['error']) for size in SIZES)]
-        for name in _READERS
-        if name in reading
+        [f'`{name}`', *(_by_type(estimators[name][size]['spearman']) for size in SIZES)]
+        for name in _BOTH
+        if name in estimators
+    ]
+    return _table(['Spearman, blur / noise / JPEG', *SIZES], rows)
+
+
+def _errors(estimators: dict[str, Any]) -> str:
+    rows = [
+        [f'`{name}`', *(_by_type(estimators[name][size]['mean_error']) for size in SIZES)]
+        for name in _BOTH
+        if name in estimators
     ]
     return _table(['mean error, blur / noise / JPEG', *SIZES], rows)
 
 
-def _reading_versus(result: dict[str, Any]) -> str:
-    titles = {'64': '64', ON_SETS: '64, test sets', '128': '128', IN_CROPS: '128, regressor in crops too'}
-    parts = (('Spearman', 'reading_over_levels', '.3f'), ('mean error', 'error_over_levels', '.2f'))
+def _accuracy_versus(result: dict[str, Any]) -> str:
+    titles = {'64': '64', ON_TEST_SETS: '64, test sets', '128': '128', IN_CROPS: '128, regressor in crops too'}
+    parts = (('Spearman', 'rank_difference', '.3f'), ('mean error', 'error_difference', '.2f'))
     rows = [
-        [
-            f'{what}, {title}',
-            *(_interval(result[key][size][degradation_type], digits) for degradation_type in DEGRADATION_TYPES),
-        ]
-        for what, key, digits in parts
+        [f'{measure}, {title}', *(_interval(result[key][size][one], digits) for one in TYPES)]
+        for measure, key, digits in parts
         for size, title in titles.items()
         if size in result[key]
     ]
-    return _table(['`adaptor` less `levels`', 'blur', 'noise', 'JPEG'], rows)
+    return _table(['`adaptor` minus `regressor`', 'blur', 'noise', 'JPEG'], rows)
 
 
-def _reading_other(reading: dict[str, Any]) -> str:
+def _accuracy_other(estimators: dict[str, Any]) -> str:
     rows = []
-    for title, size in (
-        ('held-out photos', '64'),
-        ('test sets', ON_SETS),
-        ("held-out photos, Real-ESRGAN's recipe", OTHER),
-    ):
-        found = [(f'`{name}`', reading[name][size]) for name in _READERS if size in reading.get(name, {})]
-        if size == OTHER and 'realesrgan' in reading:
-            found.append(('trained on it, short', reading['realesrgan']['64']))
-        rows += [[title, name, _by_type(values), _by_type(values['error'])] for name, values in found]
+    titles = {'64': 'held-out photos', ON_TEST_SETS: 'test sets', OTHER: "held-out photos, Real-ESRGAN's recipe"}
+    for size, title in titles.items():
+        found = [(f'`{name}`', estimators[name][size]) for name in _BOTH if size in estimators.get(name, {})]
+        if size == OTHER and 'realesrgan' in estimators:
+            found.append(('`realesrgan`: trained on it, short', estimators['realesrgan']['64']))
+        rows += [[title, name, _by_type(one['spearman']), _by_type(one['mean_error'])] for name, one in found]
         if found:
-            rows.append([title, 'the median level, always', '', _by_type(found[0][1]['constant'])])
-    return _table(['crops of 64 LR pixels', 'reader', 'Spearman, blur / noise / JPEG', 'mean error'], rows)
+            rows.append([title, 'always the median level', '', _by_type(found[0][1]['median_level_error'])])
+    return _table(['crops of 64 LR pixels', 'estimator', 'Spearman, blur / noise / JPEG', 'mean error'], rows)
 
 
-def _levers(reading: dict[str, Any]) -> str:
+def _ablations_estimators(estimators: dict[str, Any]) -> str:
     rows = []
-    for name, values in reading.items():
-        if READERS[name].recipe != 'semantic':
+    for name, values in estimators.items():
+        if ESTIMATORS[name].recipe != 'semantic':
             continue
         rows.append([
-            f'`{name}`: {READERS[name].what}',
-            'long' if READERS[name].long else 'short',
-            _by_type(values['64']),
-            _by_type(values['128']),
+            _described(ESTIMATORS, name),
+            'long' if ESTIMATORS[name].long else 'short',
+            _by_type(values['64']['spearman']),
+            _by_type(values['128']['spearman']),
             _by_type(values['probe']) if values.get('probe') else '',
         ])  # fmt: skip
-    return _table(['reader', 'training', 'read at 64', 'read at 128', 'linear probe at 64'], rows)
+    return _table(['estimator', 'training', 'Spearman at 64', 'Spearman at 128', 'linear probe at 64'], rows)
 
 
-def _confusion(reading: dict[str, Any]) -> str:
-    values = reading.get('all_types')
+def _confusion(estimators: dict[str, Any]) -> str:
+    values = estimators.get('all_types')
     rows = []
     for size in ('64', '128', 'whole') if values else ():
         noise, ringing = values[size]['confusion'].values()
-        rows.append(
-            [size, *(f'{100 * share:.0f} %' for share in (noise[0][0], noise[1][1], ringing[0][0], ringing[1][1]))]
-        )
-    return _table(
-        ['LR crop', 'Gaussian read as Gaussian', 'Poisson as Poisson', 'no ringing as none', 'ringing as ringing'], rows
-    )
+        right = (noise[0][0], noise[1][1], ringing[0][0], ringing[1][1])
+        rows.append([size, *(f'{100 * share:.0f} %' for share in right)])
+    return _table(['classified correctly, LR crop', 'Gaussian', 'Poisson', 'no ringing', 'ringing'], rows)
 
 
 def _cost(cost: dict[str, Any]) -> str:
     names = {
         'backbone': 'SR network without fusion', 'film': 'with `fusion: film`', 'residual': 'with `fusion: residual`',
-        'paper': 'with `fusion: paper`', 'adaptor': 'reading by the adaptor', 'levels': 'reading by the regressor',
+        'paper': 'with `fusion: paper`', 'adaptor': 'estimation by the adaptor',
+        'regressor': 'estimation by the regressor',
     }  # fmt: skip
     rows = [
         [text, f'{cost[n]["parameters"]:,d}', f'{cost[n]["ms"]:.0f}', f'{cost[n]["MiB"]:.0f}']
@@ -236,10 +241,11 @@ def _hours(result: dict[str, Any]) -> str:
     commits, machines = (
         sorted({value for name in steps for value in origin[key].get(name, [])}) for key in ('commits', 'machines')
     )
-    readers = ', '.join(f'{count:,d}' for count in sorted({n for run, n in steps.items() if run.startswith('reader_')}))
-    arms = ', '.join(f'{count:,d}' for count in sorted({n for run, n in steps.items() if run.startswith('sr_')}))
+    counts = [
+        ', '.join(f'{count:,d}' for count in sorted({n for run, n in steps.items() if run.startswith(f'{stage}_')}))
+        for stage in ('estimator', 'sr')
+    ]
     return (
         f'{total:.1f} hours, summed over runs, on {", ".join(machines)}; commits {", ".join(commits)}. '
-        f'Steps: {readers} of 32 crops for readers, {arms} of 16 patches for SR networks (`steps` in prior.json says '
-        'which).'
+        f'Steps: {counts[0]} of 32 crops for estimators, {counts[1]} of 16 patches for SR networks.'
     )

@@ -1,4 +1,4 @@
-"""What benchmarks/prior.py trains: readers of degradations, and SR networks that differ in their prior alone."""
+"""What is trained: degradation estimators (stage 1), and SR networks that differ in their prior alone (stage 2)."""
 
 from __future__ import annotations
 
@@ -7,121 +7,128 @@ from typing import Any
 
 import open_clip
 
-SCALE, LQ_SIZE, CONTEXT = 4, 32, 64  #: of the SR networks; patch and what the reader sees, in LR pixels
+SCALE, LQ_SIZE, CONTEXT = 4, 32, 64  #: of the SR networks; their patch and the estimators' input, in LR pixels
+PLUGIN = 'benchmarks.prior.controls'  #: registers what the experiment alone uses
 RECIPE = {
     'type': 'semantic', 'resize_mode': 'area', 'blur_sigma': [0.0, 3.0], 'aniso_prob': 0.0, 'noise_range': [0.0, 30.0],
     'gaussian_noise_prob': 1.0, 'gray_noise_prob': 0.0, 'jpeg_range': [30.0, 95.0], 'sinc_prob': 0.0,
     'second_order': False,
 }  # fmt: skip
-#: What is trained on; all degradation types are both noises and ringing, half and a fifth of the time as published.
+#: Training recipes; ``all_types`` adds Poisson noise to half of the images and ringing to a fifth, as published.
 RECIPES = {
     'semantic': RECIPE,
     'all_types': {**RECIPE, 'gaussian_noise_prob': 0.5, 'sinc_prob': 0.2},
     'realesrgan': {'type': 'realesrgan'},
 }  # fmt: skip
-PLACES = (0, 2, 4, 6)
+BLOCKS = (0, 2, 4, 6)  #: before which the prior is fused
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A network that reads degradations; the defaults are what is shipped, a lever changes some of them."""
+class Estimator:
+    """A degradation estimator; the defaults are the shipped form, an ablation changes some of them."""
 
-    what: str
+    description: str
     loss: str = 'ordinal'
     view: str = 'native'
     stem: str = 'conv'
     side: int = 64
     patch: int = 8
     softness: float = 0.0
-    spread: bool = True
-    photos: str = 'train'  #: folder of tiles, see prior_train.SIZES
+    whitened: bool = True
+    photos: str = 'train'  #: folder of tiles, see train.SIZES
     recipe: str = 'semantic'  #: of RECIPES
-    long: bool = False  #: as many steps as the arms need; levers get fewer
-    times: float = 1.0  #: steps in multiples of the adaptor's, for as long a training
+    long: bool = False  #: trained for the SR variants; ablations are trained for fewer steps
+    times: float = 1.0  #: steps in multiples of the adaptor's, so that training takes as long
 
 
 @dataclass(frozen=True)
-class Arm:
-    """An SR network with a prior; of its reader, ``oracle`` needs the text tower alone, which is the same for all."""
+class Variant:
+    """An SR network with a prior; ``oracle`` uses only the text tower of its estimator, which is the same for all."""
 
-    what: str
-    prior: str = 'adaptor'
-    reader: str = 'adaptor'
-    form: str = 'words'
+    description: str
+    prior: str = 'estimated'
+    estimator: str = 'adaptor'
+    form: str = 'mixture'
     fusion: str = 'film'
-    places: tuple[int, ...] = PLACES
+    blocks: tuple[int, ...] = BLOCKS
     context: bool = True
     dropout: float = 0.0
-    photos: str = 'train'  #: folder of tiles, see prior_train.SIZES
+    photos: str = 'train'  #: folder of tiles, see train.SIZES
     recipe: str = 'semantic'  #: of RECIPES
     seed: int = 0
-    short: bool = False  #: half of the steps: to compare forms, not arms
-    against: str = 'constant'  #: the arm that it is compared with
+    short: bool = False  #: half of the steps
+    baseline: str = 'constant'  #: the variant that it is compared with
+
+    @property
+    def needs_estimator(self) -> bool:
+        """Whether the prior is made with an estimator's network."""
+        return self.prior not in ('none', 'levels')
 
 
-def _short(what: str, against: str, **changes: Any) -> Arm:
-    """Half of the steps: to compare forms, each with the arm that it differs from in one thing."""
-    return Arm(what, short=True, against=against, **changes)
+def _short(description: str, baseline: str, **changes: Any) -> Variant:
+    """A variant with half of the steps that differs from its baseline in one thing."""
+    return Variant(description, short=True, baseline=baseline, **changes)
 
 
-READERS = {
-    'adaptor': Reader('DePLSR as shipped: native scale, convolutional stem, ordinal loss', long=True),
-    'levels': Reader('plain CNN regressor, L1 on the levels', loss='regression', long=True, times=1.25),
-    'short': Reader('as shipped'),
-    'short_levels': Reader('plain CNN regressor', loss='regression', times=1.25),
-    'full_size': Reader('photos as they are, not shrunk', photos='train_full'),
-    'full_size_levels': Reader('plain CNN regressor on such photos', 'regression', photos='train_full', times=1.25),
-    'published': Reader(
+def _oracle(description: str, baseline: str, **changes: Any) -> Variant:
+    """A short variant that is conditioned on the true levels."""
+    return _short(description, baseline, prior='captions', estimator='adaptor_short', **changes)
+
+
+ESTIMATORS = {
+    'adaptor': Estimator('DePLSR as shipped: native scale, convolutional stem, ordinal loss', long=True),
+    'regressor': Estimator('plain CNN regressor, L1 on the levels', loss='regression', long=True, times=1.25),
+    'adaptor_short': Estimator('as shipped'),
+    'regressor_short': Estimator('plain CNN regressor', loss='regression', times=1.25),
+    'adaptor_full_size': Estimator('photos at their own size, not shrunk', photos='train_full'),
+    'regressor_full_size': Estimator(
+        'plain CNN regressor on such photos', 'regression', photos='train_full', times=1.25
+    ),
+    'published': Estimator(
         'published: enlarged to the tower, plain patches, sigmoid loss', 'sigmoid', 'resize', 'patch', 128, 16
     ),
-    'enlarged': Reader('input enlarged to the tower', view='resize', side=128, patch=16),
-    'patches': Reader('plain patches of 8 pixels, soft targets', stem='patch', softness=1.0),
-    'softmax': Reader('softmax loss', loss='softmax'),
-    'equal': Reader('softmax loss, equal captions as positives', loss='equal'),
-    'sigmoid': Reader('sigmoid loss', loss='sigmoid'),
-    'soft': Reader('soft targets, one step wide', softness=1.0),
-    'unspread': Reader('texts as they are, not spread', spread=False),
-    'unspread_soft': Reader('the same with soft targets', spread=False, softness=1.0),
-    'all_types': Reader('as shipped, trained on both noises and ringing', recipe='all_types'),
-    'realesrgan': Reader("as shipped, trained on Real-ESRGAN's recipe", recipe='realesrgan'),
+    'enlarged': Estimator('input enlarged to the tower', view='resize', side=128, patch=16),
+    'plain_patches': Estimator('plain patches of 8 pixels, soft targets', stem='patch', softness=1.0),
+    'softmax': Estimator('softmax loss', loss='softmax'),
+    'equal_positives': Estimator('softmax loss, equal captions as positives', loss='equal_positives'),
+    'sigmoid': Estimator('sigmoid loss', loss='sigmoid'),
+    'soft_targets': Estimator('soft targets, one step wide', softness=1.0),
+    'unwhitened': Estimator('texts not whitened', whitened=False),
+    'unwhitened_soft_targets': Estimator('texts not whitened, soft targets', whitened=False, softness=1.0),
+    'all_types': Estimator('as shipped, trained on both types of noise and on ringing', recipe='all_types'),
+    'realesrgan': Estimator("as shipped, trained on Real-ESRGAN's recipe", recipe='realesrgan'),
 }
 
-ARMS = {
-    'constant': Arm('a learned constant in the place of the prior', 'none'),
-    'oracle': Arm('true levels in words', 'captions', 'short'),
-    'adaptor': Arm('DePLSR: what the adaptor reads'),
-    'levels': Arm('numbers that a CNN regressor reads', reader='levels'),
-    'constant_1': Arm('', 'none', seed=1),
-    'oracle_1': Arm('', 'captions', 'short', seed=1),
-    'adaptor_1': Arm('', seed=1),
-    'levels_1': Arm('', reader='levels', seed=1),
-    'clip': Arm('the plain frozen image embedding', 'clip', 'short'),
+VARIANTS = {
+    'constant': Variant('a learned constant in place of the prior', 'none'),
+    'oracle': Variant('true levels as text embeddings', 'captions', 'adaptor_short'),
+    'adaptor': Variant('DePLSR: levels estimated by the adaptor'),
+    'regressor': Variant('numbers estimated by a CNN regressor', estimator='regressor'),
+    'constant_1': Variant('', 'none', seed=1),
+    'oracle_1': Variant('', 'captions', 'adaptor_short', seed=1),
+    'adaptor_1': Variant('', seed=1),
+    'regressor_1': Variant('', estimator='regressor', seed=1),
+    'clip': Variant('the plain frozen image embedding', 'clip', 'adaptor_short'),
     'film_constant': _short('a learned constant', 'film_constant', prior='none'),
-    'film_oracle': _short('true levels in words', 'film_constant', prior='captions', reader='short'),
-    'film_adaptor': _short('what the adaptor reads', 'film_constant'),
+    'film_oracle': _oracle('true levels as text embeddings', 'film_constant'),
+    'film_adaptor': _short('levels estimated by the adaptor', 'film_constant'),
     'full_size': _short('photos not shrunk, learned constant', 'film_constant', prior='none', photos='train_full'),
     'paper_constant': _short('a learned constant', 'paper_constant', prior='none', fusion='paper'),
-    'paper_oracle': _short('true levels', 'paper_constant', prior='captions', reader='short', fusion='paper'),
+    'paper_oracle': _oracle('true levels', 'paper_constant', fusion='paper'),
     'residual_constant': _short('a learned constant', 'residual_constant', prior='none', fusion='residual'),
-    'residual_oracle': _short('true levels', 'residual_constant', prior='captions', reader='short', fusion='residual'),
-    'other_constant': _short('a learned constant', 'other_constant', prior='none', recipe='realesrgan'),
-    'other_oracle': _short(
-        'true levels in words', 'other_constant', prior='captions', reader='short', recipe='realesrgan'
+    'residual_oracle': _oracle('true levels', 'residual_constant', fusion='residual'),
+    'realesrgan_constant': _short('a learned constant', 'realesrgan_constant', prior='none', recipe='realesrgan'),
+    'realesrgan_oracle': _oracle('true levels as text embeddings', 'realesrgan_constant', recipe='realesrgan'),
+    'realesrgan_adaptor': _short(
+        'levels estimated by an adaptor', 'realesrgan_constant', estimator='realesrgan', recipe='realesrgan'
     ),
-    'other_adaptor': _short('what an adaptor reads', 'other_constant', reader='realesrgan', recipe='realesrgan'),
-    'embedding': _short("the adaptor's embeddings as they are", 'film_adaptor', form='embedding'),
+    'embedding': _short("the adaptor's embeddings, no mixture of texts", 'film_adaptor', form='embedding'),
     'no_context': _short('the adaptor sees the SR patch alone in training', 'film_adaptor', context=False),
     'dropout': _short('prior dropout of 0.1', 'film_adaptor', dropout=0.1),
     'numbers': _short('true levels as numbers', 'film_oracle', prior='levels'),
-    'embedding_oracle': _short(
-        'embeddings of the true captions as they are', 'film_oracle', prior='captions', reader='short', form='embedding'
-    ),
-    'one_place': _short(
-        'true levels, fused before the first block alone', 'film_oracle', prior='captions', reader='short', places=(0,)
-    ),
-    'all_places': _short(
-        'true levels, fused before every block', 'film_oracle', prior='captions', reader='short', places=tuple(range(8))
-    ),
+    'embedding_oracle': _oracle('embeddings of the true captions, no mixture', 'film_oracle', form='embedding'),
+    'one_block': _oracle('true levels, fused before the first block alone', 'film_oracle', blocks=(0,)),
+    'all_blocks': _oracle('true levels, fused before every block', 'film_oracle', blocks=tuple(range(8))),
 }
 
 
@@ -156,28 +163,28 @@ class Setup:
             raise SystemExit(f"--clip: expected a model name of open_clip, got '{name}'; see open_clip.list_models()")
         return config
 
-    def arms(self) -> dict[str, Arm]:
-        """The arms; FusedDAT-light has one group of blocks, so there is one place to fuse at."""
-        return {name: arm for name, arm in ARMS.items() if arm.places == PLACES or not self.dat}
+    def variants(self) -> dict[str, Variant]:
+        """The SR variants; FusedDAT-light has one group of blocks, so the blocks cannot be varied."""
+        return {name: variant for name, variant in VARIANTS.items() if variant.blocks == BLOCKS or not self.dat}
 
-    def run_of(self, arm: str) -> str:
-        """The name of an arm's training."""
-        return f'sr_{"dat_light_" if self.dat else ""}{arm}'
+    def run_of(self, variant: str) -> str:
+        """The name of a variant's training."""
+        return f'sr_{"dat_light_" if self.dat else ""}{variant}'
 
     def network_da(self, name: str) -> dict[str, Any]:
-        """A reader's network."""
-        reader = READERS[name]
-        if reader.loss == 'regression':
+        """An estimator's network."""
+        estimator = ESTIMATORS[name]
+        if estimator.loss == 'regression':
             return {'type': 'LevelRegressor', 'prior_dim': self.prior_dim, 'num_feat': 96}
         vision = {
-            'image_size': reader.side, 'patch_size': reader.patch, 'width': 96, 'layers': 2, 'head_width': 32,
+            'image_size': estimator.side, 'patch_size': estimator.patch, 'width': 96, 'layers': 2, 'head_width': 32,
             'pool_type': 'avg',
         }  # fmt: skip
         text = {'context_length': self.context_length, 'vocab_size': 49408, 'width': 64, 'heads': 2, 'layers': 2}
         small = {'clip': {'embed_dim': self.prior_dim, 'vision_cfg': vision, 'text_cfg': text}}
         return {
-            'type': 'DegradationAdaptor', 'view': reader.view, 'stem': reader.stem,
-            'logit_init': 'siglip' if reader.loss == 'sigmoid' else 'clip',
+            'type': 'DegradationAdaptor', 'view': estimator.view, 'stem': estimator.stem,
+            'logit_init': 'siglip' if estimator.loss == 'sigmoid' else 'clip',
             **({'clip': self.clip[0], 'pretrained': self.clip[1]} if self.clip else small),
         }  # fmt: skip
 
@@ -191,14 +198,13 @@ class Setup:
             'upsampler': 'pixelshuffledirect',
         }  # fmt: skip
 
-    def network_g(self, arm: Arm) -> dict[str, Any]:
-        """The SR network of an arm."""
-        fusion = {'prior_dim': self.prior_dim, 'fusion': arm.fusion}
+    def network_g(self, variant: Variant) -> dict[str, Any]:
+        """The SR network of a variant."""
+        fusion = {'prior_dim': self.prior_dim, 'fusion': variant.fusion}
         if self.dat:
             return {**self.backbone(), 'type': 'FusedDAT', 'fusion_layers': 'all', **fusion}
-        return {
-            'type': 'Fused', 'backbone': self.backbone(), 'fuse_at': [f'body.{place}' for place in arm.places], **fusion
-        }  # fmt: skip
+        blocks = [f'body.{block}' for block in variant.blocks]
+        return {'type': 'Fused', 'backbone': self.backbone(), 'fuse_at': blocks, **fusion}
 
     def train_set(self, batch: int, photos: str, recipe: str) -> dict[str, Any]:
         """The data set of both stages; crops of LR size CONTEXT."""
@@ -209,12 +215,13 @@ class Setup:
         }  # fmt: skip
 
     def stage1(self, name: str, steps: int) -> dict[str, Any]:
-        """Options of a reader's training."""
-        reader = READERS[name]
+        """Options of an estimator's training."""
+        estimator = ESTIMATORS[name]
+        regression = estimator.loss == 'regression'
         opt = {
-            **self._common(f'reader_{name}', 0),
-            'model_type': 'LevelRegressorModel' if reader.loss == 'regression' else 'DegradationAdaptorModel',
-            'datasets': {'train': self.train_set(32, reader.photos, reader.recipe)},
+            **self._common(f'estimator_{name}', 0),
+            'model_type': 'LevelRegressorModel' if regression else 'DegradationAdaptorModel',
+            'datasets': {'train': self.train_set(32, estimator.photos, estimator.recipe)},
             'network_da': self.network_da(name),
             'path': {},
             'train': {
@@ -222,50 +229,58 @@ class Setup:
                 'optim_da': {'type': 'AdamW', 'lr': 2e-3, 'betas': [0.9, 0.98], 'weight_decay': 0.05},
             },
         }  # fmt: skip
-        if reader.loss != 'regression':
-            weights = [0.0, 0.2, 0.8]  # the photos have no semantic captions
-            ordinal = {'softness': reader.softness, 'spread': reader.spread}
-            opt['train']['contrastive_opt'] = {
-                'ordinal': {'type': 'DegradationOrdinalLoss', 'weights': weights, **ordinal},
-                'softmax': {'type': 'DegradationSoftmaxLoss', 'weights': weights},
-                'equal': {'type': 'DegradationSoftmaxLoss', 'weights': weights, 'equal_positive': True},
-                'sigmoid': {'type': 'DegradationSigmoidLoss', 'weights': weights},
-            }[reader.loss]
+        if not regression:
+            opt['train']['contrastive_opt'] = _loss(estimator)
         return opt
 
     def stage2(self, name: str, steps: int) -> dict[str, Any]:
         """Options of an SR network's training."""
-        arm = ARMS[name]
+        variant = VARIANTS[name]
         opt = {
-            **self._common(self.run_of(name), arm.seed),
+            **self._common(self.run_of(name), variant.seed),
             'model_type': 'DePLSRModel',
-            'prior': arm.prior,
-            'prior_form': arm.form,
+            'prior': variant.prior,
+            'prior_form': variant.form,
             'datasets': {
                 'train': {
-                    **self.train_set(16, arm.photos, arm.recipe), 'seed': arm.seed, 'gt_size': LQ_SIZE * SCALE,
-                    'degrade_size': CONTEXT * SCALE, 'context': arm.context,
+                    **self.train_set(16, variant.photos, variant.recipe), 'seed': variant.seed,
+                    'gt_size': LQ_SIZE * SCALE, 'degrade_size': CONTEXT * SCALE, 'context': variant.context,
                 },
             },
-            'network_g': self.network_g(arm),
+            'network_g': self.network_g(variant),
             'path': {},
             'train': {
                 **_schedule(steps),
                 'optim_g': {'type': 'Adam', 'lr': 2e-4 if self.dat else 1e-3, 'betas': [0.9, 0.99]},
                 'pixel_opt': {'type': 'L1Loss'},
-                'prior_dropout': arm.dropout,
+                'prior_dropout': variant.dropout,
             },
         }  # fmt: skip
-        if arm.prior not in ('none', 'levels'):
-            opt['network_da'] = self.network_da(arm.reader)
-            opt['path'] = {'pretrain_network_da': f'experiments/reader_{arm.reader}/models/net_da_latest.pth'}
+        if variant.needs_estimator:
+            weights = f'experiments/estimator_{variant.estimator}/models/net_da_latest.pth'
+            opt |= {'network_da': self.network_da(variant.estimator), 'path': {'pretrain_network_da': weights}}
         return opt
 
     def _common(self, name: str, seed: int) -> dict[str, Any]:
         return {
-            'name': name, 'num_gpu': self.gpus, 'scale': SCALE, 'manual_seed': seed, 'plugins': ['plain_resnet'],
+            'name': name, 'num_gpu': self.gpus, 'scale': SCALE, 'manual_seed': seed, 'plugins': [PLUGIN],
             'logger': {'print_freq': 50, 'save_checkpoint_freq': 250},
         }  # fmt: skip
+
+
+def _loss(estimator: Estimator) -> dict[str, Any]:
+    """The loss of an adaptor; without content, since the photos have no semantic captions."""
+    weights = [0.0, 0.2, 0.8]
+    if estimator.loss != 'ordinal':
+        types = {
+            'softmax': 'DegradationSoftmaxLoss', 'equal_positives': 'EqualPositivesSoftmaxLoss',
+            'sigmoid': 'DegradationSigmoidLoss',
+        }  # fmt: skip
+        return {'type': types[estimator.loss], 'weights': weights}
+    if estimator.softness == 0 and estimator.whitened:
+        return {'type': 'DegradationOrdinalLoss', 'weights': weights}
+    ablation = {'softness': estimator.softness, 'whitened': estimator.whitened}
+    return {'type': 'AblatedOrdinalLoss', 'weights': weights, **ablation}
 
 
 def _schedule(steps: int) -> dict[str, Any]:

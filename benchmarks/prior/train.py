@@ -1,4 +1,4 @@
-"""Trains the runs of benchmarks/prior.py, two at a time, each from where it was cut off."""
+"""Trains the runs, several at a time; an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ import cv2
 import numpy as np
 import torch
 import yaml
-from photo_hashes import hash_folder, same_photos
-from prior_runs import CONTEXT, SCALE
 from tqdm import tqdm
 
+from benchmarks.prior.hashes import hash_folder, same_photos
+from benchmarks.prior.runs import CONTEXT, SCALE
+
+ROOT = Path(__file__).resolve().parents[2]
 _TILE = 320
-#: Folders of tiles, and the sizes at which each has every photo. A photo at the size at which it was taken is seldom
-#: sharp to the pixel, and on one that is not, nobody can read a small blur (docs/prior.md, Levers).
+#: Folders of tiles, and the sizes of each photo in them. At its own size a photo is seldom sharp to the pixel, and on
+#: one that is not, a small blur cannot be estimated (docs/notebook.md, ``full_size``).
 SIZES = {'train': (0.7, 0.5), 'train_full': (1.0,)}
 
 
 def prepare(photos: Path, work: Path) -> None:
-    """Cuts the training photos into uncompressed tiles: reading whole JPEGs would take longer than a step."""
+    """Cuts the training photos into uncompressed tiles: decoding complete JPEGs would take longer than a step."""
     done, made = work / 'tiles.json', json.dumps({'tile': _TILE, **SIZES})
     if done.exists() and done.read_text(encoding='utf-8') == made:
         return
     if done.exists():
-        sys.exit(f'--work: expected tiles as they are cut now, {made}, got others in {work}; name another folder')
+        sys.exit(f'--work: expected tiles of the sizes {made}, got other sizes in {work}; name another folder')
     pairs = same_photos(hash_folder(photos / 'train'), hash_folder(photos / 'heldout'))
     if pairs:
         sys.exit(
-            f'--photos: expected no held-out photo in train/, got {pairs[0][0]}, which is {pairs[0][1]}; remove it'
+            f'--photos: expected no held-out photo in train/, got {pairs[0][0]}, the same as {pairs[0][1]}; remove it'
         )
     for folder in SIZES:
         (work / folder).mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def prepare(photos: Path, work: Path) -> None:
 
 
 def _write_tiles(image: np.ndarray, sizes: tuple[float, ...], stem: Path) -> None:
-    """Writes the tiles of a photo (h, w, 3) at all sizes, but with no side of it below that of a training crop."""
+    """Writes the tiles of a photo (h, w, 3) at all sizes; none is made smaller than a training crop."""
     for factor in {min(1.0, max(size, CONTEXT * SCALE / min(image.shape[:2]))) for size in sizes}:
         shrunk = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         for row, top in enumerate(_starts(shrunk.shape[0])):
@@ -66,25 +68,25 @@ def _starts(length: int) -> list[int]:
 
 
 def run_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs: int, deadline: float) -> None:
-    """Trains all runs in order; one waits for the run whose weights it needs, none starts after the deadline.
+    """Trains all runs in order; a run waits for the run whose weights it needs, none starts after the deadline.
 
     Args:
-        runs: Options and the run that must be done before, by name.
+        runs: By name: the options, and the name of the run whose weights are needed.
         work: Folder to work in.
         jobs: Runs at a time, each with one thread.
-        deadline: As time.time(); what runs then is stopped and goes on with the next call.
+        deadline: In the units of time.time(); runs that are not finished then are stopped; the next call resumes them.
 
     Raises:
-        SystemExit: A run failed, needs one that is neither there nor asked for, or was trained for other steps.
+        SystemExit: A run failed, needs one that is neither trained nor requested, or was trained for other steps.
     """
     for name, (opt, needs) in runs.items():
-        asked, trained = opt['train']['total_iter'], steps_of(work, name)
-        if is_done(work, name) and trained != asked:
+        requested, trained = opt['train']['total_iter'], steps_of(work, name)
+        if is_done(work, name) and trained != requested:
             sys.exit(
-                f'{name}: expected a training of {asked} steps, got one of {trained} in {work}; name another folder'
+                f'{name}: expected a training of {requested} steps, got one of {trained} in {work}; name another folder'
             )
         if needs and needs not in runs and not is_done(work, needs):
-            sys.exit(f'{name}: expected {needs}, which it needs, to be trained, got none in {work}; name it too')
+            sys.exit(f'{name}: expected the weights of {needs}, got none in {work}; add {needs} to --only')
     changed, failed = Condition(), []
 
     def one(name: str) -> None:
@@ -102,27 +104,27 @@ def run_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(one, [name for name in dict.fromkeys([*needed, *runs]) if not is_done(work, name)]))
     if failed:
-        sys.exit(f'failed, or without what they need: {", ".join(failed)}; the logs in {work} say why')
+        sys.exit(f'failed, or waited for a run that failed: {", ".join(failed)}; see the logs in {work}')
 
 
 def is_done(work: Path, name: str | None) -> bool:
-    """Whether the last checkpoint of a run is there."""
+    """Whether a run has written its last checkpoint."""
     return bool(list((work / 'experiments' / str(name) / 'models').glob('net_*_latest.pth')))
 
 
 def steps_of(work: Path, name: str) -> int:
-    """How many steps a run was begun for; 0 if there is none."""
+    """For how many steps a run was started; 0 if it was not."""
     path = work / f'{name}.yml'
     return yaml.safe_load(path.read_text(encoding='utf-8'))['train']['total_iter'] if path.exists() else 0
 
 
 def train(opt: dict[str, Any], work: Path, deadline: float) -> bool:
-    """Runs `basicsr train` until it is done or the time is up; False where it fails."""
+    """Runs `basicsr train` until it is done or the time is up; False if it fails."""
     name = opt['name']
     (work / f'{name}.yml').write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
     command = [sys.executable, '-m', 'basicsr_plugin.cli', 'train', '-opt', f'{name}.yml', '--auto_resume']
-    here = os.pathsep.join([str(Path(__file__).resolve().parent), os.environ.get('PYTHONPATH', '')])
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': here}
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': path}
     start, made_by = time.time(), commit()
     with (work / f'{name}.log').open('a', encoding='utf-8') as log:
         process = subprocess.Popen(command, cwd=work, stdout=log, stderr=subprocess.STDOUT, env=environment)
@@ -135,22 +137,22 @@ def train(opt: dict[str, Any], work: Path, deadline: float) -> bool:
     minutes = (time.time() - start) / 60
     with (work / 'hours.tsv').open('a', encoding='utf-8') as hours:
         hours.write(f'{name}\t{minutes:.2f}\t{made_by}\t{machine()}\n')
-    said = {0: 'done', None: 'stopped; the same command goes on'}.get(code, f'FAILED, see {name}.log')
-    print(f'{name}: {said} after {minutes:.1f} minutes', flush=True)
+    outcome = {0: 'done', None: 'stopped; the same command resumes it'}.get(code, f'FAILED, see {name}.log')
+    print(f'{name}: {outcome} after {minutes:.1f} minutes', flush=True)
     return not code
 
 
 def commit() -> str:
-    """The commit that is worked with, with a ``+`` behind where files differ from it; empty outside of git."""
+    """The commit that is checked out, with ``+`` appended where files differ from it; empty outside of git."""
     command = ['git', 'describe', '--always', '--dirty=+', '--exclude=*']
     if shutil.which('git') is None:
         return ''
-    said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return said.stdout.strip()
+    described = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return described.stdout.strip()
 
 
 def machine() -> str:
-    """Names cores and GPU."""
+    """Returns the names of the CPU and the GPU."""
     info = Path('/proc/cpuinfo')
     models = re.findall(r'model name\s*: (.*)', info.read_text(encoding='utf-8')) if info.exists() else []
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
@@ -158,5 +160,5 @@ def machine() -> str:
 
 
 def budget(minutes: float | None) -> float:
-    """The deadline of a call."""
+    """Returns the deadline of a call."""
     return time.time() + 60 * minutes if minutes else math.inf
