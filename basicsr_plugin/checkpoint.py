@@ -36,7 +36,10 @@ def read_file(path: str | Path, where: str = 'checkpoint') -> Any:
         return torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).split('\n')[0]
-        raise UserError(f'{where}: {path} cannot be read as a checkpoint of plain tensors ({reason})') from error
+        raise UserError(
+            f'{where}: {path} cannot be read as a checkpoint of plain tensors ({reason}); '
+            'save the state dict with torch.save or as .safetensors'
+        ) from error
 
 
 def read_state_dict(path: str | Path, param_key: str | None = 'params', where: str = 'checkpoint') -> dict[str, Tensor]:

@@ -1,18 +1,14 @@
-"""Weights of a CLIP: find them by tag or path, read them safely, load them strictly or not at all."""
+"""Weights of a CLIP: find them by tag or path, load them strictly or not at all."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import open_clip
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from basicsr_plugin.checkpoint import mismatches, read_state_dict
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import nearest
 
@@ -20,7 +16,7 @@ __all__ = ['Weights', 'find_weights', 'load_strictly', 'one_line']
 
 
 class Weights(NamedTuple):
-    """Where a CLIP's weights lie, and how the pixels were normalised that they were trained with.
+    """Where a CLIP's weights are stored, and how pixels were normalised in their training.
 
     Attributes:
         path: A file on this machine; None for random weights.
@@ -50,7 +46,7 @@ def find_weights(name: str | None, pretrained: str | None, quick_gelu: bool) -> 
     if not name or not tag:
         return Weights(_find_file(name, pretrained))
     if tag.get('quick_gelu', False) != quick_gelu:
-        # open_clip warns and goes on; the features would be those of another network
+        # open_clip only warns; the features would be those of another network
         other = name.removesuffix('-quickgelu') if quick_gelu else f'{name}-quickgelu'
         raise UserError(
             f"pretrained: expected weights for the activation of '{name}' (quick_gelu: {quick_gelu}), "
@@ -65,7 +61,9 @@ def _find_file(name: str | None, pretrained: str) -> Path:
         return path
     tags = open_clip.list_pretrained_tags_by_model(name) if name else []
     if path.suffix or len(path.parts) > 1 or not tags:
-        raise UserError(f"pretrained: expected a weights file, got '{pretrained}', which does not exist; mend the path")
+        raise UserError(
+            f"pretrained: expected a weights file, got '{pretrained}', which does not exist; check the path"
+        )
     hint = nearest(pretrained, tags) or f'; one of {", ".join(tags)}'
     raise UserError(f"pretrained: expected a tag of {name} or a file, got '{pretrained}'{hint}")
 
@@ -86,41 +84,19 @@ def load_strictly(model: open_clip.CLIP, path: Path) -> None:
     Raises:
         UserError: The file cannot be read as plain tensors, or fits in part only.
     """
-    weights, own = _read_weights(path), model.state_dict()
+    weights, own = read_state_dict(path, 'state_dict', 'pretrained'), model.state_dict()
+    if not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"pretrained: expected a state dict, got '{path}' with other content; save only the state dict")
     for key in ('logit_scale', 'logit_bias'):
         if key in weights and key in own and weights[key].numel() == own[key].numel():
             weights[key] = weights[key].reshape(own[key].shape)  # a scalar in some files, one element in others
-    faults = {
-        'missing': [key for key in own if key not in weights],
-        'unknown': [key for key in weights if key not in own],
-        'of another shape': [key for key in own if key in weights and weights[key].shape != own[key].shape],
-    }
-    if any(faults.values()):
-        listed = ', '.join(f"{len(keys)} {what} (first '{keys[0]}')" for what, keys in faults.items() if keys)
+    problems = mismatches(model, weights)
+    if problems:
         raise UserError(
-            f"pretrained: expected the weights of clip, got '{path}' with keys {listed}; name the model they belong to"
+            f"pretrained: expected the weights of clip, got '{path}' with {'; '.join(problems)}; name the model they "
+            f'belong to'
         )
     model.load_state_dict(weights)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, without running anything a file may carry; ``state_dict`` and ``module.`` are unwrapped."""
-    content: Any
-    try:
-        if path.suffix == '.safetensors':
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise UserError(
-            f"pretrained: expected a file of plain tensors, got '{path}' ({type(error).__name__}); "
-            f'save the state dict with torch.save or as .safetensors'
-        ) from error
-    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
-        content = content['state_dict']
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"pretrained: expected a state dict, got '{path}' with other content; save only the state dict")
-    return {str(key).removeprefix('module.'): value for key, value in content.items()}
 
 
 def one_line(error: Exception) -> str:

@@ -155,6 +155,8 @@ class CaptionedDegradationDataset(Dataset):
         UserError: A wrong option, a missing folder, too many unreadable images; one line.
     """
 
+    options_class = _Options
+
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__()
         self.opt = opt  # BasicSR's models read dataset.opt['name']

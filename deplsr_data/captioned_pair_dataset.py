@@ -74,6 +74,8 @@ class CaptionedPairDataset(Dataset):
         UserError: A wrong option, a missing file, a wrong table, too many unreadable images; one line.
     """
 
+    options_class = _Options
+
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__()
         self.opt = opt  # BasicSR's models read dataset.opt['name']

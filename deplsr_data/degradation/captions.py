@@ -39,6 +39,7 @@ class DegradationType:
         prompt: Its words before the level, or all of them where it is only there or not.
         zero: The level that says "none of it".
         evaluation_levels: Levels that a reading of the degradation type is asked for.
+        training_levels: Evenly spaced levels that training tells apart.
         tolerance: A reading nearer than this to the true level is right.
         measured: Whether it has a level in numbers; without one the level is 0 (``no <prompt>``) or 1.
     """
@@ -47,8 +48,18 @@ class DegradationType:
     prompt: str
     zero: float
     evaluation_levels: tuple[float, ...]
+    training_levels: tuple[float, ...]
     tolerance: float
     measured: bool = True
+
+    @property
+    def zero_level(self) -> float:
+        """The level without any degradation of this type."""
+        return self.zero
+
+    def caption(self, level: float) -> str:
+        """Returns the caption of a level, with one decimal."""
+        return self.say(level)
 
     def say(self, level: float) -> str:
         """Returns the caption of a level, with one decimal."""
@@ -58,12 +69,19 @@ class DegradationType:
 
 
 #: All degradation types, in the order of the fine captions, the fine embeddings and the levels.
+_QUARTERS = tuple(0.25 * i for i in range(13))
 DEGRADATION_TYPES: tuple[DegradationType, ...] = (
-    DegradationType('blur', 'blur with sigma', 0.0, (0.0, 1.0, 2.0, 3.0), 0.5),
-    DegradationType('gaussian', 'gaussian noise with sigma', 0.0, (0.0, 15.0, 30.0), 10.0),
-    DegradationType('poisson', 'poisson noise with scale', 0.0, (0.0, 1.0, 2.0, 3.0), 0.5),
-    DegradationType('jpeg', 'jpeg with quality factor', 100.0, (30.0, 50.0, 70.0, 90.0), 10.0),
-    DegradationType('ringing', 'ringing and overshoot artifacts', 0.0, (0.0, 1.0), 0.5, measured=False),
+    DegradationType('blur', 'blur with sigma', 0.0, (0.0, 1.0, 2.0, 3.0), _QUARTERS, 0.5),
+    DegradationType(
+        'gaussian', 'gaussian noise with sigma', 0.0, (0.0, 15.0, 30.0), tuple(2.5 * i for i in range(13)), 10.0
+    ),
+    DegradationType('poisson', 'poisson noise with scale', 0.0, (0.0, 1.0, 2.0, 3.0), _QUARTERS, 0.5),
+    DegradationType(
+        'jpeg', 'jpeg with quality factor', 100.0, (30.0, 50.0, 70.0, 90.0), tuple(30.0 + 5 * i for i in range(15)), 10.0
+    ),
+    DegradationType(
+        'ringing', 'ringing and overshoot artifacts', 0.0, (0.0, 1.0), (0.0, 1.0), 0.5, measured=False
+    ),
 )
 DEGRADATION_TYPE_NAMES: tuple[str, ...] = tuple(degradation_type.name for degradation_type in DEGRADATION_TYPES)
 _BY_PROMPT = {degradation_type.prompt: degradation_type for degradation_type in DEGRADATION_TYPES}
