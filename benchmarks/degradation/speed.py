@@ -33,10 +33,9 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import default_collate
-
 from basicsr.data import degradations
 from basicsr.models.realesrnet_model import RealESRNetModel
+from torch.utils.data import default_collate
 
 from benchmarks.degradation.naive import naive_realesrgan, naive_semantic
 from deplsr_data.degradation.apply import apply

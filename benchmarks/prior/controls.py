@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch.degradation_adaptor_arch import DegradationAdaptor
-from deplsr_arch.level_regressor_arch import number_tokens
+from deplsr_arch.number_tokens import number_tokens
 from deplsr_model.degradation_contrastive_loss import DegradationOrdinalLoss, DegradationSoftmaxLoss
 from deplsr_model.functional import ContrastiveBatch, PairLoss, pair_similarities
 from deplsr_model.level_text import LevelEmbeddings, level_positions
@@ -99,6 +100,7 @@ class FrozenCLIPPrior:
         self._adaptor = setup.estimator
         self._num_types = setup.num_types
 
+    @torch.no_grad()
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
         """Returns content (B, 1, D) and degradation (B, K, D)."""
         seen = self._adaptor.clip_embedding(inputs.lq).unsqueeze(1)

@@ -18,8 +18,20 @@ import deplsr_model  # noqa: F401  registers
 from benchmarks.figures import ridge
 from benchmarks.prior.controls import UnwhitenedLevels
 from benchmarks.prior.photos import (
-    COLUMNS, IN_CROPS, ON_TEST_SETS, OTHER, POINTS, SIZES, TYPES, Case, Photos, cases, photos, to_tensor, true_levels,
-)  # fmt: skip
+    COLUMNS,
+    IN_CROPS,
+    ON_TEST_SETS,
+    OTHER,
+    POINTS,
+    SIZES,
+    TYPES,
+    Case,
+    Photos,
+    cases,
+    photos,
+    to_tensor,
+    true_levels,
+)
 from benchmarks.prior.runs import CONTEXT, ESTIMATORS, RECIPES, SCALE, VARIANTS, Estimator, Setup
 from deplsr_arch.clip_backbone import clip_views
 from deplsr_data.degradation.captions import captions
@@ -181,17 +193,23 @@ def _bicubic(case: Case) -> Tensor:
 
 def load_variant(setup: Setup, name: str) -> Callable[[Case], Tensor]:
     """A trained SR network with its prior."""
-    variant = VARIANTS[name]
-    net = build_network(setup.network_g(variant)).eval()
+    net = build_network(setup.network_g(VARIANTS[name])).eval()
     load_into(net, f'experiments/{setup.run_of(name)}/models/net_g_latest.pth')
+    prior = load_prior(setup, name)
+    return lambda case: net(case.lq, *prior(case)).clamp(0, 1)
+
+
+def load_prior(setup: Setup, name: str) -> Callable[[Case], tuple[Tensor, Tensor]]:
+    """The prior of a variant, from the source that it was trained with; that source takes of a case what it needs."""
+    variant = VARIANTS[name]
     estimator = load_estimator(setup, variant.estimator) if variant.needs_estimator else None
-    prior = build_prior(variant.prior, PriorSetup(estimator, setup.prior_dim, variant.form))
+    source = build_prior(variant.prior, PriorSetup(estimator, setup.prior_dim, variant.form))
 
-    def upscale(case: Case) -> Tensor:
-        tokens = tokenize(captions(case.record), 'ViT-B-32', setup.context_length)[None]
-        return net(case.lq, *prior(PriorInputs(case.seen, tokens, true_levels(case.record)))).clamp(0, 1)
+    def prior(case: Case) -> tuple[Tensor, Tensor]:
+        tokens = tokenize(captions(case.record), setup.tokenizer, setup.context_length)[None]
+        return source(PriorInputs(case.seen, tokens, true_levels(case.record)))
 
-    return upscale
+    return prior
 
 
 def kept(path: Path, weights: Path | None, measure: Callable[[], Any]) -> Any:

@@ -152,6 +152,11 @@ class Setup:
         return self._clip_config()['embed_dim'] if self.clip else 64
 
     @property
+    def tokenizer(self) -> str:
+        """The open_clip model whose tokenizer captions go through."""
+        return self.clip[0] if self.clip else 'ViT-B-32'
+
+    @property
     def context_length(self) -> int:
         """Length of the rows of tokens."""
         return self._clip_config()['text_cfg'].get('context_length', 77) if self.clip else 64
@@ -210,7 +215,7 @@ class Setup:
         """The data set of both stages; crops of LR size CONTEXT."""
         return {
             'name': 'train', 'type': 'CaptionedDegradationDataset', 'dataroot_gt': photos, 'gt_size': CONTEXT * SCALE,
-            'recipe': RECIPES[recipe], 'context_length': self.context_length,
+            'recipe': RECIPES[recipe], 'tokenizer': self.tokenizer, 'context_length': self.context_length,
             'degrade_on': 'device', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': batch, 'dataset_enlarge_ratio': 50,
         }  # fmt: skip
 

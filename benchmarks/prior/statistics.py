@@ -112,7 +112,11 @@ def compare_estimators(
     for size, theirs in points['regressor'].items():
         for degradation_type, (true, other) in theirs.items():
             same, estimated = ours[size][degradation_type]
-            assert same == true
+            if same != true:
+                raise ValueError(
+                    f"points of '{size}': expected the same true levels for adaptor and regressor, got others; "
+                    'measure both again'
+                )
             found.setdefault(size, {})[degradation_type] = compare(*map(np.array, (true, estimated, other)))
     return found
 
