@@ -79,7 +79,7 @@ class EstimatorModel(DePLSRBaseModel, ABC):
         self, dataloader: DataLoader, current_iter: int | str, tb_logger: SummaryWriter | None, save_img: bool
     ) -> None:
         """Estimates the levels of every photo of the set and reports the accuracy for each degradation type."""
-        name = dataloader.dataset.opt['name']
+        name = dataloader.dataset.opt['name']  # type: ignore[attr-defined]  # BasicSR's data sets have it
         net = self.get_bare_model(self.net_da).eval()
         progress = tqdm(dataloader, unit='photo', desc='estimating', disable=not self.options.val.pbar, leave=False)
         estimated, true = [], []

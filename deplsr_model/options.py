@@ -37,8 +37,8 @@ def refuse_old_options(opt: Mapping[str, Any]) -> None:
     """
     if 'recipe' in opt:
         raise OptionError(
-            f"recipe: expected no such key at the top level, got '{opt['recipe']}'; remove it: the measured form is the "
-            'default, and the published form is written out in options/paper/*.yml'
+            f"recipe: expected no such key at the top level, got '{opt['recipe']}'; remove it: the measured form is "
+            'the default, and the published form is written out in options/paper/*.yml'
         )
     for key, old, new in (('prior', 'adaptor', 'estimated'), ('prior_form', 'words', 'mixture')):
         if opt.get(key) == old:

@@ -149,6 +149,7 @@ class EstimatedPrior:
 
     @torch.no_grad()
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content (B, 1, D) and degradation (B, K, D)."""
         content, degradation = self._estimator.prior(inputs.lq)
         if self._text is not None:
             estimator, embeddings = self._text
@@ -164,6 +165,7 @@ class NoPrior:
         self._setup = setup
 
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content (B, 1, D) and degradation (B, K, D)."""
         shape = len(inputs.lq), self._setup.num_types, self._setup.dim
         return no_content(inputs, self._setup), inputs.lq.new_zeros(shape)
 
@@ -180,6 +182,7 @@ class CaptionPrior:
 
     @torch.no_grad()
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content (B, 1, D) and degradation (B, K, D)."""
         if self._embeddings is not None:
             levels = _required(inputs.levels, 'levels', self._setup.form).to(inputs.lq.device)
             degradation = self._embeddings.from_levels(levels)
@@ -211,6 +214,7 @@ class TextPrior:
                 self._degradation = estimator.encode_text(tokens.to(estimator.logit_scale.device))[None]
 
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content (B, 1, D) and degradation (B, K, D)."""
         degradation = self._degradation.to(inputs.lq.device).expand(len(inputs.lq), -1, -1)
         return no_content(inputs, self._setup), degradation
 

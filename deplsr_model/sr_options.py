@@ -93,9 +93,9 @@ class SROptions(RunOptions):
     Attributes:
         network_g: Block of the SR network, ``type`` and its arguments.
         network_da: Block of the degradation estimator, as in stage 1; not needed with ``prior: none``.
-        prior: Where the prior comes from (:mod:`deplsr_model.prior`). ``estimated``: from the LR photo. ``none``: zeros,
-            the same network without knowledge of the degradation. ``captions``: the true captions of the data set. Any
-            other text is parsed as fine captions for all photos, such as ``jpeg with quality factor:40.0``.
+        prior: Where the prior comes from (:mod:`deplsr_model.prior`). ``estimated``: from the LR photo. ``none``:
+            zeros, the same network without knowledge of the degradation. ``captions``: the true captions of the data
+            set. Any other text is parsed as fine captions for all photos, such as ``jpeg with quality factor:40.0``.
         prior_form: How levels are represented for the SR network. ``mixture``: as a mixture of text embeddings that
             keeps the order of levels (:class:`~deplsr_model.level_text.LevelEmbeddings`). ``embedding``: as the
             embedding of the photo or caption itself, as published.
