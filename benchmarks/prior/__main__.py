@@ -214,7 +214,7 @@ def refuse_loss(measured: dict[str, Any], path: Path) -> None:
     if lost:
         sys.exit(
             f'{path}: expected measurements of all results in it, but {", ".join([*lost][:5])} ({len(lost)} in all) '
-            'would be lost; train them and give --sets, take another --work, or remove the file'
+            'would be lost; train them and name --sets, choose another --work, or remove the file'
         )
 
 

@@ -68,8 +68,8 @@ def accuracy(setup: Setup, name: str, heldout: str, sets: tuple[str, ...] = ()) 
     estimate, fine = _functions(net, estimator)
     result: dict[str, Any] = {}
     for size, question in _questions(setup, estimator, heldout, sets, estimate, fine is None).items():
-        folders, side, recipe, draws, ask = question
-        pairs = [(ask(lq), true) for folder in folders for lq, true in folder.mixed(side, recipe, draws)]
+        folders, side, recipe, draws, function = question
+        pairs = [(function(lq), true) for folder in folders for lq, true in folder.mixed(side, recipe, draws)]
         estimated, true = (torch.cat(column) for column in zip(*pairs, strict=True))
         result[size] = {
             'spearman': {one: _spearman(estimated[:, k], true[:, k]) for one, k in TYPES.items()},

@@ -56,7 +56,8 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
         'share': _share(share['heldout']),
         'share_whole': _share(share['whole']),
         'share_sets': _share(share['sets']),
-        'fusion': _fusion(result),
+        'fusion': _fusion(gain['heldout']),
+        'fusion_psnr': _fusion_psnr(result['psnr']),
         'versus': _versus(result['adaptor_over_regressor']),
         'ablations_sr': _ablations_sr(gain['heldout'], _ABLATIONS),
         'realesrgan': _ablations_sr(gain['heldout'], ('realesrgan_oracle', 'realesrgan_adaptor')),
@@ -131,23 +132,28 @@ def _percent(values: list[float] | None) -> str:
     return '{:.0%} ({:.0%} to {:.0%})'.format(*values) if values else '-'
 
 
-def _fusion(result: dict[str, Any]) -> str:
+def _fusion(gain: dict[str, Any]) -> str:
     rows = []
-    gain = result['gain']['heldout']
     film = gain.get('film_oracle')
     for fusion in _FUSIONS if film else ():
         gained = gain.get(f'{fusion}_oracle')
-        if not gained:
-            continue
-        for name in ('constant', 'oracle'):
-            psnr = result['psnr'][f'{fusion}_{name}']
-            rows.append([f'`{fusion}`', name, *(f'{psnr[f"heldout/{one}"]:.2f}' for one in DEGRADATIONS)])
-        shares = (
-            f'{gained[one][0]:+.2f}' + (f', {gained[one][0] / film[one][0]:.0%}' if film[one][1] > 0 else '')
-            for one in DEGRADATIONS
-        )
-        rows.append([f'`{fusion}`', 'gain', *shares])
-    return _table(['fusion', 'prior', *DEGRADATIONS], rows)
+        if gained:
+            shares = (
+                f'{gained[one][0]:+.2f}' + (f', {gained[one][0] / film[one][0]:.0%}' if film[one][1] > 0 else '')
+                for one in DEGRADATIONS
+            )
+            rows.append([f'`{fusion}`', *shares])
+    return _table(['gain of the oracle, dB', *DEGRADATIONS], rows)
+
+
+def _fusion_psnr(psnr: dict[str, Any]) -> str:
+    rows = [
+        [f'`{fusion}`', name, *(f'{psnr[f"{fusion}_{name}"][f"heldout/{one}"]:.2f}' for one in DEGRADATIONS)]
+        for fusion in _FUSIONS
+        for name in ('constant', 'oracle')
+        if f'{fusion}_{name}' in psnr
+    ]
+    return _table(['fusion, PSNR-Y', 'prior', *DEGRADATIONS], rows)
 
 
 def _by_type(values: dict[str, float]) -> str:
