@@ -24,7 +24,10 @@ from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into
 from deplsr_model.pair_pool import Batch, TrainingPairPool
 
-__all__ = ['Batch', 'DePLSRBaseModel']
+__all__ = ['Batch', 'DePLSRBaseModel', 'ParameterGroup', 'Parameters']
+
+ParameterGroup = dict[str, float | list[nn.Parameter]]
+Parameters = Iterable[nn.Parameter] | Iterable[ParameterGroup]
 
 SCHEDULERS = {
     'MultiStepLR': MultiStepRestartLR,
@@ -47,7 +50,7 @@ class DePLSRBaseModel(BaseModel):
             The batch with ``lq`` and, where the recipe sharpens GT in training, ``gt_usm`` in addition to ``gt``.
 
         Raises:
-            OptionError: ``queue_size`` does not hold a batch.
+            OptionError: ``queue_size`` is smaller than a batch.
         """
         data = degrade_deferred(data, self.device)
         size = int(self.opt.get('queue_size') or 0)
@@ -69,7 +72,7 @@ class DePLSRBaseModel(BaseModel):
             self._validating = False
 
     def get_optimizer(
-        self, optim_type: str, params: Iterable[Any], lr: float | None = None, **kwargs: object
+        self, optim_type: str, params: Parameters, lr: float | None = None, **kwargs: object
     ) -> torch.optim.Optimizer:
         """Builds an optimizer of torch by name; BasicSR 1.4.2 has Adam only.
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,7 +36,7 @@ def load_into(
     Raises:
         UserError: The file cannot be read, or its names or shapes do not fit the network.
     """
-    rename: Any = getattr(net, 'own_names', dict)
+    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = getattr(net, 'own_names', dict)
     state = rename(read_state_dict(path, param_key, where))
     missing = _missing_fusion(net, state)
     state.update(missing)
@@ -50,7 +49,7 @@ def load_into(
             problems = mismatches(net, state) or [str(error).replace('\n', ' ')]
     name = type(net).__name__
     raise UserError(
-        f'{where}: {path} does not fit {name}: {"; ".join(problems)}; give the options the file was trained with'
+        f'{where}: {path} does not fit {name}: {"; ".join(problems)}; set the options that the file was trained with'
     )
 
 

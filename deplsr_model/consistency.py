@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
@@ -12,6 +11,7 @@ from deplsr_arch.protocols import TextEstimator
 from deplsr_data.dataset_options import DatasetOptions
 from deplsr_data.degradation.captions import DEGRADATION_TYPES
 from deplsr_data.tokens import tokenize
+from deplsr_model.options import Section
 
 __all__ = ['check_tokens', 'check_type_count']
 
@@ -31,7 +31,7 @@ def check_type_count(network: object, where: str) -> None:
         )
 
 
-def check_tokens(datasets: Mapping[str, Mapping[str, Any]], phases: Iterable[str], adaptor: TextEstimator) -> None:
+def check_tokens(datasets: Mapping[str, Section], phases: Iterable[str], adaptor: TextEstimator) -> None:
     """Checks that the data sets tokenize captions as the text tower of the adaptor needs them.
 
     Args:

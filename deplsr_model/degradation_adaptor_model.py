@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from basicsr.losses import build_loss
 from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch.degradation_adaptor_arch import DegradationAdaptor
-from deplsr_model.base import Batch
+from deplsr_model.base import Batch, ParameterGroup
 from deplsr_model.consistency import check_tokens
 from deplsr_model.degradation_contrastive_loss import ContrastiveLoss
 from deplsr_model.estimator_model import EstimatorModel
@@ -118,7 +118,7 @@ class DegradationAdaptorModel(EstimatorModel):
         return self.level_estimator.estimate(self.get_bare_model(self.net_da)(lq).fine_degradation)
 
 
-def parameter_groups(net: DegradationAdaptor, weight_decay: float) -> list[dict[str, float | list[nn.Parameter]]]:
+def parameter_groups(net: DegradationAdaptor, weight_decay: float) -> list[ParameterGroup]:
     """Splits the trained parameters: matrices decay; gains, biases, scale and bias of the logits do not."""
     trained = list(net.trainable_parameters())
     return [

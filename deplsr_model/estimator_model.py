@@ -15,7 +15,7 @@ from tqdm import tqdm
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import read_options
 from deplsr_data.degradation.captions import DEGRADATION_TYPES
-from deplsr_model.base import Batch, DePLSRBaseModel
+from deplsr_model.base import Batch, DePLSRBaseModel, Parameters
 from deplsr_model.consistency import check_type_count
 from deplsr_model.estimator_options import EstimatorOptions
 from deplsr_model.functional import level_accuracy
@@ -55,7 +55,7 @@ class EstimatorModel(DePLSRBaseModel, ABC):
     def estimate_levels(self, lq: Tensor) -> Tensor:
         """Estimates the levels (B, K) of photos (B, 3, h, w)."""
 
-    def start_optimizer(self, groups: Iterable[Any], settings: Section) -> None:
+    def start_optimizer(self, groups: Parameters, settings: Section) -> None:
         """Builds the optimizer of ``optim_da`` and the schedulers."""
         settings = {'type': 'AdamW', **settings}
         self.optimizer_da = self.get_optimizer(settings.pop('type'), groups, **settings)

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deplsr_arch.degradation_adaptor_arch import AdaptorOutput
 from deplsr_model.level_text import Vocabulary
+
+if TYPE_CHECKING:
+    from deplsr_arch.degradation_adaptor_arch import AdaptorOutput
 
 __all__ = [
     'ContrastiveBatch',

@@ -25,7 +25,7 @@ class TrainingPairPool:
     Source: Real-ESRGAN (ICCVW 2021), training pair pool; there only lq and gt take part.
 
     Args:
-        size: Samples to hold, ``queue_size`` of a Real-ESRGAN option file.
+        size: Number of samples in the pool, ``queue_size`` of a Real-ESRGAN option file.
         rng: The source of all randomness.
     """
 

@@ -77,11 +77,14 @@ DEGRADATION_TYPES: tuple[DegradationType, ...] = (
     ),
     DegradationType('poisson', 'poisson noise with scale', 0.0, (0.0, 1.0, 2.0, 3.0), _QUARTERS, 0.5),
     DegradationType(
-        'jpeg', 'jpeg with quality factor', 100.0, (30.0, 50.0, 70.0, 90.0), tuple(30.0 + 5 * i for i in range(15)), 10.0
+        'jpeg',
+        'jpeg with quality factor',
+        100.0,
+        (30.0, 50.0, 70.0, 90.0),
+        tuple(30.0 + 5 * i for i in range(15)),
+        10.0,
     ),
-    DegradationType(
-        'ringing', 'ringing and overshoot artifacts', 0.0, (0.0, 1.0), (0.0, 1.0), 0.5, measured=False
-    ),
+    DegradationType('ringing', 'ringing and overshoot artifacts', 0.0, (0.0, 1.0), (0.0, 1.0), 0.5, measured=False),
 )
 DEGRADATION_TYPE_NAMES: tuple[str, ...] = tuple(degradation_type.name for degradation_type in DEGRADATION_TYPES)
 _BY_PROMPT = {degradation_type.prompt: degradation_type for degradation_type in DEGRADATION_TYPES}

@@ -143,8 +143,14 @@ MISTAKES = {
         'datasets.train.batch_size_per_gpu: expected at most 16, the samples of an epoch, got 64',
     ),
     'unknown prior': ({'prior': 'caption'}, 'prior: expected estimated, none, captions, or a text such as'),
-    'a prior of version 0.1': ({'prior': 'adaptor'}, "prior: 'adaptor' is an option of version 0.1; did you mean 'estimated'?"),
-    'a form of version 0.1': ({'prior_form': 'words'}, "prior_form: 'words' is an option of version 0.1; did you mean 'mix"),
+    'a prior of version 0.1': (
+        {'prior': 'adaptor'},
+        "prior: 'adaptor' is an option of version 0.1; did you mean 'estimated'?",
+    ),
+    'a form of version 0.1': (
+        {'prior_form': 'words'},
+        "prior_form: 'words' is an option of version 0.1; did you mean 'mix",
+    ),
     'a recipe of version 0.1': (
         {'recipe': 'paper'},
         "recipe: expected no such key at the top level, got 'paper'; remove it: the measured form is the default, and",

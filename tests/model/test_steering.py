@@ -1,4 +1,4 @@
-"""A text prior controls a restoration: with the caption of noise, the result is smoother than with that of a clean photo."""
+"""A text prior controls a restoration: with the caption of noise, flat regions are smoother than with that of none."""
 
 from __future__ import annotations
 

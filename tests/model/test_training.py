@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 
 import pytest
@@ -47,7 +48,10 @@ def test_stage_1_trains_with_each_loss(workplace, stage1, loss):
 
 @pytest.mark.parametrize('loss', ['DegradationSoftmaxLoss', 'DegradationOrdinalLoss'])
 def test_stage_1_trains_under_a_launcher_with_weights_of_zero(workplace, stage1, monkeypatch, loss):
-    for key, value in {'RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '29517'}.items():
+    with socket.socket() as free:  # another test process may use a fixed one
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    for key, value in {'RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}.items():
         monkeypatch.setenv(key, value)
     criterion = {'type': loss, 'weights': [0.0, 0.2, 0.8]}
     network = {**stage1['network_da'], 'logit_init': 'siglip'}
@@ -167,9 +171,7 @@ def test_a_killed_run_resumes_from_its_latest_complete_checkpoint(workplace, sta
 
 @pytest.mark.parametrize('recipe', ['semantic', 'realesrgan'])
 @pytest.mark.parametrize('stage', [1, 2])
-def test_both_stages_train_on_images_degraded_on_the_device(
-    workplace, stage1, stage2, trained_adaptor, stage, recipe
-):
+def test_both_stages_train_on_images_degraded_on_the_device(workplace, stage1, stage2, trained_adaptor, stage, recipe):
     options = stage1 if stage == 1 else stage2
     changes = {'datasets__train__degrade_on': 'device', 'datasets__train__recipe': {'type': recipe}}
     if stage == 2:
