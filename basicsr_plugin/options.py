@@ -1,9 +1,8 @@
-"""Reads a mapping of options into a frozen dataclass, or says in one line what is wrong with it."""
+"""Reads a mapping of options into a frozen dataclass, or raises one line on what is wrong with it."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -12,11 +11,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from basicsr_plugin.errors import OptionError
+from basicsr_plugin.names import nearest
 
 __all__ = ['nearest', 'read_options']
 
 T = TypeVar('T')
-_SCHEMA_WORDS = {
+_TYPE_NAMES = {
     'string': 'text',
     'integer': 'a whole number',
     'number': 'a number',
@@ -27,17 +27,6 @@ _SCHEMA_WORDS = {
 }
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Returns ``"; did you mean 'x'?"`` with the candidate most like ``name``, or an empty string."""
-    candidates = sorted(candidates)
-    lowered = {candidate.lower(): candidate for candidate in candidates}
-    name = str(name).lower()
-    match = difflib.get_close_matches(name, lowered, n=1, cutoff=0.6)
-    if not match and len(name) > 1:  # L1 for L1Loss, psnr for calculate_psnr
-        match = sorted((candidate for candidate in lowered if name in candidate), key=len)
-    return f"; did you mean '{lowered[match[0]]}'?" if match else ''
-
-
 def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Iterable[str] = ()) -> T:
     """Reads options into a dataclass; nested dataclasses, ``Literal``, ``tuple`` and pydantic's ``Field`` are checked.
 
@@ -45,7 +34,7 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
         cls: A ``@dataclass(frozen=True)``. Its ``__post_init__`` may raise ``ValueError('expected ..., got ...')``.
         opt: The options; it is not changed.
         where: Path of ``opt`` in the option file, such as ``datasets.train``; empty for the file itself.
-        ignore: Keys of ``opt`` that are somebody else's.
+        ignore: Keys of ``opt`` that belong to another part of the program.
 
     Raises:
         OptionError: An unknown or missing key, or a value of a wrong type or range. The first is named, the others
@@ -56,9 +45,9 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
     ignored = set(ignore)
     given = {key: value for key, value in opt.items() if key not in ignored}
     try:
-        return _adapter(cls).validate_python(given)  # type: ignore[arg-type]
+        return option_adapter(cls).validate_python(given)  # type: ignore[arg-type]
     except ValidationError as error:
-        # a key that is unknown often explains another that is missing, so it is told first
+        # a key that is unknown often explains another that is missing, so it comes first
         problems = sorted(error.errors(), key=lambda problem: problem['type'] != 'unexpected_keyword_argument')
         lines = list(dict.fromkeys(_describe(cls, given, where, problem) for problem in problems))
         more = f' (and {len(lines) - 1} more)' if len(lines) > 1 else ''
@@ -66,7 +55,7 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
 
 
 @cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
+def option_adapter(cls: Any) -> TypeAdapter[Any]:
     for part in _dataclasses_in(cls):
         if '__pydantic_config__' not in vars(part):
             part.__pydantic_config__ = ConfigDict(extra='forbid', arbitrary_types_allowed=True)
@@ -84,20 +73,20 @@ def _dataclasses_in(annotation: Any) -> set[Any]:
 def _describe(cls: Any, given: Mapping[str, Any], where: str, problem: Any) -> str:
     path, parent = _path(given, problem['loc'], problem['type'])
     key = str(path[-1]) if path else ''
-    kind, value = problem['type'], problem['input']
-    if kind == 'unexpected_keyword_argument':
+    error_type, value = problem['type'], problem['input']
+    if error_type == 'unexpected_keyword_argument':
         owner = _owner(cls, path[:-1])
         names = [field.name for field in dataclasses.fields(owner)] if owner else []
         return f"{_join(where, path[:-1])}: unknown key '{key}'{nearest(key, names)}"
-    if kind == 'missing' and not isinstance(parent, (list, tuple)):
+    if error_type == 'missing' and not isinstance(parent, (list, tuple)):
         owner = _owner(cls, path[:-1])
-        expected = f'; expected {_words(get_type_hints(owner, include_extras=True)[key])}' if owner else ''
+        expected = f'; expected {_describe_type(get_type_hints(owner, include_extras=True)[key])}' if owner else ''
         return f"{_join(where, path[:-1])}: missing key '{key}'{expected}"
-    if kind == 'value_error':
+    if error_type == 'value_error':
         return f'{_join(where, path)}: {problem["ctx"]["error"]}'
-    if kind == 'missing':
+    if error_type == 'missing':
         return f'{_join(where, path[:-1])}: expected {path[-1] + 1} values or more, got {_shown(parent)}'
-    if kind == 'literal_error':
+    if error_type == 'literal_error':
         choices = re.findall(r"'([^']*)'", problem['ctx']['expected'])
         return (
             f'{_join(where, path)}: expected {problem["ctx"]["expected"]}, got {_shown(value)}{nearest(value, choices)}'
@@ -105,7 +94,7 @@ def _describe(cls: Any, given: Mapping[str, Any], where: str, problem: Any) -> s
     return f'{_join(where, path)}: expected {_expected(problem["msg"])}, got {_shown(value)}'
 
 
-def _path(given: Any, loc: tuple[Any, ...], kind: str) -> tuple[list[Any], Any]:
+def _path(given: Any, loc: tuple[Any, ...], error_type: str) -> tuple[list[Any], Any]:
     """The place of an error without the names of union members, which pydantic mixes in; and what holds it."""
     path: list[Any] = []
     parent = value = given
@@ -116,14 +105,14 @@ def _path(given: Any, loc: tuple[Any, ...], kind: str) -> tuple[list[Any], Any]:
         ):
             parent, value = value, value[step]
             path.append(step)
-        elif last and kind in ('missing', 'unexpected_keyword_argument'):
+        elif last and error_type in ('missing', 'unexpected_keyword_argument'):
             parent = value
             path.append(step)
     return path, parent
 
 
 def _owner(cls: Any, path: list[Any]) -> Any:
-    """The dataclass that describes the mapping at ``path``, or None where it cannot be told."""
+    """The dataclass that describes the mapping at ``path``, or None where that is not unique."""
     for step in path:
         if isinstance(step, int):
             continue
@@ -140,7 +129,7 @@ def _parts(hint: Any) -> list[Any]:
 
 
 def _join(where: str, path: list[Any]) -> str:
-    """``datasets.train`` and ``['jpeg_range', 0]`` give ``datasets.train.jpeg_range[0]``."""
+    """Joins ``datasets.train`` and ``['jpeg_range', 0]`` to ``datasets.train.jpeg_range[0]``."""
     text = where
     for step in path:
         text += f'[{step}]' if isinstance(step, int) else f'.{step}' if text else str(step)
@@ -148,7 +137,7 @@ def _join(where: str, path: list[Any]) -> str:
 
 
 def _expected(message: str) -> str:
-    """Turns a sentence of pydantic into what stands after the word "expected"."""
+    """Turns a sentence of pydantic into what follows the word "expected" in a message."""
     text = re.split(', unable to |, got a number', message)[0]
     text = re.sub(r'^Input should (be a valid |be a |be an instance of |be |have )', '', text)
     words = {'integer': 'a whole number', 'number': 'a number', 'string': 'text', 'boolean': 'true or false'}
@@ -166,21 +155,21 @@ def _expected(message: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _words(hint: Any) -> str:
+def _describe_type(hint: Any) -> str:
     """A type in plain words, by way of its JSON schema."""
     if any(dataclasses.is_dataclass(part) for part in _parts(hint)):
         return 'a mapping'
-    return _schema_words(TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).json_schema())
+    return describe_schema(TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).json_schema())
 
 
-def _schema_words(schema: Mapping[str, Any]) -> str:
+def describe_schema(schema: Mapping[str, Any]) -> str:
     if 'anyOf' in schema:
-        return ' or '.join(_schema_words(part) for part in schema['anyOf'])
+        return ' or '.join(describe_schema(part) for part in schema['anyOf'])
     if 'enum' in schema:
         return f'one of {", ".join(map(repr, schema["enum"]))}'
     if 'const' in schema:
         return repr(schema['const'])
-    words = _SCHEMA_WORDS.get(schema.get('type', ''), 'a value')
+    words = _TYPE_NAMES.get(schema.get('type', ''), 'a value')
     if 'prefixItems' in schema:
         words += f' of {len(schema["prefixItems"])} values'
     bounds = {'minimum': '>=', 'exclusiveMinimum': '>', 'maximum': '<=', 'exclusiveMaximum': '<'}

@@ -13,17 +13,19 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import nearest
 from deplsr_arch.clip_weights import find_weights, load_strictly, one_line
+
+if TYPE_CHECKING:  # imported where it is used: it takes half as long as torch
+    import open_clip
+    from open_clip.transformer import VisionTransformer
 
 __all__ = [
     'MAX_CROPS_PER_SIDE',
@@ -186,6 +188,8 @@ def _warn_random(name: str) -> None:
 
 
 def _named_config(name: str) -> dict[str, Any]:
+    import open_clip
+
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         hint = nearest(name, open_clip.list_models()) or '; see open_clip.list_models()'
@@ -195,6 +199,8 @@ def _named_config(name: str) -> dict[str, Any]:
 
 def _inline_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The inline config as plain dicts, its keys checked against open_clip's own config classes."""
+    import open_clip
+
     _check_keys('clip', config, (*_CONFIG_KEYS, *_OPTIONAL_KEYS))
     for key in _CONFIG_KEYS:
         if key not in config:
@@ -214,6 +220,8 @@ def _check_keys(where: str, given: Mapping[str, Any], known: list[str] | tuple[s
 
 def _check_towers(config: Mapping[str, Any], name: str) -> None:
     """Refuses, before anything is built, towers that the adaptor cannot copy or inject into."""
+    import open_clip
+
     vision, text = config['vision_cfg'], config['text_cfg']
     size = vision.get('image_size', open_clip.CLIPVisionCfg.image_size)
     reasons = {
@@ -235,6 +243,8 @@ def _check_towers(config: Mapping[str, Any], name: str) -> None:
 
 
 def _build(config: Mapping[str, Any]) -> open_clip.CLIP:
+    import open_clip
+
     arguments = {key: value for key, value in config.items() if key != 'custom_text'}
     arguments['vision_cfg'] = {**config['vision_cfg'], 'patch_dropout': 0.0, 'output_tokens': False}
     try:

@@ -18,7 +18,7 @@ apply_fixes()
 
 
 def stock_parse_options():
-    """BasicSR's own, unmended, from its source."""
+    """BasicSR's own, without fixes, from its source."""
     import basicsr.utils
 
     path = Path(basicsr.utils.__file__).with_name('options.py')
@@ -158,7 +158,7 @@ def test_misspelt_section_is_recognised(parse, workplace):
     [
         ('name: [1\ntrain: 2\n', "options.yml, line 2: expected ',' or ']', but got ':'"),
         ('a: 1\n\tb: 2\n', "options.yml, line 2: found character '\\t' that cannot start any token"),
-        ('just words', 'options.yml: expected a mapping of options, got str'),
+        ('just text', 'options.yml: expected a mapping of options, got str'),
         ('', 'options.yml: expected a mapping of options, got NoneType'),
     ],
 )
