@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.names import nearest
 
-__all__ = ['nearest', 'read_options']
+__all__ = ['TypedBlock', 'dataclasses_in', 'describe_schema', 'nearest', 'option_adapter', 'read_options']
 
 T = TypeVar('T')
 _TYPE_NAMES = {
@@ -25,6 +25,21 @@ _TYPE_NAMES = {
     'object': 'a mapping',
     'null': 'null',
 }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TypedBlock:
+    """Annotation of an option that is a block: its key ``type`` names the dataclass that describes it.
+
+    Only the JSON schema and the tables of options use it, as in ``Annotated[dict[str, Any], TypedBlock(RECIPES)]``.
+
+    Attributes:
+        table: A dataclass, or an object with an attribute ``options_class``, by the value of ``type``.
+        default: The value of ``type`` where the block has none.
+    """
+
+    table: Mapping[str, Any]
+    default: str | None = None
 
 
 def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Iterable[str] = ()) -> T:
@@ -56,18 +71,19 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
 
 @cache
 def option_adapter(cls: Any) -> TypeAdapter[Any]:
-    for part in _dataclasses_in(cls):
+    """Returns pydantic's adapter of a dataclass; all dataclasses in it refuse unknown keys."""
+    for part in dataclasses_in(cls):
         if '__pydantic_config__' not in vars(part):
             part.__pydantic_config__ = ConfigDict(extra='forbid', arbitrary_types_allowed=True)
     return TypeAdapter(cls)
 
 
-def _dataclasses_in(annotation: Any) -> set[Any]:
-    """All dataclasses that a type is made of, itself included."""
+def dataclasses_in(annotation: Any) -> set[Any]:
+    """Returns all dataclasses that a type is made of, itself included."""
     if dataclasses.is_dataclass(annotation):
         hints = get_type_hints(annotation)
-        return {annotation}.union(*(_dataclasses_in(hint) for hint in hints.values()))
-    return set().union(*(_dataclasses_in(part) for part in get_args(annotation)))
+        return {annotation}.union(*(dataclasses_in(hint) for hint in hints.values()))
+    return set().union(*(dataclasses_in(part) for part in get_args(annotation)))
 
 
 def _describe(cls: Any, given: Mapping[str, Any], where: str, problem: Any) -> str:
@@ -163,12 +179,15 @@ def _describe_type(hint: Any) -> str:
 
 
 def describe_schema(schema: Mapping[str, Any]) -> str:
+    """Returns the type that a JSON schema describes in plain English."""
     if 'anyOf' in schema:
         return ' or '.join(describe_schema(part) for part in schema['anyOf'])
     if 'enum' in schema:
         return f'one of {", ".join(map(repr, schema["enum"]))}'
     if 'const' in schema:
         return repr(schema['const'])
+    if '$ref' in schema:
+        return 'a mapping'
     words = _TYPE_NAMES.get(schema.get('type', ''), 'a value')
     if 'prefixItems' in schema:
         words += f' of {len(schema["prefixItems"])} values'
