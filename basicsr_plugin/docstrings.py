@@ -38,10 +38,10 @@ def _entries(docstring: str, section: str) -> dict[str, str]:
     names: list[str] = []
     indent = len(match[1]) - len(match[1].lstrip(' '))
     for line in match[1].splitlines():
-        start = re.match(rf' {{{indent}}}(\*{{0,2}}[\w, ]+?)(?: \(.*?\))?:\s*(.*)', line)
+        start = re.match(rf' {{{indent}}}(\*{{0,2}}\w[\w, ]*?)(?: \(.*?\))?:\s*(.*)', line)
         if start:
             names = [name.strip('* ') for name in start[1].split(',')]
-            entries.update({name: start[2] for name in names})
+            entries.update(dict.fromkeys(names, start[2]))
         else:
             entries.update({name: f'{entries[name]} {line.strip()}' for name in names})
     return {name: _plain(text) for name, text in entries.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
@@ -30,6 +30,7 @@ SET_WHEN_READ = {
 """Keys that the program sets while it reads an option file, by section: no key of a file."""
 
 _DRAFT = 'https://json-schema.org/draft/2020-12/schema'
+_ANY_KEYS = ('additionalProperties', True)
 _DATASETS = '^(train|val|test)(_.*)?$'
 
 
@@ -86,7 +87,7 @@ def parts_schema() -> Schema:
     for group, members in groups.items():
         for schema in members.values():
             definitions.update(schema.pop('$defs', {}))
-        definitions[group] = _block(members, default=None)
+        definitions[group] = _block(members, members)
         definitions.update(members)
     return {'$schema': _DRAFT, 'title': 'Blocks with a key type', '$defs': definitions}
 
@@ -116,7 +117,7 @@ def _dataset(name: str, cls: Any) -> Schema:
 
 def _of_dataclass(cls: Any) -> Schema:
     """The schema of a dataclass, its parts under ``$defs``, with meanings from the docstrings."""
-    schema = _without_titles(option_adapter(cls).json_schema())
+    schema = _reduced(option_adapter(cls).json_schema())
     definitions = schema.setdefault('$defs', {})
     for part in dataclasses_in(cls):
         target = schema if part is cls else definitions[part.__name__]
@@ -142,28 +143,29 @@ def _typed_block(block: TypedBlock, definitions: Schema) -> Schema:
     """The schema of a block whose key ``type`` names one of several dataclasses, which go to the definitions."""
     members = {}
     for name, entry in block.table.items():
-        cls = entry if dataclasses.is_dataclass(entry) else _options_class(entry)
+        cls = getattr(entry, 'options_class', entry)
         members[cls.__name__] = _of_dataclass(cls)
         members[cls.__name__]['properties']['type'] = {'const': name}
     for schema in members.values():
         definitions.update(schema.pop('$defs', {}))
     definitions.update(members)
-    return _block({schema['properties']['type']['const']: schema for schema in members.values()}, block.default, members)
+    return _block(list(block.table), members, block.default)
 
 
-def _block(members: Mapping[str, Schema], default: str | None, names: Iterable[str] | None = None) -> Schema:
-    """A block whose key ``type`` selects one of the definitions; without types for others."""
+def _block(type_names: Collection[str], definitions: Iterable[str], default: str | None = None) -> Schema:
+    """A block whose key ``type`` selects a definition; without a default, another ``type`` may have any keys."""
     rules = []
-    for type_name, definition in zip(members, names or members, strict=True):
+    for type_name, definition in zip(type_names, definitions, strict=True):
         condition: Schema = {'properties': {'type': {'const': type_name}}}
         if type_name != default:
             condition['required'] = ['type']
         rules.append({'if': condition, 'then': {'$ref': f'#/$defs/{definition}'}})
-    type_key: Schema = {'type': 'string', 'examples': list(members)}
+    type_key: Schema = {'type': 'string', 'examples': list(type_names)}
     if default is not None:
-        type_key = {'enum': list(members), 'default': default}
+        type_key = {'enum': list(type_names), 'default': default}
     required = [] if default is not None else ['type']
-    return {'type': 'object', 'properties': {'type': type_key}, 'required': required, 'allOf': rules}
+    block = {'type': 'object', 'properties': {'type': type_key}, 'required': required}
+    return {**block, 'allOf': rules} if rules else block
 
 
 def _from_signatures(registry: str, given: tuple[str, ...] = ()) -> dict[str, Schema]:
@@ -181,7 +183,7 @@ def _of_signature(name: str, function: Callable[..., Any], given: tuple[str, ...
     named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     if not named or any(one.annotation is one.empty for one in named):
         return None
-    owner = function.__init__ if inspect.isclass(function) else function  # type: ignore[misc]
+    owner = function.__init__ if inspect.isclass(function) else function
     hints, texts = get_type_hints(owner, include_extras=True), meanings(function, 'Args')
     definitions: Schema = {}
     properties: Schema = {'type': {'const': name}}
@@ -205,7 +207,7 @@ def _of_signature(name: str, function: Callable[..., Any], given: tuple[str, ...
 
 def _of_hint(hint: Any) -> Schema:
     try:
-        return _without_titles(TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).json_schema())
+        return _reduced(TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).json_schema())
     except PydanticUserError:  # a type that no option file can hold, such as a class
         return {}
 
@@ -241,18 +243,18 @@ def _set_type(schema: Schema, new: Schema) -> None:
     schema.update({**kept, 'anyOf': [new, {'type': 'null'}]} if optional else {**kept, **new})
 
 
-def _without_titles(schema: Any) -> Any:
-    """Removes the titles that pydantic makes of the names of keys."""
+def _reduced(schema: Any) -> Any:
+    """Removes titles, which pydantic makes of the names of keys, and permissions that are the default."""
     if isinstance(schema, list):
-        return [_without_titles(part) for part in schema]
+        return [_reduced(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {key: value for key, value in schema.items() if key != 'title' or not isinstance(value, str)}
+    kept = {key: value for key, value in schema.items() if key != 'title' and (key, value) != _ANY_KEYS}
     return {
-        key: {name: _without_titles(part) for name, part in value.items()}
+        key: {name: _reduced(part) for name, part in value.items()}
         if key in ('properties', '$defs')
         else value
         if key in ('default', 'enum', 'const')
-        else _without_titles(value)
+        else _reduced(value)
         for key, value in kept.items()
     }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 from pathlib import Path
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.shipped_options import EDITOR_LINE
 from basicsr_plugin.start_up import load_basicsr
 
 __all__ = ['add_arguments', 'run']
@@ -15,10 +18,11 @@ __all__ = ['add_arguments', 'run']
 EXAMPLES = """\
 examples:
   basicsr schema -o options/schema
-  basicsr schema -o options/schema --markdown docs/options.md
+  basicsr schema -o options/schema --markdown docs/options.md --mark options
 
 An editor with a YAML language server checks and completes an option file whose first line is
   # yaml-language-server: $schema=schema/MODEL_TYPE.json
+--mark writes that line.
 """
 
 
@@ -28,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model_type', nargs='?', help='one model type only')
     parser.add_argument('-o', '--output', type=Path, default=Path('schema'), metavar='FOLDER', help='default: ./schema')
     parser.add_argument('--markdown', type=Path, metavar='FILE', help='also write tables of all options')
+    parser.add_argument('--mark', type=Path, metavar='FOLDER', help='also name the schema in each option file in it')
     parser.add_argument('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first')
 
 
@@ -51,4 +56,23 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown:
         args.markdown.write_text(option_tables(schemas), encoding='utf-8')
         print(args.markdown)
+    for path in _mark(args.mark, args.output) if args.mark else []:
+        print(path)
     return 0
+
+
+def _mark(folder: Path, schemas: Path) -> list[Path]:
+    """Names the schema in the first line of each option file that has one; returns the files that changed."""
+    changed = []
+    for path in sorted(folder.rglob('*.yml')):
+        text = path.read_text(encoding='utf-8')
+        model_type = re.search(r'^model_type: *(\w+)', text, re.MULTILINE)
+        schema = schemas / f'{model_type[1]}.json' if model_type else None
+        if schema is None or not schema.is_file():
+            continue
+        line = f'{EDITOR_LINE}{Path(os.path.relpath(schema, path.parent)).as_posix()}\n'
+        rest = text.partition('\n')[2] if text.startswith(EDITOR_LINE) else text
+        if line + rest != text:
+            path.write_text(line + rest, encoding='utf-8')
+            changed.append(path)
+    return changed

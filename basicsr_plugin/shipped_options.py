@@ -7,19 +7,19 @@ found without importing anything. A file is known by its path within the folder:
 from __future__ import annotations
 
 import os
-import re
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from basicsr_plugin.errors import UserError, cause, warn
+from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.names import nearest
 
-__all__ = ['GROUP', 'ShippedFile', 'copy_shipped', 'find_option_file', 'shipped_files']
+__all__ = ['EDITOR_LINE', 'GROUP', 'ShippedFile', 'copy_shipped', 'find_option_file', 'shipped_files']
 
 GROUP = 'basicsr.options'
-_EDITOR_LINE = re.compile(r'^# yaml-language-server: \$schema=(\S+)')
+EDITOR_LINE = '# yaml-language-server: $schema='
+"""Begin of a first line that names the JSON schema of the file."""
 
 
 class ShippedFile(NamedTuple):
@@ -45,7 +45,7 @@ def shipped_files() -> list[ShippedFile]:
         try:
             folder = _folder(point.module)
         except (ImportError, ValueError) as error:
-            warn(f"option files of '{point.name}' are skipped: {cause(error)}")
+            warn(f"option files of '{point.name}' are skipped: {error}")
             continue
         for path in sorted(folder.rglob('*.yml'), key=lambda path: (len(path.parts), path)):
             name = path.relative_to(folder).as_posix()
@@ -83,9 +83,10 @@ def copy_shipped(name: str, target: Path | None, overwrite: bool) -> Path:
     if target.exists() and not overwrite:
         raise UserError(f'{target}: exists already; add --force to replace it, or --output PATH for another name')
     text = source.read_text(encoding='utf-8')
-    schema = _EDITOR_LINE.match(text)
-    if schema and '://' not in schema[1]:  # the schema stays where it is
-        text = text.replace(schema[1], str((source.parent / schema[1]).resolve()), 1)
+    first, end, rest = text.partition('\n')
+    if first.startswith(EDITOR_LINE):  # the schema stays where it is
+        schema = (source.parent / first.removeprefix(EDITOR_LINE)).resolve()
+        text = f'{EDITOR_LINE}{schema}{end}{rest}'
     try:
         target.write_text(text, encoding='utf-8')
     except OSError as error:
@@ -96,14 +97,14 @@ def copy_shipped(name: str, target: Path | None, overwrite: bool) -> Path:
 def _folder(module: str) -> Path:
     spec = find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"No package named '{module}'")
+        raise ModuleNotFoundError(f"no package named '{module}'")
     return Path(os.fspath(next(iter(spec.submodule_search_locations))))
 
 
 def _summary(path: Path) -> str:
     with path.open(encoding='utf-8') as file:
         for line in file:
-            if line.startswith('#') and not _EDITOR_LINE.match(line):
+            if line.startswith('#') and not line.startswith(EDITOR_LINE):
                 return line.lstrip('# ').strip()
             if line.strip() and not line.startswith('#'):
                 break
