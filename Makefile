@@ -8,7 +8,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# the first Python that really starts: a name on the PATH may be a mere stand-in
+# the first Python that really starts: a name on the PATH may be a mere placeholder
 FIND_PYTHON := for p in python3.11 python3.12 python3.10 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && exit; done

@@ -1,4 +1,4 @@
-"""The one reader of checkpoint files: it never runs code from a file, and names in one line what does not fit."""
+"""Reads checkpoint files without running code from them, and names in one line what does not fit a network."""
 
 from __future__ import annotations
 

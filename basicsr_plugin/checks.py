@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.signatures import named_parameters, takes_any_name
 
 __all__ = ['check_arguments', 'check_keys', 'check_names_and_files', 'require_keys']
 
@@ -120,10 +120,10 @@ def check_arguments(registered: Any, section: Any, where: str, given: tuple[str,
     found = _find(registered, section['type'], f'{where}.type')
     keys = [str(key) for key in section if key != 'type']
     check_keys(found, [key for key in keys if key not in given], where, f' ({section["type"]} has no such key)')
-    for name, one in inspect.signature(found).parameters.items():
-        named = one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
-        if named and one.default is one.empty and name not in section and name not in given:
-            raise OptionError(f"{where}: missing key '{name}', which {section['type']} needs{nearest(name, keys)}")
+    for one in named_parameters(found):
+        if one.default is one.empty and one.name not in section and one.name not in given:
+            hint = nearest(one.name, keys)
+            raise OptionError(f"{where}: missing key '{one.name}', which {section['type']} needs{hint}")
 
 
 def check_keys(function: Callable[..., Any], keys: Iterable[str], where: str, hint: str = '') -> None:
@@ -138,10 +138,9 @@ def check_keys(function: Callable[..., Any], keys: Iterable[str], where: str, hi
     Raises:
         OptionError: One line that names the first such key and the nearest argument.
     """
-    parameters = inspect.signature(function).parameters.values()
-    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+    if takes_any_name(function):
         return
-    known = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    known = [one.name for one in named_parameters(function)]
     for key in keys:
         if key not in known:
             raise OptionError(f"{where}: unknown key '{key}'{nearest(key, known)}{hint}")

@@ -25,10 +25,11 @@ alias_functional_tensor()
 
 EXAMPLES = """\
 examples:
-  basicsr train -opt options/train_deplsr_x4.yml
-  basicsr train -opt options/train_deplsr_x4.yml --auto_resume --force_yml train:ema_decay=0.99
-  torchrun --nproc_per_node 4 -m basicsr_plugin.cli train -opt options/train_deplsr_x4.yml --launcher pytorch
-  basicsr test -opt options/test_deplsr_x4.yml --plugin my_package
+  basicsr options
+  basicsr train -opt train.yml
+  basicsr train -opt train.yml --auto_resume --force_yml train:ema_decay=0.99
+  torchrun --nproc_per_node 4 -m basicsr_plugin.cli train -opt train.yml --launcher pytorch
+  basicsr test -opt test.yml --plugin my_package
   basicsr list arch
 
 Plug-ins are found by the entry-point group basicsr.plugins, by --plugin and by the list plugins: in an option file;

@@ -111,7 +111,7 @@ def _describe(cls: Any, given: Mapping[str, Any], where: str, problem: Any) -> s
 
 
 def _path(given: Any, loc: tuple[Any, ...], error_type: str) -> tuple[list[Any], Any]:
-    """The place of an error without the names of union members, which pydantic mixes in; and what holds it."""
+    """Returns the place of an error, without the names of union members that pydantic adds, and what contains it."""
     path: list[Any] = []
     parent = value = given
     for position, step in enumerate(loc):
@@ -128,7 +128,7 @@ def _path(given: Any, loc: tuple[Any, ...], error_type: str) -> tuple[list[Any],
 
 
 def _owner(cls: Any, path: list[Any]) -> Any:
-    """The dataclass that describes the mapping at ``path``, or None where that is not unique."""
+    """Returns the dataclass that describes the mapping at ``path``, or None where that is not unique."""
     for step in path:
         if isinstance(step, int):
             continue
@@ -156,9 +156,9 @@ def _expected(message: str) -> str:
     """Turns a sentence of pydantic into what follows the word "expected" in a message."""
     text = re.split(', unable to |, got a number', message)[0]
     text = re.sub(r'^Input should (be a valid |be a |be an instance of |be |have )', '', text)
-    words = {'integer': 'a whole number', 'number': 'a number', 'string': 'text', 'boolean': 'true or false'}
-    if text in words:
-        return words[text]
+    names = {'integer': 'a whole number', 'number': 'a number', 'string': 'text', 'boolean': 'true or false'}
+    if text in names:
+        return names[text]
     if text.startswith(('greater', 'less', 'a multiple', 'finite')):
         return f'a number {text}' if not text.startswith(('a ', 'finite')) else f'a number that is {text}'
     if text.startswith(('list', 'tuple')):
@@ -172,7 +172,7 @@ def _expected(message: str) -> str:
 
 
 def _describe_type(hint: Any) -> str:
-    """A type in plain words, by way of its JSON schema."""
+    """Returns a type in plain English, by way of its JSON schema."""
     if any(dataclasses.is_dataclass(part) for part in _parts(hint)):
         return 'a mapping'
     return describe_schema(TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).json_schema())
@@ -188,11 +188,12 @@ def describe_schema(schema: Mapping[str, Any]) -> str:
         return repr(schema['const'])
     if '$ref' in schema:
         return 'a mapping'
-    words = _TYPE_NAMES.get(schema.get('type', ''), 'a value')
+    phrase = _TYPE_NAMES.get(schema.get('type', ''), 'a value')
     if 'prefixItems' in schema:
-        words += f' of {len(schema["prefixItems"])} values'
+        phrase += f' of {len(schema["prefixItems"])} values'
     bounds = {'minimum': '>=', 'exclusiveMinimum': '>', 'maximum': '<=', 'exclusiveMaximum': '<'}
-    return words + ''.join(f' {sign} {schema[bound]:g}' for bound, sign in bounds.items() if bound in schema)
+    limits = [f'{sign} {schema[bound]:g}' for bound, sign in bounds.items() if bound in schema]
+    return f'{phrase} {" and ".join(limits)}'.rstrip()
 
 
 def _shown(value: Any, limit: int = 80) -> str:

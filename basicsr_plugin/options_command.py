@@ -12,8 +12,8 @@ __all__ = ['add_arguments', 'run']
 EXAMPLES = """\
 examples:
   basicsr options
-  basicsr options train_deplsr_x4.yml
-  basicsr options train_deplsr_x4.yml --output my_run.yml
+  basicsr options NAME
+  basicsr options NAME --output my_run.yml
 
 `basicsr train` and `basicsr test` take these names as well, where no such file is in the working directory.
 """

@@ -177,10 +177,10 @@ def _settle_devices(opt: OrderedDict[str, Any], distributed: bool) -> None:
         raise OptionError(f"num_gpu: expected a number of GPUs or 'auto', got {wanted!r}")
     opt['num_gpu'] = found if wanted == 'auto' else wanted
     if found == 0 and wanted != 0:
-        warn(f'num_gpu: {wanted}, but there is no CUDA GPU; running on the CPU')
+        warn(f'num_gpu: {wanted}, but this machine has no CUDA GPU; running on the CPU')
         opt['num_gpu'] = 0
     elif opt['num_gpu'] > found and not distributed:  # under a launcher each process takes one
-        warn(f'num_gpu: {wanted}, but there are {found}; the batch shrinks to {found} x batch_size_per_gpu')
+        warn(f'num_gpu: {wanted}, but this machine has {found}; the batch shrinks to {found} x batch_size_per_gpu')
         opt['num_gpu'] = found
     if opt['num_gpu'] == 0:
         for dataset in opt['datasets'].values():

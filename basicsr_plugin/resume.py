@@ -92,7 +92,7 @@ def _problem(opt: dict[str, Any], state: Path | None, iteration: int) -> str | N
     """Returns what keeps a checkpoint from being used."""
     files = [_network_file(opt, label, iteration) for label in _saved_networks(opt)]
     if not files:
-        return f'there are no networks in {opt["path"]["models"]}'
+        return f'no networks in {opt["path"]["models"]}'
     for path in [*([state] if state else []), *files]:
         if not path.is_file():
             return f'{path} is missing'

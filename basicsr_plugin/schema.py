@@ -17,6 +17,7 @@ from pydantic.errors import PydanticUserError
 
 from basicsr_plugin.docstrings import meanings, summary
 from basicsr_plugin.options import TypedBlock, dataclasses_in, option_adapter
+from basicsr_plugin.signatures import named_parameters, takes_any_name
 
 __all__ = ['PARTS', 'SET_WHEN_READ', 'model_schema', 'option_schemas', 'parts_schema', 'typed_models']
 
@@ -179,8 +180,7 @@ def _from_signatures(registry: str, given: tuple[str, ...] = ()) -> dict[str, Sc
 
 
 def _of_signature(name: str, function: Callable[..., Any], given: tuple[str, ...]) -> Schema | None:
-    parameters = [one for one in inspect.signature(function).parameters.values() if one.name not in given]
-    named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    named = [one for one in named_parameters(function) if one.name not in given]
     if not named or any(one.annotation is one.empty for one in named):
         return None
     owner = function.__init__ if inspect.isclass(function) else function
@@ -200,7 +200,7 @@ def _of_signature(name: str, function: Callable[..., Any], given: tuple[str, ...
         'type': 'object',
         'properties': properties,
         'required': ['type', *(one.name for one in named if one.default is one.empty)],
-        'additionalProperties': any(one.kind is one.VAR_KEYWORD for one in parameters),
+        'additionalProperties': takes_any_name(function),
         '$defs': definitions,
     }
 

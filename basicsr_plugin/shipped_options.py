@@ -1,7 +1,7 @@
 """Option files that travel with installed packages.
 
 A package names a folder of option files, as a module name, in the entry-point group ``basicsr.options``; the folder is
-found without importing anything. A file is known by its path within the folder: ``train.yml``, ``demo/train.yml``.
+found without importing anything. The name of a file is its path within the folder: ``train.yml``, ``demo/train.yml``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def copy_shipped(name: str, target: Path | None, overwrite: bool) -> Path:
         The file that was written.
 
     Raises:
-        UserError: There is no such file, or the target exists, or it cannot be written.
+        UserError: No file has this name, or the target exists, or it cannot be written.
     """
     source = find_option_file(name)
     if source is None:

@@ -69,7 +69,7 @@ def _why_not_loaded(net: Any, path: str, param_key: str | None, error: Exception
 
 
 def fix_real_esrgan() -> bool:
-    """RealESRNetModel and RealESRGANModel call ``.cuda()`` whatever ``num_gpu`` is."""
+    """RealESRNetModel and RealESRGANModel call ``.cuda()`` for any ``num_gpu``."""
     from basicsr.models import realesrgan_model, realesrnet_model
 
     classes = (realesrnet_model.RealESRNetModel, realesrgan_model.RealESRGANModel)

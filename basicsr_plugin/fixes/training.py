@@ -55,7 +55,7 @@ def fix_epochs() -> bool:
 def fix_resume() -> bool:
     """``--auto_resume`` needs CUDA, looks only under ./experiments, and stops at a file cut short by a kill.
 
-    It also wants a checkpoint of every network, the frozen ones included. The position that training resumes from
+    It also requires a checkpoint of every network, the frozen ones included. The position that training resumes from
     travels in ``opt`` until the training sampler exists, and from then on it is an attribute of the sampler.
     """
     import basicsr.train

@@ -211,7 +211,7 @@ def test_meanings_come_from_the_docstrings_as_markdown(schemas):
     assert '- `ToyModel`: A toy.\n' in page
     assert '| `name` | text | required | Name of the run; see `Run` and `experiments`. |' in page
     assert '| `dataroot_gt` | text | required | Folder of images, with its subfolders. |' in page
-    assert '| `strength` | a number >= 0 <= 100 | `10` | How much, in percent. | `soft` |' in page
+    assert '| `strength` | a number >= 0 and <= 100 | `10` | How much, in percent. | `soft` |' in page
     assert '| `sizes` | a list | `[8, 32]` |  |' in page
     assert '`is_train`' not in page
 
