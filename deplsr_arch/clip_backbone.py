@@ -12,18 +12,20 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import nearest
 from deplsr_arch.clip_weights import find_weights, load_strictly, one_line
 from deplsr_arch.grid import starts
+
+if TYPE_CHECKING:  # imported where it is used: it takes half as long as torch
+    import open_clip
+    from open_clip.transformer import VisionTransformer
 
 __all__ = [
     'MAX_CROPS_PER_SIDE',
@@ -111,6 +113,8 @@ def read_config(clip: str | ClipConfig) -> ClipConfig:
 
 def vision_sizes(config: ClipConfig) -> tuple[int, int]:
     """Returns the side of a patch and of the input of the image tower, as the config states them."""
+    import open_clip
+
     vision, defaults = config['vision_cfg'], open_clip.CLIPVisionCfg
     patch_size = vision.get('patch_size', defaults.patch_size)
     image_size = vision.get('image_size', defaults.image_size)
@@ -123,6 +127,8 @@ def check_tokenizer(name: str) -> None:
     Raises:
         UserError: One line with the nearest name.
     """
+    import open_clip
+
     known = open_clip.list_models()
     if ':' not in name and name not in known:
         hint = nearest(name, known) or '; see open_clip.list_models()'
@@ -216,6 +222,8 @@ def _warn_random(name: str) -> None:
 
 
 def _named_config(name: str) -> ClipConfig:
+    import open_clip
+
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         hint = nearest(name, open_clip.list_models()) or '; see open_clip.list_models()'
@@ -225,6 +233,8 @@ def _named_config(name: str) -> ClipConfig:
 
 def _inline_config(config: ClipConfig) -> ClipConfig:
     """Returns the inline config as plain dicts, with its keys checked against open_clip's own config classes."""
+    import open_clip
+
     _check_keys('clip', config, (*_CONFIG_KEYS, *_OPTIONAL_KEYS))
     for key in _CONFIG_KEYS:
         if key not in config:
@@ -244,6 +254,8 @@ def _check_keys(where: str, given: ClipConfig, known: Sequence[str]) -> None:
 
 def _check_towers(config: ClipConfig, name: str) -> None:
     """Refuses, before anything is built, towers that the adaptor cannot copy or inject into."""
+    import open_clip
+
     vision, text = config['vision_cfg'], config['text_cfg']
     size = vision.get('image_size', open_clip.CLIPVisionCfg.image_size)
     reasons = {
@@ -265,6 +277,8 @@ def _check_towers(config: ClipConfig, name: str) -> None:
 
 
 def _build(config: ClipConfig) -> open_clip.CLIP:
+    import open_clip
+
     arguments = {key: value for key, value in config.items() if key != 'custom_text'}
     arguments['vision_cfg'] = {**config['vision_cfg'], 'patch_dropout': 0.0, 'output_tokens': False}
     try:

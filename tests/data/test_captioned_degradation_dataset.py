@@ -12,7 +12,6 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from PIL import Image
 from skimage import data
 
-from basicsr_plugin import resume
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
@@ -22,12 +21,6 @@ from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.records import from_json
 from deplsr_data.files.crops import draw_shrunk_side
 from deplsr_data.ops.usm import sharpen
-
-
-@pytest.fixture(autouse=True)
-def _no_run_was_resumed(monkeypatch):
-    """A test that resumed a run in this process leaves its place in an epoch behind."""
-    monkeypatch.setattr(resume, '_resumed', None)
 
 
 @pytest.fixture(scope='module')
