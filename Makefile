@@ -53,7 +53,7 @@ schema: install
 	@$(VENV)/bin/basicsr schema -o options/schema --markdown docs/options.md --mark options
 
 bench: install
-	@$(PY) benchmarks/degradation.py
+	@$(PY) -m benchmarks.degradation.speed
 
 clean:
 	rm -rf $(VENV) experiments results tb_logger demo_data

@@ -40,8 +40,8 @@ from torch.utils.data import default_collate
 from benchmarks.degradation.naive import naive_realesrgan, naive_semantic
 from deplsr_data.degradation.apply import apply
 from deplsr_data.degradation.apply_batch import apply_batch, pack
-from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe, draw
+from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.ops.usm import sharpen, sharpen_batch
 
 SCALE = 4

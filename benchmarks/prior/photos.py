@@ -15,9 +15,9 @@ from torch import Tensor
 from benchmarks.prior.runs import RECIPES, SCALE
 from deplsr_data.degradation.apply import apply
 from deplsr_data.degradation.captions import levels
-from deplsr_data.degradation.recipes import kernel_reach, read_recipe
+from deplsr_data.degradation.recipes import draw, kernel_reach, read_recipe
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.files.crops import centre_crop
 
 GT_SIZE = 256

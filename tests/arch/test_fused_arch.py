@@ -56,7 +56,7 @@ NETWORKS = {
 
 
 def _activate(net):
-    """Gives the fusions weights that are not zero, as after some training."""
+    """Sets the weights of the fusions to values other than zero, as after some training."""
     for block in net.fusion_blocks.values():
         torch.nn.init.normal_(block.out.weight if isinstance(block, PriorModulation) else block.attn.proj.weight)
 

@@ -76,8 +76,8 @@ def test_two_epochs_and_two_seeds_have_no_record_in_common(root):
 
 
 @pytest.mark.parametrize(('before', 'after'), [(0, 2), (2, 0), (2, 8)])
-def test_an_interrupted_epoch_goes_on_with_the_samples_that_are_left(root, before, after):
-    """The run is stopped in epoch 1 after four batches and goes on with another number of workers."""
+def test_an_interrupted_epoch_resumes_with_the_samples_that_are_left(root, before, after):
+    """The run is stopped in epoch 1 after four batches and resumes with another number of workers."""
     whole = batches(options(root), epoch=1)
     first = batches(options(root, num_worker_per_gpu=before), epoch=1, taken=4)
     position = ResumePosition(epoch=1, iteration=len(whole) + 4, batch=BATCH)

@@ -142,7 +142,7 @@ MISTAKES = {
         {'datasets__train__batch_size_per_gpu': 64},
         'datasets.train.batch_size_per_gpu: expected at most 16, the samples of an epoch, got 64',
     ),
-    'unknown prior': ({'prior': 'caption'}, 'prior: expected estimated, none, captions, or a text such as'),
+    'unknown prior': ({'prior': 'caption'}, 'prior: expected estimated, none, captions'),
     'a prior of version 0.1': (
         {'prior': 'adaptor'},
         "prior: 'adaptor' is an option of version 0.1; did you mean 'estimated'?",
