@@ -208,7 +208,7 @@ def test_greedy_search_takes_the_most_likely_token_at_each_step(tiny_coca):
 
 
 def _language(size, seed):
-    """Log-probabilities of the next token of a vocabulary of ``size``, which depend on the last two and on the image."""
+    """Log-probabilities of the next token, of ``size`` ones, that depend on the last two and on the image."""
     table = torch.randn(3, size + 1, size + 1, size, generator=torch.Generator().manual_seed(seed)) * 2
 
     def step(texts, which):
