@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from basicsr_plugin.arguments import argument_parser
-from basicsr_plugin.checks import check_names_and_files, require_keys
+from basicsr_plugin.checks import check_names_and_files, check_typed_options, require_keys
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import OptionError, UserError, warn
 from basicsr_plugin.names import nearest
@@ -55,6 +55,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[st
     _settle_devices(opt, distributed=args.launcher != 'none')
     _settle_processes(opt, args.launcher)
     _settle_datasets(opt)
+    check_typed_options(opt)  # BasicSR makes and renames folders next
     return opt, args
 
 

@@ -20,7 +20,7 @@ from deplsr_model.base import Batch
 from deplsr_model.deplsr_model import DePLSRModel
 from deplsr_model.options import required
 from deplsr_model.prior import PriorInputs
-from deplsr_model.sr_options import GANOptions, StockDegradationOptions
+from deplsr_model.sr_options import GANOptions, SROptions, StockDegradationOptions
 
 __all__ = ['DePLSRGANModel']
 
@@ -45,7 +45,6 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
     options: GANOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        _check_stock_degradation(opt)
         try:
             super().__init__(opt)
         except URLError as error:
@@ -53,6 +52,12 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
                 f'train.perceptual_opt: the VGG weights could not be downloaded ({error.reason}); put '
                 'vgg19-dcbb9e9d.pth of torchvision into experiments/pretrained_models/'
             ) from error
+
+    @classmethod
+    def typed_options(cls, opt: dict[str, Any]) -> SROptions:
+        """Reads and checks the option file."""
+        _check_stock_degradation(opt)
+        return super().typed_options(opt)
 
     def feed_data(self, data: Batch) -> None:
         """Takes a batch of our data sets, of pairs, or of RealESRGANDataset, and computes its prior."""

@@ -46,14 +46,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     gt_usm: Tensor | None = None
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is parsed
-            opt['prior'] = 'none'
-        refuse_old_options(opt)
-        self.options = read_options(self.options_class, opt, '')
-        self._check_prior()
-        self._check_scale()
-        if self.options.train and 'type' not in self.options.train.optim_g:
-            raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
+        self.options = self.typed_options(opt)
         super().__init__(opt)
         net_g = self.get_bare_model(self.net_g)
         if not is_conditioned(net_g):
@@ -62,32 +55,23 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 'take FusedDAT, FusedRRDBNet, FusedSwinIR or Fused, or a model_type of BasicSR'
             )
         check_type_count(net_g, 'network_g')
-        self._check_scale(getattr(net_g, 'scale', None))
+        _check_scale(self.options, getattr(net_g, 'scale', None))
         estimator = self._frozen_estimator() if needs_estimator(self.options.prior) else None
         setup = PriorSetup(estimator, net_g.prior_dim, self.options.prior_form, len(DEGRADATION_TYPES))
         self.prior_source = build_prior(self.options.prior, setup)
 
-    def _check_prior(self) -> None:
-        check_source(self.options.prior)
-        if not needs_estimator(self.options.prior):
-            return
-        if self.options.network_da is None:
-            raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
-        if self.options.path.pretrain_network_da is None:
-            raise OptionError(
-                "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1, got none; train one with "
-                'options/train_degradation_adaptor.yml, or set prior: none'
-            )
-
-    def _check_scale(self, built: int | None = None) -> None:
-        """Compares the scale of the network with that of the run, before and after it is built."""
-        network = self.options.network_g.get('backbone', self.options.network_g)
-        key = 'scale' if 'scale' in network else 'upscale'
-        scale = built or network.get(key, self.options.scale)
-        if scale != self.options.scale:
-            raise OptionError(
-                f'network_g.{key}: expected {self.options.scale}, the scale of the run, got {scale}; change one'
-            )
+    @classmethod
+    def typed_options(cls, opt: dict[str, Any]) -> SROptions:
+        """Reads and checks the option file."""
+        if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is parsed
+            opt['prior'] = 'none'
+        refuse_old_options(opt)
+        options = read_options(cls.options_class, opt, '')
+        _check_prior(options)
+        _check_scale(options)
+        if options.train and 'type' not in options.train.optim_g:
+            raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
+        return options
 
     def _frozen_estimator(self) -> Estimator:
         net = build_network(self.opt['network_da'])
@@ -172,3 +156,25 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         net = self.get_bare_model(net)
         count = sum(p.numel() for p in net.parameters())
         get_root_logger().info(f'Network: {type(net).__name__}, with parameters: {count:,d}')
+
+
+def _check_prior(options: SROptions) -> None:
+    check_source(options.prior)
+    if not needs_estimator(options.prior):
+        return
+    if options.network_da is None:
+        raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
+    if options.path.pretrain_network_da is None:
+        raise OptionError(
+            "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1, got none; train one with "
+            'options/train_degradation_adaptor.yml, or set prior: none'
+        )
+
+
+def _check_scale(options: SROptions, built: int | None = None) -> None:
+    """Compares the scale of the network with that of the run, before and after it is built."""
+    network = options.network_g.get('backbone', options.network_g)
+    key = 'scale' if 'scale' in network else 'upscale'
+    scale = built or network.get(key, options.scale)
+    if scale != options.scale:
+        raise OptionError(f'network_g.{key}: expected {options.scale}, the scale of the run, got {scale}; change one')

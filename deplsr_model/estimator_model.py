@@ -39,8 +39,7 @@ class EstimatorModel(DePLSRBaseModel, ABC):
     options: EstimatorOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        refuse_old_options(opt)
-        self.options = read_options(self.options_class, opt, '')
+        self.options = self.typed_options(opt)
         super().__init__(opt)
         # channels last: a step on the CPU takes 0.78 of the time with a CNN, 0.92 with an adaptor's stem
         net = build_network(opt['network_da']).to(memory_format=torch.channels_last)
@@ -50,6 +49,12 @@ class EstimatorModel(DePLSRBaseModel, ABC):
             self.load_network(net, path.pretrain_network_da, param_key=path.param_key_da)
         self.net_da = self.model_to_device(net)
         self._log_sizes(net)
+
+    @classmethod
+    def typed_options(cls, opt: dict[str, Any]) -> EstimatorOptions:
+        """Reads and checks the option file."""
+        refuse_old_options(opt)
+        return read_options(cls.options_class, opt, '')
 
     @abstractmethod
     def estimate_levels(self, lq: Tensor) -> Tensor:
@@ -123,7 +128,7 @@ def accuracy_metrics(estimated: Tensor, true: Tensor) -> dict[str, float]:
         metrics[degradation_type.name] = accuracies[-1]
         metrics[f'{degradation_type.name}_constant'] = max(
             level_accuracy(torch.full_like(truth, level), truth, degradation_type.tolerance)
-            for level in degradation_type.evaluation_levels
+            for level in {*degradation_type.evaluation_levels, degradation_type.zero_level, *truth.unique().tolist()}
         )
     metrics['mean'] = sum(accuracies) / len(accuracies)
     return metrics

@@ -131,10 +131,10 @@ class RunOptions:
         scale: Enlargement.
         manual_seed: Seed of all random numbers; drawn if not set.
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
-        plugins: Packages or files to import, whose classes the file can name.
+        plugins: Modules to import, whose classes the file can name; also from the working directory.
         logger: Section of what is logged and saved how often.
         dist_params: Block with ``backend`` and ``port`` of distributed training.
-        find_unused_parameters: As in torch's DistributedDataParallel.
+        find_unused_parameters: Needed for distributed training if parts of a network get no gradient.
         dist: Whether training is distributed; set by BasicSR.
         rank: Number of this process; set by BasicSR.
         world_size: Number of processes; set by BasicSR.

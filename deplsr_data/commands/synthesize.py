@@ -16,6 +16,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.parse_options import read_yaml
 from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='YAML file with the keys of a degradation recipe (default: the semantic recipe)',
     )
     recipe.add_argument('-opt', metavar='FILE', help='option file from which recipe and scale are read')
+    add('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first; may be repeated')
     add(
         '--draws',
         type=at_least_1,
@@ -147,6 +149,7 @@ def _captions(row: Row) -> list[str]:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """Checks the arguments against each other."""
+    load_plugins(args.plugin)
     block, where, scale = _recipe_block(args)
     scale = args.scale or scale
     if not isinstance(scale, int) or scale < 1:
@@ -171,8 +174,11 @@ def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, Any]:
     """Returns the recipe, its place for error messages, and the scale of the option file."""
     if args.opt is None:
         block = read_yaml(args.recipe) if args.recipe else None
+        if block and 'datasets' in block:
+            raise UserError(f"--recipe: expected keys of a recipe, got an option file, '{args.recipe}'; use -opt")
         return (block['recipe'] if block and 'recipe' in block else block), '--recipe', None
     opt = read_yaml(args.opt)
+    load_plugins(opt.get('plugins') or [], where='plugins')
     datasets = opt.get('datasets')
     for phase, dataset in (datasets if isinstance(datasets, dict) else {}).items():
         if isinstance(dataset, dict) and dataset.get('recipe') is not None:

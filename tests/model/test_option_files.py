@@ -176,6 +176,18 @@ MISTAKES = {
 }
 
 
+def test_a_misspelt_key_leaves_an_earlier_run_where_it_is(workplace, stage1):
+    run = workplace.path / 'experiments/adaptor'
+    run.mkdir(parents=True)
+    for changes in (
+        {'datasets__train__gt_sise': 32},
+        {'val__batsh': 2},
+        {'datasets__train__recipe': {'jpg_range': [1, 2]}},
+    ):
+        assert workplace.run('train', stage1, **changes) == 2
+        assert [path.name for path in run.parent.iterdir()] == ['adaptor']
+
+
 @pytest.mark.parametrize(('changes', 'line'), MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_in_the_option_file_is_one_clear_line(workplace, stage2, trained_adaptor, capsys, changes, line):
     changes = {'path__pretrain_network_da': str(trained_adaptor), **changes}

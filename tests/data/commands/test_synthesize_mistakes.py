@@ -44,11 +44,15 @@ def error_of(capsys):
         (['--scale', '4', '--output', 'busy'], "--output: expected an empty or a new folder, got 'busy'"),
         (['--scale', '4', '--format', 'lmdb'], "--format lmdb: expected ASCII names up to 480 long, got 'sub/ä b'"),
         (['--scale', '4', '--no-gt', '--recipe', 'usm.yml'], '--no-gt: expected a recipe without gt_usm'),
+        (['--scale', '4', '--recipe', 'opt.yml'], "--recipe: expected keys of a recipe, got an option file, 'opt.yml'"),
+        (['-opt', 'opt.yml'], "plugins: cannot load plug-in 'no_such_plugin'"),
+        (['--scale', '4', '--plugin', 'a.py'], "--plugin: cannot load plug-in 'a.py'"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_line(place, capsys, arguments, line):
     (place / 'typo.yml').write_text('jpg_range: [30, 95]\n')
     (place / 'usm.yml').write_text('gt_usm: true\n')
+    (place / 'opt.yml').write_text('plugins: [no_such_plugin]\ndatasets: {train: {recipe: {}}}\n')
     (place / 'busy').mkdir()
     (place / 'busy' / 'thesis.txt').write_text('x')
     assert cli.main(['synthesize', '--input', 'photos', '--output', 'set', *arguments]) == 2
