@@ -90,8 +90,10 @@ class DegradationAdaptorModel(EstimatorModel):
             )
         data = self.degraded(data)
         self.lq = data['lq'].to(self.device, non_blocking=True)
-        self.tokens = data['tokens'].cpu()  # a prefetcher may have moved them; the cache looks them up on the CPU
-        self.levels = data['levels'].to(self.device, non_blocking=True)
+        self.tokens = data['tokens'][
+            :, : 2 + self.num_types
+        ].cpu()  # a prefetcher may have moved them; the cache looks them up on the CPU
+        self.levels = data['levels'][:, : self.num_types].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one training step."""

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator, is_text_estimator
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
 from deplsr_model.base import Batch, DePLSRBaseModel
 from deplsr_model.consistency import check_tokens, check_type_count
 from deplsr_model.options import refuse_old_options
@@ -54,10 +53,15 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 f'network_g.type: expected a network that takes a prior, got {opt["network_g"]["type"]}; '
                 'take FusedDAT, FusedRRDBNet, FusedSwinIR or Fused, or a model_type of BasicSR'
             )
-        check_type_count(net_g, 'network_g')
+        count = check_type_count(net_g, 'network_g')
         _check_scale(self.options, getattr(net_g, 'scale', None))
         estimator = self._frozen_estimator() if needs_estimator(self.options.prior) else None
-        setup = PriorSetup(estimator, net_g.prior_dim, self.options.prior_form, len(DEGRADATION_TYPES))
+        estimated = getattr(estimator, 'num_degradation_types', count)
+        if hasattr(net_g, 'num_degradation_types') and estimated != count:
+            raise OptionError(
+                f'network_g.num_degradation_types: expected {estimated}, that of network_da, got {count}; set it'
+            )
+        setup = PriorSetup(estimator, net_g.prior_dim, self.options.prior_form, estimated)
         self.prior_source = build_prior(self.options.prior, setup)
 
     @classmethod

@@ -45,7 +45,7 @@ class LevelRegressorModel(EstimatorModel):
             )
         data = self.degraded(data)
         self.lq = data['lq'].to(self.device, non_blocking=True)
-        self.levels = data['levels'].to(self.device, non_blocking=True)
+        self.levels = data['levels'][:, : self.num_types].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one training step."""

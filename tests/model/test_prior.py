@@ -9,7 +9,7 @@ import torch
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch import DegradationAdaptor, LevelRegressor
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.tokens import tokenize
 from deplsr_model.level_text import LevelEmbeddings, embed_levels
 from deplsr_model.prior import (
