@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from basicsr_plugin import __version__, cli, shipped_options
+from basicsr_plugin.shipped_options import resolve_option_file
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = '# yaml-language-server: $schema='
@@ -86,6 +87,7 @@ def test_training_takes_a_shipped_file_if_the_working_directory_has_none(shipped
     line = f'toy.yml is not in the working directory; using the shipped file {folder / "toy.yml"}'
     assert line in capsys.readouterr().err.splitlines()
     assert (workplace.path / 'experiments/run/toy.yml').is_file()
+    assert resolve_option_file('options/toy.yml') == resolve_option_file('toy') == str(folder / 'toy.yml')
     workplace.write({**opt, 'name': 'local'}, 'toy.yml')
     assert workplace.basicsr('train', '-opt', 'toy.yml') == 0
     assert 'using the shipped file' not in capsys.readouterr().err
@@ -97,7 +99,7 @@ def test_the_wheel_holds_the_option_files_and_the_command_finds_them(tmp_path):
     source.mkdir()
     for name in ('basicsr_plugin', 'deplsr_arch', 'deplsr_data', 'deplsr_model', 'options'):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.py', 'pyproject.toml', 'LICENSE'):
+    for name in ('setup.py', 'pyproject.toml', 'LICENSE', 'README.md'):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
     build = [*pip, 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', str(tmp_path), str(source)]
