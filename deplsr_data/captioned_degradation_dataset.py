@@ -46,8 +46,8 @@ class CaptionedDegradationDataset(Dataset):
       the pixel, and on one that is not, a small blur looks like none (docs/prior.md).
     - degrade_on: both ways make the same image up to 3e-4 (rounded to 8 bits: one grey level) at few pixels.
     - degrade_size: filters see real surroundings in place of mirrored borders (Real-ESRGAN: 400, then 256).
-    - context: in training the adaptor estimates the prior from the larger crop, which holds more evidence than the
-      small patch (docs/prior.md).
+    - context: in training the adaptor estimates the prior from the larger crop, which contains more information
+      than the small patch (docs/prior.md).
     - input: with ``whole`` the complete photo is degraded and then resized without antialiasing and without keeping the
       aspect ratio, as published (with scale 1 and ``resize: last``); the captions name the levels before that.
     - max_bad_images: the next readable photo of the list replaces an unreadable one, so that batches keep their size

@@ -19,7 +19,7 @@ from deplsr_data.degradation.captions import DEGRADATION_TYPES
 from deplsr_model.base import Batch, DePLSRBaseModel
 from deplsr_model.consistency import check_tokens, check_type_count
 from deplsr_model.options import refuse_old_options
-from deplsr_model.prior import PriorInputs, PriorSetup, build_prior, check_source, drop_prior, needs_estimator
+from deplsr_model.prior import PRIORS, PriorInputs, PriorSetup, build_prior, check_source, drop_prior, needs_estimator
 from deplsr_model.sr_options import SROptions
 from deplsr_model.tiling import upscale_tiled
 
@@ -65,7 +65,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         """Reads and checks the option file."""
         if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is parsed
             opt['prior'] = 'none'
-        refuse_old_options(opt)
+        refuse_old_options(opt, PRIORS)
         options = read_options(cls.options_class, opt, '')
         _check_prior(options)
         _check_scale(options)

@@ -137,7 +137,7 @@ class LevelEmbeddings:
         return self._mix(weights)
 
     def from_estimate(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
-        """Embeds the levels that an adaptor's fine embeddings stand for.
+        """Embeds the levels that an adaptor's fine embeddings represent.
 
         Shape:
             - fine: (B, K, D) of unit length. logit_scale: scalar, exponentiated. Returns (B, K, D).
@@ -168,7 +168,7 @@ class LevelEstimator:
         adaptor: A DegradationAdaptor; its text tower runs once.
         form: ``mixture``: the level that is expected among the whitened texts of all training levels
             (:class:`LevelEmbeddings`), for what DegradationOrdinalLoss trained. ``embedding``: the nearest of the texts
-            of ``evaluation_levels`` wins, as published.
+            of ``evaluation_levels`` is chosen, as published.
         template: Text in which ``{}`` stands for the caption of a level, for the form ``embedding``.
     """
 

@@ -5,7 +5,7 @@ docs/options.md and the JSON schema are generated from the dataclasses of the op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -31,8 +31,23 @@ _FolderOfRun = Annotated[str | None, SetWhenRead()]
 T = TypeVar('T')
 
 
-def refuse_old_options(opt: Mapping[str, Any]) -> None:
+#: Values of version 0.1 by key, with what replaces them.
+_OLD_VALUES = {
+    'prior': {
+        'adaptor': "did you mean 'estimated'?",
+        'levels': 'it is in benchmarks/prior, with plugins: [benchmarks.prior.controls]',
+        'clip': 'it is in benchmarks/prior, with plugins: [benchmarks.prior.controls]',
+    },
+    'prior_form': {'words': "did you mean 'mixture'?"},
+}
+
+
+def refuse_old_options(opt: Mapping[str, Any], registered: Container[str] = ()) -> None:
     """Refuses options of version 0.1 that have another name now.
+
+    Args:
+        opt: The option file.
+        registered: Names of priors that plug-ins have registered; these are not refused.
 
     Raises:
         OptionError: One line that states what to write instead.
@@ -42,9 +57,10 @@ def refuse_old_options(opt: Mapping[str, Any]) -> None:
             f"recipe: expected no such key at the top level, got '{opt['recipe']}'; remove it: the measured form is "
             'the default, and the published form is in the option files paper/*.yml (basicsr options)'
         )
-    for key, old, new in (('prior', 'adaptor', 'estimated'), ('prior_form', 'words', 'mixture')):
-        if opt.get(key) == old:
-            raise OptionError(f"{key}: '{old}' is an option of version 0.1; did you mean '{new}'?")
+    for key, values in _OLD_VALUES.items():
+        value = opt.get(key)
+        if isinstance(value, str) and value in values and value not in registered:
+            raise OptionError(f"{key}: '{value}' is an option of version 0.1; {values[value]}")
 
 
 def required(train: T | None) -> T:

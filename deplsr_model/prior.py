@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -82,9 +82,16 @@ class PriorSource(Protocol):
 PriorFactory = Callable[[PriorSetup], PriorSource]
 Factory = TypeVar('Factory', bound=PriorFactory)
 
+
+class RegisteredPrior(NamedTuple):
+    """A row of the table: what builds a source, and whether stage 2 has to load ``network_da`` for it."""
+
+    build: PriorFactory
+    needs_estimator: bool
+
+
 #: The sources that option ``prior`` can name; any other text is parsed as fine captions.
-PRIORS: dict[str, PriorFactory] = {}
-_WITHOUT_ESTIMATOR: set[str] = set()
+PRIORS: dict[str, RegisteredPrior] = {}
 
 
 def register_prior(name: str, *, needs_estimator: bool = True) -> Callable[[Factory], Factory]:
@@ -96,12 +103,15 @@ def register_prior(name: str, *, needs_estimator: bool = True) -> Callable[[Fact
 
     Returns:
         A decorator of a class or function that builds a source from a :class:`PriorSetup`.
+
+    Raises:
+        ValueError: The name is taken.
     """
 
     def register(factory: Factory) -> Factory:
-        PRIORS[name] = factory
-        if not needs_estimator:
-            _WITHOUT_ESTIMATOR.add(name)
+        if name in PRIORS:
+            raise ValueError(f"expected a new name of a prior, got '{name}', which is taken; choose another")
+        PRIORS[name] = RegisteredPrior(factory, needs_estimator)
         return factory
 
     return register
@@ -109,7 +119,7 @@ def register_prior(name: str, *, needs_estimator: bool = True) -> Callable[[Fact
 
 def needs_estimator(source: str) -> bool:
     """Returns whether a source, a registered name or a text, needs ``network_da``."""
-    return source not in _WITHOUT_ESTIMATOR
+    return source not in PRIORS or PRIORS[source].needs_estimator
 
 
 def check_source(source: str) -> None:
@@ -128,13 +138,12 @@ def build_prior(source: str, setup: PriorSetup) -> PriorSource:
     Raises:
         OptionError: The text is not made of captions, or the estimator cannot do what the source needs.
     """
-    factory = PRIORS.get(source)
-    return factory(setup) if factory else TextPrior(setup, source)
+    return PRIORS[source].build(setup) if source in PRIORS else TextPrior(setup, source)
 
 
 @register_prior('estimated')
 class EstimatedPrior:
-    """Content and degradation that the estimator finds in the LR photo.
+    """Content and degradation that the estimator estimates from the LR photo.
 
     An estimator without a text tower defines its own tokens, whatever the form.
     """

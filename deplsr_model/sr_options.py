@@ -194,7 +194,7 @@ class GANOptions(StockDegradationOptions, SROptions):
         network_d: Block of the discriminator, ``type`` and its arguments.
         l1_gt_usm: Whether the target of the pixel loss is sharpened.
         percep_gt_usm: Whether the target of the perceptual loss is sharpened.
-        gan_gt_usm: Whether what the discriminator takes for real is sharpened.
+        gan_gt_usm: Whether the discriminator's real images are sharpened.
         high_order_degradation: A key of Real-ESRGAN's files without effect: here the data set decides.
         path: Checkpoints to load, and folders of the run.
         train: Iterations, optimizer, schedule and losses; needed in training only.

@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UserError: A wrong argument, a set with other settings, too many unreadable photos, a full disk.
-        KeyboardInterrupt: With a message that says how to resume.
+        KeyboardInterrupt: With a message that explains how to resume.
     """
     plan = _plan(args)
     begin(args.output, plan.settings())

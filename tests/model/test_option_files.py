@@ -147,6 +147,10 @@ MISTAKES = {
         {'prior': 'adaptor'},
         "prior: 'adaptor' is an option of version 0.1; did you mean 'estimated'?",
     ),
+    'a control of version 0.1': (
+        {'prior': 'levels'},
+        "prior: 'levels' is an option of version 0.1; it is in benchmarks/prior, with plugins: [benchmarks.prior",
+    ),
     'a form of version 0.1': (
         {'prior_form': 'words'},
         "prior_form: 'words' is an option of version 0.1; did you mean 'mix",
