@@ -63,8 +63,8 @@ class AdaptorValOptions(EstimatorValOptions):
     """Section ``val`` of the adaptor.
 
     Attributes:
-        template: With the published losses, the text whose embedding a photo is compared with; ``{}`` is replaced by the
-            fine caption of a level (``{}`` alone if not set; published: ``A photo with {}``). It has no effect with
+        template: With the published losses, the text whose embedding a photo is compared with; ``{}`` is replaced by
+            the fine caption of a level (``{}`` alone if not set; published: ``A photo with {}``). It has no effect with
             DegradationOrdinalLoss. In an option file without ``train`` it selects the published way to estimate.
     """
 

@@ -87,11 +87,17 @@ def test_training_takes_a_shipped_file_if_the_working_directory_has_none(shipped
     line = f'toy.yml is not in the working directory; using the shipped file {folder / "toy.yml"}'
     assert line in capsys.readouterr().err.splitlines()
     assert (workplace.path / 'experiments/run/toy.yml').is_file()
-    assert resolve_option_file('options/toy.yml') == resolve_option_file('toy') == str(folder / 'toy.yml')
     workplace.write({**opt, 'name': 'local'}, 'toy.yml')
     assert workplace.basicsr('train', '-opt', 'toy.yml') == 0
     assert 'using the shipped file' not in capsys.readouterr().err
     assert (workplace.path / 'experiments/local').is_dir()
+
+
+def test_a_name_may_lack_its_suffix_and_may_begin_with_the_folder_of_a_repository(shipped):
+    folder, _ = shipped
+    for name in ('options/demo/train.yml', 'demo/train.yml', 'demo/train'):
+        assert resolve_option_file(name) == str(folder / 'demo' / 'train.yml')
+    assert resolve_option_file('nowhere.yml') == 'nowhere.yml'
 
 
 def test_the_wheel_holds_the_option_files_and_the_command_finds_them(tmp_path):
