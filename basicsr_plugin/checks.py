@@ -121,7 +121,7 @@ def _find(registered: Any, name: Any, where: str) -> Any:
 
 
 def check_arguments(registered: Any, section: Any, where: str, given: tuple[str, ...] = ()) -> None:
-    """Checks that a block names something registered by ``type`` and that its other keys are that one's arguments.
+    """Checks that a block names something registered by ``type`` and that its other keys are arguments of that class.
 
     Args:
         registered: One of BasicSR's registries.

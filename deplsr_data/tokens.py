@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.names import nearest
 
 __all__ = ['check_tokenizer', 'same_tokenizer', 'tokenize']
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from basicsr_plugin.checks import check_keys
 from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.names import nearest
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into

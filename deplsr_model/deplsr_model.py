@@ -171,7 +171,7 @@ def _check_prior(options: SROptions) -> None:
     if options.path.pretrain_network_da is None:
         raise OptionError(
             "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1, got none; train one with "
-            'options/train_degradation_adaptor.yml, or set prior: none'
+            '-opt train_degradation_adaptor.yml, or set prior: none'
         )
 
 

@@ -82,9 +82,9 @@ class EstimatorOptions(RunOptions):
 
     Attributes:
         network_da: Block of the degradation estimator, ``type`` and its arguments.
-        path: Section of the paths.
-        train: Section of the training; needed in training only.
-        val: Section of the validation.
+        path: Checkpoints to load, and folders of the run.
+        train: Iterations, optimizer, schedule and losses; needed in training only.
+        val: How often and in what batches accuracies are measured.
     """
 
     network_da: Section
@@ -98,8 +98,8 @@ class AdaptorOptions(EstimatorOptions):
     """Option file of :class:`DegradationAdaptorModel`.
 
     Attributes:
-        train: Section of the training; needed in training only.
-        val: Section of the validation.
+        train: Iterations, optimizer, schedule and losses; needed in training only.
+        val: How often and in what batches accuracies are measured.
     """
 
     train: AdaptorTrainOptions | None = None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
+from basicsr_plugin.options import SetWhenRead
 
 __all__ = [
     'LoggerOptions',
@@ -26,6 +27,7 @@ __all__ = [
 
 Positive = Annotated[int, Field(gt=0)]
 Section = Mapping[str, Any]
+_FolderOfRun = Annotated[str | None, SetWhenRead()]
 T = TypeVar('T')
 
 
@@ -53,7 +55,7 @@ def refuse_old_options(opt: Mapping[str, Any], registered: Container[str] = ()) 
     if 'recipe' in opt:
         raise OptionError(
             f"recipe: expected no such key at the top level, got '{opt['recipe']}'; remove it: the measured form is "
-            'the default, and the published form is written out in options/paper/*.yml'
+            'the default, and the published form is in the option files paper/*.yml (basicsr options)'
         )
     for key, values in _OLD_VALUES.items():
         value = opt.get(key)
@@ -98,12 +100,12 @@ class PathOptions:
         param_key_da: Key of the weights in that file.
         resume_state: Training state (``.state``) to resume from.
         ignore_resume_networks: Names of networks (such as ``network_da``) whose checkpoint is not looked for on resume.
-        experiments_root: Folder of the run in training; set by BasicSR.
-        results_root: Folder of the run in a test; set by BasicSR.
-        models: Folder of the checkpoints; set by BasicSR.
-        training_states: Folder of the training states; set by BasicSR.
-        log: Folder of the log and of ``metrics.jsonl``; set by BasicSR.
-        visualization: Folder of the output images; set by BasicSR.
+        experiments_root: Folder in which training makes the run's folder; ``experiments`` if not set.
+        results_root: Folder in which a test makes the run's folder; ``results`` if not set.
+        models: Folder of the checkpoints.
+        training_states: Folder of the training states.
+        log: Folder of the log and of ``metrics.jsonl``.
+        visualization: Folder of the output images.
     """
 
     pretrain_network_da: str | None = None
@@ -112,10 +114,10 @@ class PathOptions:
     ignore_resume_networks: list[str] | None = None
     experiments_root: str | None = None
     results_root: str | None = None
-    models: str | None = None
-    training_states: str | None = None
-    log: str | None = None
-    visualization: str | None = None
+    models: _FolderOfRun = None
+    training_states: _FolderOfRun = None
+    log: _FolderOfRun = None
+    visualization: _FolderOfRun = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,15 +150,15 @@ class RunOptions:
         manual_seed: Seed of all random numbers; drawn if not set.
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
         plugins: Modules to import, whose classes the file can name; also from the working directory.
-        logger: Section of what is logged and saved how often.
+        logger: What is logged, and how often checkpoints are saved.
         dist_params: Block with ``backend`` and ``port`` of distributed training.
         find_unused_parameters: Needed for distributed training if parts of a network get no gradient.
-        dist: Whether training is distributed; set by BasicSR.
-        rank: Number of this process; set by BasicSR.
-        world_size: Number of processes; set by BasicSR.
-        auto_resume: Whether to resume from the latest complete checkpoint; set by the command line.
-        is_train: Whether the run trains; set by BasicSR.
-        root_path: Folder that holds ``experiments`` and ``results``; set by BasicSR.
+        dist: Whether training is distributed.
+        rank: Number of this process.
+        world_size: Number of processes.
+        auto_resume: Whether to resume from the latest complete checkpoint.
+        is_train: Whether the run trains.
+        root_path: Folder that holds ``experiments`` and ``results``.
     """
 
     name: str
@@ -170,10 +172,9 @@ class RunOptions:
     logger: LoggerOptions = field(default_factory=LoggerOptions)
     dist_params: Section | None = None
     find_unused_parameters: bool = False
-    # set by BasicSR while it reads the file
-    dist: bool = False
-    rank: int = 0
-    world_size: int = 1
-    auto_resume: bool = False
-    is_train: bool = True
-    root_path: str | None = None
+    dist: Annotated[bool, SetWhenRead()] = False
+    rank: Annotated[int, SetWhenRead()] = 0
+    world_size: Annotated[int, SetWhenRead()] = 1
+    auto_resume: Annotated[bool, SetWhenRead()] = False
+    is_train: Annotated[bool, SetWhenRead()] = True
+    root_path: Annotated[str | None, SetWhenRead()] = None

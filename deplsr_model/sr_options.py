@@ -99,9 +99,9 @@ class SROptions(RunOptions):
         prior_form: How levels are represented for the SR network. ``mixture``: as a mixture of text embeddings that
             keeps the order of levels (:class:`~deplsr_model.level_text.LevelEmbeddings`). ``embedding``: as the
             embedding of the photo or caption itself, as published.
-        path: Section of the paths.
-        train: Section of the training; needed in training only.
-        val: Section of the validation or test.
+        path: Checkpoints to load, and folders of the run.
+        train: Iterations, optimizer, schedule and losses; needed in training only.
+        val: Metrics, output images and tiles of the validation or test.
     """
 
     network_g: Section
@@ -196,8 +196,8 @@ class GANOptions(StockDegradationOptions, SROptions):
         percep_gt_usm: Whether the target of the perceptual loss is sharpened.
         gan_gt_usm: Whether the discriminator's real images are sharpened.
         high_order_degradation: A key of Real-ESRGAN's files without effect: here the data set decides.
-        path: Section of the paths.
-        train: Section of the training; needed in training only.
+        path: Checkpoints to load, and folders of the run.
+        train: Iterations, optimizer, schedule and losses; needed in training only.
     """
 
     network_d: Section

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.parse_options import read_yaml
+from basicsr_plugin.shipped_options import resolve_option_file
 from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
 from deplsr_data.commands.degrade_photos import DegradePhotos, Plan, output_names
 from deplsr_data.degradation.captions import captions
@@ -40,7 +41,7 @@ examples:
   basicsr synthesize --input photos --meta-info titles.tsv --output set --scale 4 --gt-size 512 --draws 3 --workers 8
 
   # with recipe and scale of an option file, as LMDBs
-  basicsr synthesize --input photos --output set -opt options/train_deplsr_x4.yml --format lmdb
+  basicsr synthesize --input photos --output set -opt train_deplsr_x4.yml --format lmdb
 
   # on four machines that share a disk; afterwards once without --shard, on any machine, to write the tables
   basicsr synthesize --input photos --output set --scale 4 --shard 1/4      (and 2/4, 3/4, 4/4)
@@ -74,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='YAML file with the keys of a degradation recipe (default: the semantic recipe)',
     )
-    recipe.add_argument('-opt', metavar='FILE', help='option file from which recipe and scale are read')
+    recipe.add_argument(
+        '-opt', metavar='FILE', help='option file, or a shipped one, from which recipe and scale are read'
+    )
     add('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first; may be repeated')
     add(
         '--draws',
@@ -177,7 +180,7 @@ def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, Any]:
         if block and 'datasets' in block:
             raise UserError(f"--recipe: expected keys of a recipe, got an option file, '{args.recipe}'; use -opt")
         return (block['recipe'] if block and 'recipe' in block else block), '--recipe', None
-    opt = read_yaml(args.opt)
+    opt = read_yaml(resolve_option_file(args.opt))
     load_plugins(opt.get('plugins') or [], where='plugins')
     datasets = opt.get('datasets')
     for phase, dataset in (datasets if isinstance(datasets, dict) else {}).items():

@@ -34,6 +34,7 @@ def error_of(capsys):
     ('arguments', 'line'),
     [
         (['--scale', '4', '--gt-size', '30'], '--gt-size: expected a multiple of scale 4, got 30'),
+        (['-opt', 'train_deplsr_x4.yml', '--gt-size', '30'], '--gt-size: expected a multiple of scale 4, got 30'),
         ([], '--scale: expected a whole number from 1, got none; name it, such as --scale 4'),
         (['--scale', '4', '--input', 'nowhere'], "--input: expected a folder, got 'nowhere', which does not exist"),
         (['--scale', '4', '--meta-info', 'no.txt'], "--meta-info: expected a file, got 'no.txt', which does not exist"),
