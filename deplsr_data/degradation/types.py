@@ -69,8 +69,8 @@ def register_degradation_type(degradation_type: DegradationType) -> None:
     """Adds a type at the end of :data:`DEGRADATION_TYPES`.
 
     Captions and levels have an entry more from then on, so call it when a plug-in is imported, before any data set or
-    network is built. Networks use the first ``num_degradation_types`` of them, so that earlier checkpoints keep working;
-    set it to 6 in ``network_da`` and ``network_g`` for the new one.
+    network is built. Networks use the first ``num_degradation_types``, so that earlier checkpoints keep working; set
+    it to 6 in ``network_da`` and ``network_g`` for the new type.
 
     Raises:
         ValueError: Its name or prompt is taken, the prompt could not be parsed out of a caption, or its training levels
