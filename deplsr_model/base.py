@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
@@ -82,6 +83,11 @@ class DePLSRBaseModel(BaseModel):
         step = TrainingStep(optimizer, self.device, self.options.amp, train.accumulate, train.clip_grad_norm)
         self._steps[label] = step
         return step
+
+    def begin_step(self, current_iter: int) -> None:
+        """Seeds what the networks draw, such as paths to drop: a resumed run then draws what the complete one does."""
+        key = (self.options.manual_seed or 0, self.options.rank, current_iter)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def is_last(self, current_iter: int) -> bool:
         """Whether no iteration of the training follows."""

@@ -95,7 +95,8 @@ class DegradationAdaptorModel(EstimatorModel):
         self.levels = data['levels'].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Does one training step."""
+        """Trains on a batch."""
+        self.begin_step(current_iter)
         net = self.get_bare_model(self.net_da)
         text = self.encode_text(self.tokens, self.device)
         with autocast(self.device, self.options.amp):

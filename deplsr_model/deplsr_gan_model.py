@@ -64,6 +64,7 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Trains the generator and the discriminator on a batch."""
+        self.begin_step(current_iter)
         options = required(self.options.train)
         last = self.is_last(current_iter)
         self.output = self.compute(self.net_g, self.lq, *self._training_prior(current_iter))

@@ -123,7 +123,8 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         self.prior = self.prior_source(PriorInputs(seen, data.get('tokens'), data.get('levels')))
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Does one training step."""
+        """Trains on a batch."""
+        self.begin_step(current_iter)
         self.output = self.compute(self.net_g, self.lq, *self._training_prior(current_iter))
         losses = self._losses()
         self.step_g.backward(torch.stack(list(losses.values())).sum())

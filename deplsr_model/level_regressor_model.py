@@ -48,7 +48,8 @@ class LevelRegressorModel(EstimatorModel):
         self.levels = data['levels'].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Does one training step."""
+        """Trains on a batch."""
+        self.begin_step(current_iter)
         loss = (self.compute(self.net_da, self.lq) - level_positions(self.levels)).abs().mean()
         self.step_da.backward(loss)
         self.step_da.step(self.is_last(current_iter))
