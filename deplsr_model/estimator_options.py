@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from pydantic import Field
-
-from deplsr_model.options import PathOptions, Positive, RunOptions, Section, ValOptions
+from deplsr_model.options import PathOptions, Positive, RunOptions, Section, TrainOptions, ValOptions
 
 __all__ = [
     'AdaptorOptions',
@@ -20,20 +17,14 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class EstimatorTrainOptions:
+class EstimatorTrainOptions(TrainOptions):
     """Section ``train`` of stage 1 for any degradation estimator.
 
     Attributes:
-        total_iter: Iterations of the training.
         optim_da: Block of the optimizer, ``type`` (AdamW by default) and its arguments.
-        scheduler: Block of the learning rate schedule, ``type`` and its arguments.
-        warmup_iter: Iterations in which the learning rate rises linearly from 0; -1 for none.
     """
 
-    total_iter: Annotated[float, Field(gt=0)]
     optim_da: Section
-    scheduler: Section
-    warmup_iter: int = -1
 
 
 @dataclass(frozen=True, kw_only=True)

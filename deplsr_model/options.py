@@ -13,6 +13,7 @@ from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import SetWhenRead
+from deplsr_model.precision import Amp
 
 __all__ = [
     'LoggerOptions',
@@ -20,6 +21,7 @@ __all__ = [
     'Positive',
     'RunOptions',
     'Section',
+    'TrainOptions',
     'ValOptions',
     'refuse_old_options',
     'required',
@@ -121,6 +123,28 @@ class PathOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Keys of section ``train`` that both stages have.
+
+    Attributes:
+        total_iter: Iterations of the training; an iteration is one batch.
+        scheduler: Block of the learning rate schedule, ``type`` and its arguments.
+        warmup_iter: Iterations in which the learning rate rises linearly from 0; -1 for none.
+        accumulate: Batches whose gradients are averaged for a step of the optimizer. Only every so many-th iteration
+            then changes the weights and their average; learning rates, logs and checkpoints still count iterations.
+            The last step takes the batches that are left.
+        clip_grad_norm: Largest norm of an optimizer's gradients; greater ones are scaled down to it. The norm before
+            that is logged as ``grad_norm_*``.
+    """
+
+    total_iter: Annotated[float, Field(gt=0)]
+    scheduler: Section
+    warmup_iter: int = -1
+    accumulate: Positive = 1
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ValOptions:
     """Keys of section ``val`` that both stages have.
 
@@ -148,6 +172,11 @@ class RunOptions:
         datasets: Blocks of the data sets by phase: ``train``, ``val``, ``test``, or ``val_2`` and so on.
         scale: Enlargement.
         manual_seed: Seed of all random numbers; drawn if not set.
+        amp: Precision in which networks compute, in training, validation and test: ``bf16``, or ``fp16`` on a GPU with
+            scaled losses; float32 if not set. Weights, checkpoints, losses, metrics and the degradation of batches stay
+            in float32, and so does the estimate of the prior in stage 2.
+        channels_last: Whether images and convolutions are stored with channels last in memory; the same results except
+            for rounding.
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
         plugins: Modules to import, whose classes the file can name; also from the working directory.
         logger: What is logged, and how often checkpoints are saved.
@@ -167,6 +196,8 @@ class RunOptions:
     datasets: Section
     scale: Positive = 4
     manual_seed: int | None = None
+    amp: Amp | None = None
+    channels_last: bool = True
     queue_size: Annotated[int, Field(ge=0)] = 0
     plugins: list[str] = field(default_factory=list)
     logger: LoggerOptions = field(default_factory=LoggerOptions)

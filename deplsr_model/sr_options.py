@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from deplsr_model.level_text import PriorForm
-from deplsr_model.options import PathOptions, Positive, RunOptions, Section, ValOptions
+from deplsr_model.options import PathOptions, Positive, RunOptions, Section, TrainOptions, ValOptions
 
 __all__ = [
     'GANOptions',
@@ -38,29 +38,23 @@ class SRPathOptions(PathOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRTrainOptions:
+class SRTrainOptions(TrainOptions):
     """Section ``train`` of stage 2.
 
     Attributes:
-        total_iter: Iterations of the training.
         optim_g: Block of the SR network's optimizer, ``type`` and its arguments.
-        scheduler: Block of the learning rate schedule, ``type`` and its arguments.
         pixel_opt: Block of the pixel loss; none without it.
         perceptual_opt: Block of the perceptual loss; none without it.
-        ema_decay: Decay of the averaged weights per iteration; 0 for no average.
+        ema_decay: Decay of the averaged weights per step of the optimizer; 0 for no average.
         prior_dropout: Share of photos whose content prior is zeroed in training, and likewise the degradation prior, so
             that one network serves with either, with both, and without.
-        warmup_iter: Iterations in which the learning rate rises linearly from 0; -1 for none.
     """
 
-    total_iter: Annotated[float, Field(gt=0)]
     optim_g: Section
-    scheduler: Section
     pixel_opt: Section | None = None
     perceptual_opt: Section | None = None
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
     prior_dropout: Annotated[float, Field(ge=0, le=1)] = 0
-    warmup_iter: int = -1
 
     def __post_init__(self) -> None:
         if not self.pixel_opt and not self.perceptual_opt:
