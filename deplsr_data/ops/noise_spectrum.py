@@ -1,0 +1,174 @@
+"""Noise as a power spectrum, taken through filters, resizes and JPEG without an image.
+
+Linear steps are exact on average over phases (:mod:`deplsr_data.ops.transfer`). JPEG is a model: a DCT coefficient of
+the content is Laplacian, its scale falls with frequency, and what a noise of a given strength changes behind the
+quantiser follows from that scale and the step. Noise below half a step vanishes where the content is flat and is
+amplified to whole steps where it is not.
+
+Measured against images (noise on minus noise off): docs/prior.md.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import ndtr
+
+from deplsr_data.ops.jpeg import quantisation_tables
+from deplsr_data.ops.transfer import kernel_transfer, resize_noise
+
+__all__ = ['FREQUENCIES', 'NoiseSpectrum', 'clipped_variance']
+
+_COUNT = 16
+#: Frequencies of a spectrum along each axis, in radians per pixel.
+FREQUENCIES = 2 * np.pi * np.fft.fftfreq(_COUNT)
+#: Variance of luma, Cb and Cr for equal independent noise in R, G and B.
+_WHITE = (0.447, 0.388, 0.432)
+#: Mean variance of R, G and B for a unit of variance in Cb and Cr, such that white noise comes back unchanged.
+_CHROMA_GAIN = (3 - 3 * _WHITE[0]) / (_WHITE[1] + _WHITE[2])
+#: Fitted to photos: scale of a Laplacian DCT coefficient at frequency index 1, in mean absolute gradients; that of
+#: chroma is a fifth.
+_CONTENT, _CHROMA_CONTENT = 5.0, 0.2
+_HALVING = np.cos(FREQUENCIES / 2) ** 2  # of chroma, and its enlargement again
+_COARSE = (np.abs(FREQUENCIES) <= np.pi / 2 + 1e-9).astype(float)
+
+
+def clipped_variance(sigma: np.ndarray, brightness: np.ndarray) -> np.ndarray:
+    """Returns the mean square of what normal noise changes once the image is clipped to 0..1.
+
+    Args:
+        sigma: Standard deviations of the noise, of the scale of ``brightness``.
+        brightness: Clean values in 0..1, broadcast with ``sigma``.
+    """
+    sigma = np.maximum(sigma, 1e-6)
+    low, high = -brightness / sigma, (1 - brightness) / sigma
+    below, above = ndtr(low), 1 - ndtr(high)
+    inside = 1 - below - above + low * _density(low) - high * _density(high)
+    return sigma**2 * inside + brightness**2 * below + (1 - brightness) ** 2 * above
+
+
+def _density(x: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+class NoiseSpectrum:
+    """Power spectra (luma, Cb, Cr) of the noise in an image that takes one step of a chain after the other."""
+
+    def __init__(self) -> None:
+        self._power = np.zeros((3, _COUNT, _COUNT))
+
+    def add(self, variance: float, gray: bool) -> None:
+        """Adds white noise of a variance per channel, the same field in all channels if ``gray``."""
+        self._power += np.array((1.0, 0.0, 0.0) if gray else _WHITE)[:, None, None] * variance
+
+    def filter(self, kernel: np.ndarray) -> None:
+        """Takes the noise through a point symmetric kernel (k, k)."""
+        if self._power.any():
+            self._power *= kernel_transfer(kernel, FREQUENCIES, FREQUENCIES) ** 2
+
+    def resize(self, mode: str, antialias: bool, size_in: tuple[int, int], size_out: tuple[int, int]) -> None:
+        """Takes the noise through a resize; sizes are height and width."""
+        if self._power.any():
+            rows, columns = (
+                resize_noise(_COUNT, mode, antialias, n_in, n_out) for n_in, n_out in zip(size_in, size_out, strict=True)
+            )
+            self._power = rows @ self._power @ columns.T
+
+    def jpeg(self, quality: float, gradient: float, transfer: np.ndarray) -> None:
+        """Takes the noise through JPEG with halved chroma.
+
+        Args:
+            quality: 1 to 100.
+            gradient: Mean absolute difference of neighbouring pixels of the clean photo, in 0..1.
+            transfer: (N, N) what the chain before has left of the content at :data:`FREQUENCIES`.
+        """
+        if not self._power.any():
+            return
+        luma, chroma = _steps(quality)
+        content = gradient * np.abs(transfer) * _content()
+        self._power[0] = _quantised(self._power[0], content, luma)
+        halved = self._power[1:] * np.outer(_HALVING * _COARSE, _HALVING * _COARSE)
+        coarse = _quantised(halved / 4, content * _CHROMA_CONTENT, chroma) * 4
+        self._power[1:] = coarse * np.outer(_COARSE * _HALVING**2, _COARSE * _HALVING**2)
+
+    def deviation(self) -> tuple[float, float]:
+        """Returns the standard deviations of the noise over R, G and B together, and in luma, both in 0..1."""
+        luma, cb, cr = self._power.mean(axis=(1, 2))
+        return math.sqrt(luma + _CHROMA_GAIN / 3 * (cb + cr)), math.sqrt(luma)
+
+    def correlation(self) -> float:
+        """Returns the correlation of the luma noise of neighbouring pixels, the mean of both directions."""
+        luma = self._power[0]
+        if not luma.any():
+            return 0.0
+        weight = (np.cos(FREQUENCIES)[:, None] + np.cos(FREQUENCIES)[None, :]) / 2
+        return float((luma * weight).sum() / luma.sum())
+
+
+@lru_cache(maxsize=1)
+def _content() -> np.ndarray:
+    """Falls with frequency, as photos do: 1 / r at r eighths of half the sampling rate."""
+    index = np.maximum(np.abs(FREQUENCIES) / np.pi * 8, 0.5)
+    return _CONTENT / np.hypot(index[:, None], index[None, :])
+
+
+@lru_cache(maxsize=1024)
+def _steps(quality: float) -> tuple[np.ndarray, np.ndarray]:
+    """Quantisation steps of luma and chroma at each frequency of the spectrum, in 0..1."""
+    luma, chroma = (np.array(table, float).reshape(8, 8) / 255 for table in quantisation_tables(quality))
+    index = np.abs(FREQUENCIES) / np.pi * 8
+    fine = np.minimum(np.rint(index), 7).astype(int)
+    coarse = np.minimum(np.rint(2 * index), 7).astype(int)
+    return luma[np.ix_(fine, fine)], chroma[np.ix_(coarse, coarse)]
+
+
+def _quantised(power: np.ndarray, content: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Mean square of what noise changes in coefficients that are rounded to whole steps."""
+    noise = np.log(np.maximum(np.sqrt(power) / step, 1e-9))
+    change = _change(noise, np.log(np.maximum(content / step, 1e-9)))
+    return np.where(noise > _NOISE[-1], power, change * step**2)
+
+
+_NOISE, _SCALE = np.linspace(-3, 3, 25), np.linspace(-3, 4, 29)
+
+
+def _change(noise: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    table = _change_table()
+    i, u = _place(noise, _NOISE)
+    j, v = _place(scale, _SCALE)
+    log = (
+        table[i, j] * (1 - u) * (1 - v)
+        + table[i + 1, j] * u * (1 - v)
+        + table[i, j + 1] * (1 - u) * v
+        + table[i + 1, j + 1] * u * v
+    )
+    return np.exp(log + np.minimum(noise - _NOISE[0], 0.0))
+
+
+def _place(value: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    place = np.clip((value - grid[0]) / (grid[1] - grid[0]), 0, len(grid) - 1.001)
+    return place.astype(int), place - place.astype(int)
+
+
+@lru_cache(maxsize=1)
+def _change_table() -> np.ndarray:
+    """Logarithm of the mean of (round(c + n) - round(c))^2, for normal n and Laplacian c of given scales.
+
+    By quadrature over c, with n integrated in closed form: from c a change by k steps has the probability that n falls
+    between the borders of that step.
+    """
+    quantile = (np.arange(400) + 0.5) / 400
+    laplace = -np.log(1 - quantile)  # of |c|, by symmetry
+    steps = np.arange(-120, 121)
+    table = np.empty((len(_NOISE), len(_SCALE)))
+    for j, scale in enumerate(np.exp(_SCALE)):
+        content = scale * laplace
+        offset = content - np.rint(content)  # (C,)
+        for i, noise in enumerate(np.exp(_NOISE)):
+            border = ndtr((steps[None, :] - 0.5 - offset[:, None]) / noise)
+            change = (np.diff(border, axis=1) * steps[None, :-1] ** 2).sum(axis=1)
+            table[i, j] = math.log(max(change.mean(), 1e-7))
+    return table
+
