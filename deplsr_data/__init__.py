@@ -6,7 +6,7 @@ from basicsr_plugin.compat import apply_fixes
 
 apply_fixes()
 
-from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset  # noqa: E402  needs the mends above
+from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset  # noqa: E402  after the fixes
 from deplsr_data.captioned_pair_dataset import CaptionedPairDataset  # noqa: E402
 
 __all__ = ['CaptionedDegradationDataset', 'CaptionedPairDataset']

@@ -1,29 +1,27 @@
-"""Clean photos, degraded on the fly, with captions that say how."""
+"""Clean photos, degraded on the fly, with captions that describe how."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
-from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from basicsr_plugin.errors import OptionError
+from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import read_options
-from deplsr_data.dataset_options import DatasetOptions, check_options, place_of, require_gt_size
+from deplsr_data.dataset_options import CaptionedDegradationOptions, check_degradation_options, place_of
 from deplsr_data.degradation.apply import apply
 from deplsr_data.degradation.captions import captions, levels
 from deplsr_data.degradation.packing import pack
-from deplsr_data.degradation.recipes import read_recipe
+from deplsr_data.degradation.recipes import draw, read_recipe
 from deplsr_data.degradation.records import Record, to_json
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.files.bad_photos import BadPhotos
-from deplsr_data.files.crops import centre_crop, draw_crop, draw_shrunk_side
+from deplsr_data.files.crops import Crop, centre_crop, draw_crop, draw_shrunk_side
 from deplsr_data.files.photos import PhotoError, PhotoReader, list_photos, to_float
 from deplsr_data.ops.resize import resize
 from deplsr_data.ops.usm import sharpen
@@ -32,113 +30,36 @@ from deplsr_data.tokens import tokenize
 __all__ = ['CaptionedDegradationDataset']
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options(DatasetOptions):
-    meta_info: str | None = None
-    recipe: dict[str, Any] | None = None
-    draws_per_image: Annotated[int, Field(ge=1)] = 1
-    degrade_on: Literal['worker', 'device'] = 'worker'
-    shrink: tuple[float, float] | None = None
-    degrade_size: Annotated[int, Field(ge=1)] | None = None
-    context: bool = False
-    input: Literal['patch', 'whole'] = 'patch'
-    input_size: Annotated[int, Field(ge=8)] | None = None
-
-
-def _check(options: _Options, where: str) -> None:
-    check_options(options, where)
-    if options.phase == 'train' and options.draws_per_image != 1:
-        raise OptionError(
-            f'{where}.draws_per_image: expected 1 in training, where each epoch draws anew, got '
-            f'{options.draws_per_image}; set dataset_enlarge_ratio instead'
-        )
-    if options.shrink is not None:
-        _check_shrink(options, *options.shrink, where)
-    if options.input == 'whole':
-        _check_whole(options, where)
-        return
-    if options.input_size is not None:
-        raise OptionError(f'{where}.input_size: expected with input: whole only, got {options.input_size}; remove it')
-    require_gt_size(options, where)
-    if options.degrade_size is not None:
-        _check_degrade_size(options, options.degrade_size, where)
-    elif options.context:
-        raise OptionError(f'{where}.context: expected with degrade_size only, got true; set degrade_size above gt_size')
-
-
-def _check_whole(options: _Options, where: str) -> None:
-    if options.input_size is None:
-        raise OptionError(f"{where}: missing key 'input_size'; with input: whole it is the side of CLIP's input")
-    for key, given, usual in (
-        ('gt_size', options.gt_size, None),
-        ('shrink', options.shrink, None),
-        ('degrade_size', options.degrade_size, None),
-        ('context', options.context or None, None),
-        ('degrade_on', options.degrade_on, 'worker'),
-    ):
-        if given != usual:
-            hint = 'remove it' if usual is None else f'set it to {usual}, as whole photos differ in size'
-            raise OptionError(f'{where}.{key}: expected none with input: whole, got {given}; {hint}')
-
-
-def _check_shrink(options: _Options, low: float, high: float, where: str) -> None:
-    if not 0 < low <= high <= 1:
-        raise OptionError(
-            f'{where}.shrink: expected two factors 0 < low <= high <= 1, got {[low, high]}; such as [0.5, 0.7]'
-        )
-    if options.phase != 'train':
-        raise OptionError(f'{where}.shrink: expected in training only, got {[low, high]}; remove it')
-
-
-def _check_degrade_size(options: _Options, size: int, where: str) -> None:
-    if options.phase != 'train':
-        raise OptionError(f'{where}.degrade_size: expected in training only, got {size}; remove it')
-    if size % options.scale or size < (options.gt_size or 0):
-        raise OptionError(
-            f'{where}.degrade_size: expected a multiple of scale {options.scale}, at least gt_size '
-            f'({options.gt_size}), got {size}; Real-ESRGAN has 400 for a gt_size of 256'
-        )
-
-
 @DATASET_REGISTRY.register()
 class CaptionedDegradationDataset(Dataset):
-    """Reads clean photos, draws a degradation for each, and gives the pair with seven captions.
+    """Reads clean photos, draws a degradation for each, and delivers the pair with seven captions.
 
-    In training a sample depends on (seed, epoch, index, round) only: BasicSR's sampler, as mended, sends epoch and
-    round along with the index (:mod:`basicsr_plugin.sampling_index`). In validation and test it depends on (seed,
-    index) only.
+    In training a sample depends only on (seed, epoch, index, round): BasicSR's sampler, as fixed by the plug-in, sends
+    epoch and round along with the index (:mod:`basicsr_plugin.sampling_index`). In validation and test it depends only
+    on (seed, index).
+
+    Details of some options:
+
+    - gt_size: in training the crop is at a random place, and smaller photos are mirrored beyond their borders; in
+      validation it is optional, in the middle, and at most the photo.
+    - shrink: photos are shrunk no further than the crop allows. A photo from a camera or a web page is seldom sharp to
+      the pixel, and on one that is not, a small blur looks like none (docs/prior.md).
+    - degrade_on: both ways make the same image up to 3e-4 (rounded to 8 bits: one grey level) at few pixels.
+    - degrade_size: filters see real surroundings in place of mirrored borders (Real-ESRGAN: 400, then 256).
+    - context: in training the adaptor estimates the prior from the larger crop, which holds more evidence than the
+      small patch (docs/prior.md).
+    - input: with ``whole`` the complete photo is degraded and then resized without antialiasing and without keeping the
+      aspect ratio, as published (with scale 1 and ``resize: last``); the captions name the levels before that.
+    - max_bad_images: the next readable photo of the list replaces an unreadable one, so that batches keep their size
+      and a run can be repeated.
+
+    The longest whole degradation caption has 37 tokens.
 
     Source: Sci. Rep. 15, 28837 (2025), Semantic-driven Degradation Pipeline.
 
     Args:
-        opt: The data set's block of a BasicSR option file. Own keys:
-
-            - dataroot_gt: Folder with its subfolders, or LMDB (``io_backend: {type: lmdb}``).
-            - meta_info: A ``.tsv`` with columns filepath and title, or Real-ESRGAN's list of paths; else all images.
-            - gt_size: Side of the crop in GT pixels, a multiple of scale. In training required, at a random place, and
-              smaller photos are mirrored beyond their borders; else optional, in the middle, and at most the photo.
-            - shrink: In training, lowest and highest factor by which photos are shrunk before they are cropped, no
-              further than the crop allows. What a camera or a web page gives is seldom sharp to the pixel, and on a
-              photo that is not, a small blur cannot be told from none (docs/prior.md, Levers).
-            - use_hflip, use_rot: Random flips and quarter turns in training.
-            - recipe: Block with ``type: semantic`` (:class:`deplsr_data.degradation.recipes.SemanticRecipe`).
-            - tokenizer, context_length: open_clip model whose tokenizer to use; length of the token rows if not the
-              model's. The longest whole caption needs 37 tokens; longer texts are cut.
-            - draws_per_image: In validation, how many degradations of each photo there are.
-            - degrade_on: ``worker`` degrades in the loader's worker; ``device`` sends the record along as tensors, and
-              the model degrades the whole batch at once. Training only. Same record, same image up to 3e-4 (rounded
-              to 8 bits: one grey level) at few pixels.
-            - degrade_size: In training, side of the GT crop that is degraded; gt_size is then cut out of it at a random
-              place, so that filters see real surroundings instead of mirrored borders (Real-ESRGAN: 400, then 256).
-            - context: With degrade_size, give also the whole degraded piece, of which lq is a part. In training the
-              adaptor then reads that, which tells it more than the small patch (docs/prior.md).
-            - input: What the LR image of stage 1 is. ``patch``: GT / scale, as stage 2 makes it. ``whole``: the whole
-              photo is degraded and then resized without keeping the aspect ratio to input_size squared without antialiasing, as published (with scale 1
-              and ``resize: last``); the captions name the levels before that.
-            - input_size: With ``whole``, side of the LR image, CLIP's input.
-            - seed: Seed of all draws.
-            - max_bad_images: How many photos may be unreadable, or too small. Each is named in a warning, and the
-              next good one of the list stands in for it, so that batches stay whole and a run can be repeated.
+        opt: The data set's block of a BasicSR option file; its keys are the attributes of
+            :class:`deplsr_data.dataset_options.CaptionedDegradationOptions`.
 
     Item:
         - lq: (3, gt_size / scale, gt_size / scale) float32 RGB, 0..1. gt: (3, gt_size, gt_size), the same.
@@ -147,7 +68,8 @@ class CaptionedDegradationDataset(Dataset):
         - degradation, sharpen, window: in place of lq and gt_usm with ``degrade_on: device``; see
           :func:`deplsr_data.degradation.deferred.degrade_deferred`.
         - With ``input: whole`` there is an lq only, of (3, input_size, input_size).
-        - captions: list of 7 texts: semantic, whole degradation, then blur, gaussian, poisson, jpeg, ringing.
+        - captions: list of 7 texts: semantic, whole degradation, then blur, gaussian, poisson, jpeg, ringing; one more
+          for each degradation type that a plug-in registers.
         - tokens: (7, L) int64. levels: (5,) float32, the true level of each degradation type.
         - record: JSON of the :class:`deplsr_data.degradation.records.Record`. lq_path, gt_path: str.
 
@@ -155,12 +77,15 @@ class CaptionedDegradationDataset(Dataset):
         UserError: A wrong option, a missing folder, too many unreadable images; one line.
     """
 
+    options_class = CaptionedDegradationOptions
+
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__()
         self.opt = opt  # BasicSR's models read dataset.opt['name']
         where = place_of(opt)
-        self._options = read_options(_Options, opt, where)
-        _check(self._options, where)
+        self._where = where
+        self._options = read_options(self.options_class, opt, where)
+        check_degradation_options(self._options, where)
         self._recipe = read_recipe(self._options.recipe, f'{where}.recipe')
         in_lmdb = self._options.in_lmdb
         self._photos = list_photos(self._options.dataroot_gt, self._options.meta_info, in_lmdb, where)
@@ -172,15 +97,15 @@ class CaptionedDegradationDataset(Dataset):
         return len(self._photos) * self._options.draws_per_image
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns sample ``index``; in training an index that carries ``epoch`` and ``round`` draws anew in each."""
+        """Returns sample ``index``; in training the draws depend on the ``epoch`` and ``round`` that it carries."""
         o = self._options
         if not 0 <= index < len(self):
             raise IndexError(f'expected an index from 0 to {len(self) - 1}, got {index}')
         epoch, round = (getattr(index, 'epoch', 0), getattr(index, 'round', 0)) if self._train else (0, 0)
         crop_rng = rng_for(o.seed, epoch, int(index), round, 'crop')
-        asked, again = divmod(int(index), o.draws_per_image)
-        given, gt = self._bad.first_good(asked, lambda photo: self._read_gt(photo, crop_rng))
-        photo, replaced = self._photos[given], None if given == asked else asked
+        wanted, draw_number = divmod(int(index), o.draws_per_image)
+        found, gt = self._bad.first_good(wanted, lambda number: self._read_gt(number, crop_rng))
+        photo = self._photos[found]
         rng = rng_for(o.seed, epoch, int(index), round, 'degradation')
         record = draw(self._recipe, o.scale, rng, (gt.shape[0], gt.shape[1]))
         texts = captions(record, photo.title)
@@ -190,11 +115,15 @@ class CaptionedDegradationDataset(Dataset):
             'tokens': tokenize(texts, o.tokenizer, o.context_length),
             'levels': torch.tensor(levels(record), dtype=torch.float32),
             'record': to_json(record),
-            'lq_path': _own_path(photo.path, again if o.draws_per_image > 1 else None, replaced),
+            'lq_path': _result_path(
+                photo.path,
+                draw_number if o.draws_per_image > 1 else None,
+                wanted if found != wanted else None,
+            ),
             'gt_path': photo.path,
         }
 
-    def _whole(self, record: Record, gt: np.ndarray) -> dict[str, Any]:
+    def _whole(self, record: Record, gt: np.ndarray) -> dict[str, Tensor]:
         side = self._options.input_size or 0
         lq = apply(record, sharpen(gt) if self._recipe.gt_usm else gt)
         return {'lq': _to_tensor(resize(lq, side, side, 'bicubic', antialias=False).clip(0, 1))}
@@ -203,27 +132,34 @@ class CaptionedDegradationDataset(Dataset):
         o, usm = self._options, self._recipe.gt_usm
         window = draw_crop((gt.shape[0] // o.scale,) * 2, self._lq_size, rng, False, False) if o.degrade_size else None
         if self._train and o.degrade_on == 'device':
-            packed = pack(record, (gt.shape[0], gt.shape[1]), self._recipe.largest_kernel)
-            item = {'gt': _to_tensor(gt), 'degradation': packed, 'sharpen': usm}
-            if window:
-                item['window'] = torch.tensor([window.top, window.left, window.height])
-                item['keep_context'] = o.context
-            return item
+            return self._deferred(record, gt, window)
         clean = sharpen(gt) if usm else gt
         images = {'lq': apply(record, clean), 'gt': gt, **({'gt_usm': clean} if usm and self._train else {})}
         if window:
-            whole = images['lq']
+            context = images['lq']
             images = {name: window.cut(p, 1 if name == 'lq' else o.scale) for name, p in images.items()}
             if o.context:
-                images['context'] = whole
+                images['context'] = context
         return {name: _to_tensor(image) for name, image in images.items()}
+
+    def _deferred(self, record: Record, gt: np.ndarray, window: Crop | None) -> dict[str, Any]:
+        """Returns what :func:`deplsr_data.degradation.deferred.degrade_deferred` makes the LR image of."""
+        try:
+            packed = pack(record, (gt.shape[0], gt.shape[1]), self._recipe.largest_kernel)
+        except ValueError as error:
+            raise UserError(f'{self._where}.degrade_on: device: {error}; set degrade_on: worker') from None
+        item = {'gt': _to_tensor(gt), 'degradation': packed, 'sharpen': self._recipe.gt_usm}
+        if window:
+            item['window'] = torch.tensor([window.top, window.left, window.height])
+            item['keep_context'] = self._options.context
+        return item
 
     @property
     def _lq_size(self) -> int:
         return (self._options.gt_size or 0) // self._options.scale
 
     def _read_gt(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """Reads photo ``index`` and cuts the sample out of it; draws only once it is read.
+        """Reads photo ``index`` and cuts the sample out of it; draws only after it was read.
 
         Raises:
             PhotoError: It cannot be read, or is too small.
@@ -246,12 +182,12 @@ class CaptionedDegradationDataset(Dataset):
         return to_float(np.ascontiguousarray(crop.cut(image)))
 
 
-def _own_path(path: str, draw: int | None, instead_of: int | None) -> str:
-    """Returns the path after which a result is named: one for each draw and each photo it stands in for."""
+def _result_path(path: str, draw_number: int | None, instead_of: int | None) -> str:
+    """Returns the path that a result is named after: a different one for each draw and each photo it replaces."""
     stem, suffix = os.path.splitext(path)
-    draws = '' if draw is None else f'_{draw}'
-    replaced = '' if instead_of is None else f'_for{instead_of}'
-    return f'{stem}{draws}{replaced}{suffix}'
+    draws = '' if draw_number is None else f'_{draw_number}'
+    replacement = '' if instead_of is None else f'_for{instead_of}'
+    return f'{stem}{draws}{replacement}{suffix}'
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pairs that were degraded beforehand, with the captions that say how."""
+"""Pairs that were degraded beforehand, with captions that describe how."""
 
 from __future__ import annotations
 
@@ -16,25 +16,19 @@ from torch.utils.data import Dataset
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import read_options
-from deplsr_data.dataset_options import DatasetOptions, check_options, place_of, require_gt_size
-from deplsr_data.degradation.captions import DEGRADATION_TYPES, FALLBACK_TITLE, NO_DEGRADATION, parse_caption
+from deplsr_data.dataset_options import CaptionedPairOptions, check_options, place_of, require_gt_size
+from deplsr_data.degradation.captions import FALLBACK_TITLE, NO_DEGRADATION, parse_caption
 from deplsr_data.degradation.records import from_json, to_json
 from deplsr_data.degradation.sampling import rng_for
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.files.bad_photos import BadPhotos
 from deplsr_data.files.crops import Crop, centre_crop, draw_crop
 from deplsr_data.files.photos import SUFFIXES, PhotoError, PhotoReader, image_path, to_float
-from deplsr_data.files.tables import CAPTION_COLUMNS, read_table
+from deplsr_data.files.tables import CAPTION_COLUMNS, caption_columns, read_table
 from deplsr_data.files.written_set import Row, read_rows
 from deplsr_data.tokens import tokenize
 
 __all__ = ['CaptionedPairDataset', 'read_captions']
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Options(DatasetOptions):
-    dataroot_lq: str
-    meta_info: str | tuple[str, ...]
-    records: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,45 +42,42 @@ class _Pair:
 class CaptionedPairDataset(Dataset):
     """Reads LR images, their clean images and seven captions: sets of ``basicsr synthesize``, or LSDIR-DE.
 
-    In training the crop depends on (seed, epoch, index, round) only, as in
-    :class:`~deplsr_data.captioned_degradation_dataset.CaptionedDegradationDataset`.
+    In training the crop depends only on (seed, epoch, index, round), as in
+    :class:`~deplsr_data.captioned_degradation_dataset.CaptionedDegradationDataset`; images smaller than gt_size are
+    mirrored beyond their borders. In validation gt_size is optional, and the crop is in the middle.
+
+    In the table, title is the semantic caption, title2 the whole degradation caption, and title3 to title7 are the fine
+    ones, in any order; if one is empty, its degradation type does not occur. Without a ``records.jsonl``, a clean image
+    has the name of its LR image, with any suffix.
 
     Source: Sci. Rep. 15, 28837 (2025), LSDIR-DE.
 
     Args:
-        opt: The data set's block of a BasicSR option file. Own keys:
-
-            - dataroot_lq, dataroot_gt: Folders, or LMDBs (``io_backend: {type: lmdb}``), of LR and clean images.
-            - meta_info: A table, or several (``[a.tsv, b.tsv]``), with the columns filepath (below dataroot_lq), title
-              (semantic), title2 (whole degradation) and title3 to title7 (fine; where one is empty, its degradation type does not
-              occur).
-            - records: The ``records.jsonl`` of a written set, or several; those beside the tables if not given. Without
-              one, a clean image has the name of its LR image, with any suffix.
-            - gt_size: Side of the crop in GT pixels, a multiple of scale. In training required, at a random place, and
-              smaller images are mirrored beyond their borders; else optional, in the middle.
-            - use_hflip, use_rot, tokenizer, context_length, seed, max_bad_images: as in
-              CaptionedDegradationDataset.
+        opt: The data set's block of a BasicSR option file; its keys are the attributes of
+            :class:`deplsr_data.dataset_options.CaptionedPairOptions`.
 
     Item:
-        As of CaptionedDegradationDataset; ``levels`` are read from the fine captions, ``record`` is '' if not known.
+        As of CaptionedDegradationDataset; ``levels`` are parsed from the fine captions, ``record`` is '' if unknown.
 
     Raises:
         UserError: A wrong option, a missing file, a wrong table, too many unreadable images; one line.
     """
 
+    options_class = CaptionedPairOptions
+
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__()
         self.opt = opt  # BasicSR's models read dataset.opt['name']
         where = place_of(opt)
-        self._options = o = read_options(_Options, opt, where)
+        self._options = o = read_options(self.options_class, opt, where)
         check_options(o, where)
         require_gt_size(o, where)
         tables = _as_tuple(o.meta_info)
         self._pairs = [pair for table in tables for pair in _read_pairs(table, f'{where}.meta_info')]
         if not self._pairs:
             raise UserError(f"{where}.meta_info: expected rows, got none in '{', '.join(tables)}'; check the table")
-        beside = [os.path.join(os.path.dirname(table), 'records.jsonl') for table in tables]
-        records = [path for path in beside if os.path.isfile(path)] if o.records is None else _as_tuple(o.records)
+        usual = [os.path.join(os.path.dirname(table), 'records.jsonl') for table in tables]
+        records = [path for path in usual if os.path.isfile(path)] if o.records is None else _as_tuple(o.records)
         self._rows = {row.filepath: row for path in records for row in read_rows(path, f'{where}.records')}
         self._read_lq = PhotoReader(o.dataroot_lq, o.io_backend)
         self._read_gt = PhotoReader(o.dataroot_gt, o.io_backend)
@@ -98,12 +89,12 @@ class CaptionedPairDataset(Dataset):
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns sample ``index``; in training an index that carries ``epoch`` and ``round`` is cut anew in each."""
+        """Returns sample ``index``; in training the crop depends on the ``epoch`` and ``round`` that it carries."""
         o = self._options
         epoch, round = (getattr(index, 'epoch', 0), getattr(index, 'round', 0)) if self._train else (0, 0)
         rng = rng_for(o.seed, epoch, int(index), round, 'crop')
-        given, (lq, gt) = self._bad.first_good(int(index), lambda place: self._read_pair(place, rng))
-        pair = self._pairs[given]
+        found, (lq, gt) = self._bad.first_good(int(index), lambda number: self._read_pair(number, rng))
+        pair = self._pairs[found]
         row = self._rows.get(pair.filepath)
         return {
             'lq': lq,
@@ -116,13 +107,13 @@ class CaptionedPairDataset(Dataset):
             'gt_path': self._gt_path(pair, row),
         }
 
-    def _read_pair(self, place: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Reads both images and cuts the sample out of them.
+    def _read_pair(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Reads both images of pair ``index`` and cuts the sample out of them.
 
         Raises:
             PhotoError: One cannot be read, or their sizes do not fit.
         """
-        o, pair = self._options, self._pairs[place]
+        o, pair = self._options, self._pairs[index]
         row = self._rows.get(pair.filepath)
         lq_path, gt_path = image_path(o.dataroot_lq, pair.filepath, o.in_lmdb), self._gt_path(pair, row)
         lq, gt = self._read_lq(lq_path), self._read_gt(gt_path)
@@ -137,7 +128,7 @@ class CaptionedPairDataset(Dataset):
         side = o.gt_size // o.scale if o.gt_size else None
         crop = draw_crop(size, side or 0, rng, o.use_hflip, o.use_rot) if self._train else centre_crop(size, 1, side)
         if crop is None:
-            raise PhotoError(f"'{lq_path}': expected a image, got one without pixels; remove it")
+            raise PhotoError(f"'{lq_path}': expected an image, got one without pixels; remove it")
         return _to_tensor(crop.cut(lq, 1, cv2.BORDER_REFLECT)), _to_tensor(crop.cut(gt, o.scale, cv2.BORDER_REFLECT))
 
     def _gt_path(self, pair: _Pair, row: Row | None) -> str:
@@ -150,7 +141,7 @@ class CaptionedPairDataset(Dataset):
         return next((stem + suffix for suffix in SUFFIXES if os.path.exists(stem + suffix)), path)
 
     def _check_paths(self, where: str) -> None:
-        """Looks for the first pair: if it is not there, then the folders are others than the table means."""
+        """Checks that the first pair exists: if not, the folders are not those that the table refers to."""
         first = self._pairs[0]
         lq = image_path(self._options.dataroot_lq, first.filepath, self._options.in_lmdb)
         gt = self._gt_path(first, self._rows.get(first.filepath))
@@ -161,51 +152,44 @@ class CaptionedPairDataset(Dataset):
             if not self._options.in_lmdb and not os.path.isfile(path):
                 raise UserError(
                     f"{where}.{key}: expected the folder that meta_info's paths begin in, got '{root}', where "
-                    f"'{path}' does not exist; mend either"
+                    f"'{path}' does not exist; correct one of them"
                 )
 
 
 def read_captions(cells: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Completes the seven captions of a table's row.
+    """Completes the captions of a table's row.
 
     Args:
-        cells: Seven texts, each perhaps empty: semantic, whole degradation, and fine ones in any order.
+        cells: Texts, each perhaps empty: semantic, whole degradation, and fine ones in any order.
 
     Returns:
-        The seven captions in their order, and the five levels.
+        All captions in their order, and the level of each degradation type.
 
     Raises:
-        ValueError: A fine caption cannot be read, or two are of the same degradation type.
+        ValueError: A fine caption cannot be parsed, or two are of the same degradation type.
     """
     title, whole, *fine = (cell.strip() for cell in cells)
-    said: dict[str, tuple[str, float]] = {}
+    given: dict[str, tuple[str, float]] = {}
     for text in filter(None, fine):
-        degradation_type, level = parse_caption(text)
-        if degradation_type in said:
-            raise ValueError(
-                f'expected one fine caption of each degradation type, got {said[degradation_type][0]!r} and {text!r}'
-            )
-        said[degradation_type] = (text, level)
-    complete = [
-        said.get(degradation_type.name, (degradation_type.say(degradation_type.zero), degradation_type.zero))
-        for degradation_type in DEGRADATION_TYPES
-    ]
-    present = [
-        text
-        for degradation_type, (text, level) in zip(DEGRADATION_TYPES, complete, strict=True)
-        if level != degradation_type.zero
-    ]
+        name, level = parse_caption(text)
+        if name in given:
+            raise ValueError(f'expected one fine caption of each degradation type, got {given[name][0]!r} and {text!r}')
+        given[name] = (text, level)
+    complete = [given.get(one.name, (one.caption(one.zero_level), one.zero_level)) for one in DEGRADATION_TYPES]
+    pairs = zip(DEGRADATION_TYPES, complete, strict=True)
+    present = [text for degradation_type, (text, level) in pairs if level != degradation_type.zero_level]
     texts = (title or FALLBACK_TITLE, whole or ', '.join(present) or NO_DEGRADATION, *(text for text, _ in complete))
     return texts, tuple(level for _, level in complete)
 
 
 def _read_pairs(table: str, where: str) -> list[_Pair]:
+    more = caption_columns(len(DEGRADATION_TYPES))[len(CAPTION_COLUMNS) :]  # of types that a plug-in has registered
     pairs = []
-    for number, (filepath, *cells) in enumerate(read_table(table, ('filepath', *CAPTION_COLUMNS), where), 1):
+    for number, (filepath, *cells) in enumerate(read_table(table, ('filepath', *CAPTION_COLUMNS), where, more), 1):
         try:
             pairs.append(_Pair(filepath, *read_captions(cells)))
         except ValueError as error:
-            raise UserError(f"{where}: row {number} of '{table}': {error}; mend it") from None
+            raise UserError(f"{where}: row {number} of '{table}': {error}; correct it") from None
     return pairs
 
 

@@ -21,14 +21,14 @@ def _tokenizer(model: str, context_length: int | None) -> Any:
     return open_clip.get_tokenizer(model, context_length=context_length)
 
 
-# levels come in steps of 0.1, so nearly all fine captions come again: 7 captions take 0.01 ms where new ones take 0.5
+# levels are multiples of 0.1, so nearly all fine captions repeat: 7 cached captions take 0.01 ms, new ones 0.5 ms
 @lru_cache(maxsize=16384)
 def _tokens(text: str, model: str, context_length: int | None) -> Tensor:
     return _tokenizer(model, context_length)([text])[0]
 
 
 def check_tokenizer(model: str, where: str) -> None:
-    """Refuses a name that open_clip does not know.
+    """Refuses a name that is not a model of open_clip.
 
     Raises:
         OptionError: One line that begins with ``where`` and ends in the nearest name.
@@ -39,7 +39,7 @@ def check_tokenizer(model: str, where: str) -> None:
 
 
 def tokenize(texts: Sequence[str], model: str, context_length: int | None = None) -> Tensor:
-    """Turns texts into tokens of an open_clip model.
+    """Returns the tokens of texts for an open_clip model.
 
     Args:
         texts: N texts; one longer than the context is cut.

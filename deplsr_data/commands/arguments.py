@@ -1,36 +1,59 @@
-"""Arguments that the commands have in common, and the way they count what they skip."""
+"""Arguments that the commands have in common, and a counter of skipped photos."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from basicsr_plugin.discovery import warn
 from deplsr_data.files.bad_photos import too_many
 
-__all__ = ['Skipped', 'add_common', 'as_it_is', 'at_least_0', 'at_least_1', 'is_lmdb', 'shard']
+__all__ = ['Skipped', 'add_common', 'at_least_0', 'at_least_1', 'is_lmdb', 'shard', 'uncollated']
+
+T = TypeVar('T')
 
 
 def add_common(parser: argparse.ArgumentParser, output: str) -> None:
-    """Adds what both commands read and how; ``output`` says what --output is."""
+    """Adds the arguments that both commands have; ``output`` is the help of --output."""
     add = parser.add_argument
-    add('--input', required=True, metavar='DIR', help='folder of photos, read with its subfolders, or a .lmdb')
-    add('--meta-info', metavar='FILE', help='which photos: a .tsv with filepath and title, or a list of paths')
+    add(
+        '--input',
+        required=True,
+        metavar='DIR',
+        help='folder of photos, read with its subfolders, or a .lmdb made by BasicSR',
+    )
+    add(
+        '--meta-info',
+        metavar='FILE',
+        help='which photos to use: a .tsv with columns filepath and title, or a list of paths (default: all)',
+    )
     add('--output', required=True, metavar='PATH', help=output)
-    add('--workers', type=at_least_0, default=0, metavar='N', help='processes (default 0: this one alone)')
-    add('--max-bad-images', type=at_least_0, default=10, metavar='N', help='unreadable photos to skip (default 10)')
+    add(
+        '--workers',
+        type=at_least_0,
+        default=0,
+        metavar='N',
+        help='worker processes (default 0: work in the main process)',
+    )
+    add(
+        '--max-bad-images',
+        type=at_least_0,
+        default=10,
+        metavar='N',
+        help='how many unreadable photos to skip before the command stops (default 10)',
+    )
 
 
 def at_least_1(text: str) -> int:
-    """Reads a whole number from 1."""
+    """Parses a whole number from 1."""
     return _whole_number(text, 1)
 
 
 def at_least_0(text: str) -> int:
-    """Reads a whole number from 0."""
+    """Parses a whole number from 0."""
     return _whole_number(text, 0)
 
 
@@ -41,7 +64,7 @@ def _whole_number(text: str, least: int) -> int:
 
 
 def shard(text: str) -> tuple[int, int]:
-    """Reads ``I/N``."""
+    """Parses ``I/N``."""
     part, _, parts = text.partition('/')
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, such as 1/4, got '{text}'")
@@ -49,21 +72,21 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def is_lmdb(path: str) -> bool:
-    """Whether a path names an LMDB; BasicSR's all end so."""
+    """Whether a path names an LMDB; BasicSR requires this ending."""
     return path.rstrip('/\\').endswith('.lmdb')
 
 
-def as_it_is(item: Any) -> Any:
-    """Collates nothing; a function of a module, since workers may be spawned."""
+def uncollated(item: T) -> T:
+    """Returns the item of a loader unchanged; not a lambda, since spawned workers must be able to import it."""
     return item
 
 
 class Skipped:
-    """Counts the photos that a command leaves out, and names each in one line on stderr.
+    """Counts the photos that a command skips, and prints one line about each on stderr.
 
     Args:
         limit: How many are allowed.
-        total: Photos there are.
+        total: Number of photos.
     """
 
     def __init__(self, limit: int, total: int) -> None:
@@ -72,10 +95,10 @@ class Skipped:
         self._total = total
 
     def add(self, line: str) -> None:
-        """Notes one more.
+        """Counts one more photo.
 
         Raises:
-            UserError: It is one too many.
+            UserError: These are too many.
         """
         self.count += 1
         if self.count > self._limit:

@@ -1,6 +1,7 @@
-"""Write a semantic caption for each photo of a folder.
+"""Write a semantic caption (title) for each photo of a folder.
 
-A table of paths and titles, which data sets and ``basicsr synthesize`` read as ``meta_info``.
+A captioner (CoCa of open_clip) writes them; or all photos get the same title with --template. The result is a table of
+paths and titles, which data sets read as ``meta_info`` and ``basicsr synthesize`` as --meta-info.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from basicsr_plugin.errors import UserError
-from deplsr_data.commands.arguments import Skipped, add_common, as_it_is, at_least_1, is_lmdb
-from deplsr_data.commands.captioner import Captioner, CoCaCaptioner
+from deplsr_data.commands.arguments import Skipped, add_common, at_least_1, is_lmdb, uncollated
+from deplsr_data.commands.captioner import Captioner, CoCaCaptioner, Transform
 from deplsr_data.degradation.captions import FALLBACK_TITLE
 from deplsr_data.files.photos import Photo, PhotoError, PhotoReader, list_photos
 from deplsr_data.files.tables import lines, plain_cell, read_table, write_table
@@ -31,40 +31,56 @@ __all__ = ['add_arguments', 'make_captioner', 'run']
 COLUMNS = ('filepath', 'title')
 EXAMPLES = """\
 examples:
-  # weights in a file that was downloaded; weights that open_clip is to download; without a captioner
+  # with a captioner whose weights are in a file
   basicsr caption --input photos --output titles.tsv --pretrained coca_b32.bin
+
+  # with weights that open_clip downloads, in 4 processes
   basicsr caption --input photos --output titles.tsv --model coca_ViT-L-14 --pretrained laion2b_s13b_b90k --workers 4
+
+  # without a captioner: the same title for all photos
   basicsr caption --input photos --output titles.tsv --template "a photo"
 
-An interrupted command goes on where it stopped. Titles that the table has already are kept: delete it to begin anew.
-A name that is no file is taken for a tag of open_clip, whose weights are then downloaded.
+To resume an interrupted command, run it again. Titles that are already in the table are kept; to write all of them
+again, delete the table.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
+    parser.description = __doc__
     parser.epilog = EXAMPLES
     add_common(parser, 'table to write, such as titles.tsv')
     add = parser.add_argument
-    add('--model', default='coca_ViT-B-32', metavar='NAME', help='CoCa of open_clip, or local-dir:FOLDER (%(default)s)')
-    add('--pretrained', metavar='FILE|TAG', help='its weights: a checkpoint file, or a tag to download')
-    add('--template', metavar='TEXT', help='title where no captioner is named, or where it finds no words ("a photo")')
-    add('--beams', type=at_least_1, default=4, metavar='N', help='captions that are pursued at a time (default 4)')
-    add('--max-tokens', type=at_least_1, default=30, metavar='N', help='longest caption (default 30)')
-    add('--batch-size', type=at_least_1, default=16, metavar='N', help='photos at a time (default 16)')
-    add('--device', choices=('cpu', 'cuda'), help='where the captioner runs (default: cuda if there is one)')
+    add(
+        '--model',
+        default='coca_ViT-B-32',
+        metavar='NAME',
+        help='name of a CoCa model of open_clip, or local-dir:FOLDER (default %(default)s)',
+    )
+    add('--pretrained', metavar='FILE|TAG', help='its weights: a checkpoint file, or an open_clip tag to download')
+    add('--template', metavar='TEXT', help='title without a captioner, or if it returns an empty one ("a photo")')
+    add('--beams', type=at_least_1, default=4, metavar='N', help='width of the beam search (default 4)')
+    add(
+        '--max-tokens',
+        type=at_least_1,
+        default=30,
+        metavar='N',
+        help='length of the longest caption in tokens (default 30)',
+    )
+    add('--batch-size', type=at_least_1, default=16, metavar='N', help='photos in a batch (default 16)')
+    add('--device', choices=('cpu', 'cuda'), help='where the captioner runs (default: cuda if available)')
 
 
 def make_captioner(args: argparse.Namespace) -> Captioner | None:
-    """Loads the captioner that the arguments name; None for the template alone.
+    """Loads the captioner that the arguments name; None if there is only a template.
 
     Raises:
-        UserError: Neither is named, or it cannot be loaded.
+        UserError: Neither a captioner nor a template is given, or the captioner cannot be loaded.
     """
     if args.pretrained is None and not args.model.startswith('local-dir:'):
         if args.template is None:
             raise UserError(
-                "--pretrained: expected a file or a tag of a CoCa, got none; name one, or take --template 'a photo'"
+                "--pretrained: expected a file or a tag of a CoCa, got none; name one, or use --template 'a photo'"
             )
         return None
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -76,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UserError: A wrong argument, no captioner, too many unreadable photos.
-        KeyboardInterrupt: It says how to go on.
+        KeyboardInterrupt: With a message that says how to resume.
     """
     in_lmdb = is_lmdb(args.input)
     photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'))
@@ -93,26 +109,24 @@ def run(args: argparse.Namespace) -> int:
             read = _Photos([paths[name] for name in missing], args.input, in_lmdb, captioner.transform)
             _caption(captioner, read, missing, titles, skipped, args)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt('the same command goes on') from None
+        raise KeyboardInterrupt('run the same command again to resume') from None
     order = [*(name for name in paths if name in titles), *(name for name in titles if name not in paths)]
     write_table(args.output, COLUMNS, ((name, titles[name]) for name in order))
     if os.path.exists(_part(args.output)):
         os.remove(_part(args.output))
     made = sum(name in titles for name in missing)
     before = len(paths) - len(missing)
-    print(f'{args.output}: {made} photos captioned, {before} there before, {skipped.count} skipped')
+    print(f'{args.output}: {made} photos captioned, {before} done before, {skipped.count} skipped')
     return 0
 
 
 def _paths(photos: Sequence[Photo], root: str, in_lmdb: bool, skipped: Skipped) -> dict[str, str]:
-    """Returns the photos by what the table calls them."""
+    """Returns the paths of the photos by their names in the table."""
     paths = {}
     for photo in photos:
         name = photo.path if in_lmdb else os.path.relpath(photo.path, root).replace(os.sep, '/')
         if re.search(r'[\x00-\x1f\ud800-\udfff]', name):
-            skipped.add(
-                f'{photo.path!r}: expected a name that a table can hold, got tabs, line ends or no UTF-8; rename it'
-            )
+            skipped.add(f'{photo.path!r}: expected a name without tabs or line ends, in UTF-8, got another; rename it')
         else:
             paths[name] = photo.path
     return paths
@@ -123,23 +137,25 @@ def _part(output: str) -> str:
 
 
 def _read_titles(output: str) -> dict[str, str]:
-    """Returns the titles that the table, or an interrupted run, has already."""
+    """Returns the titles that are already in the table or were written by an interrupted run."""
     titles: dict[str, str] = {}
     if os.path.exists(output):
         titles.update((name, title) for name, title in read_table(output, COLUMNS, '--output'))
         header = next(lines(output))[1]
-        if header.split('\t') != list(COLUMNS):  # what else it holds would be lost
-            raise UserError(f"--output: expected a table of filepath and title, got '{output}' with more; name another")
+        if header.split('\t') != list(COLUMNS):  # other columns would be lost
+            raise UserError(
+                f"--output: expected a table of filepath and title, got '{output}' with more columns; name another"
+            )
     if os.path.exists(_part(output)):
-        noted = (line.split('\t') for _, line in lines(_part(output)))
-        titles.update((row[0], row[1]) for row in noted if len(row) == 2)
+        written = (line.split('\t') for _, line in lines(_part(output)))
+        titles.update((row[0], row[1]) for row in written if len(row) == 2)
     return titles
 
 
 class _Photos(Dataset):
-    """Images as the captioner wants them; an error as text in the place of one that cannot be read."""
+    """Images as tensors for the captioner; in place of an unreadable one, the error as text."""
 
-    def __init__(self, paths: Sequence[str], root: str, in_lmdb: bool, transform: Callable[[Any], Tensor]) -> None:
+    def __init__(self, paths: Sequence[str], root: str, in_lmdb: bool, transform: Transform) -> None:
         super().__init__()
         self._paths = paths
         self._read = PhotoReader(root, {'type': 'lmdb' if in_lmdb else 'disk'})
@@ -166,12 +182,12 @@ def _caption(
     skipped: Skipped,
     args: argparse.Namespace,
 ) -> None:
-    """Captions photos in batches and adds them to ``titles``; each batch is noted, so that a kill loses one at most."""
+    """Captions photos in batches and adds them to ``titles``; each batch is saved, so that a kill loses at most one."""
     template = plain_cell(args.template or FALLBACK_TITLE)
-    loader = DataLoader(photos, args.batch_size, num_workers=args.workers, collate_fn=as_it_is)
+    loader = DataLoader(photos, args.batch_size, num_workers=args.workers, collate_fn=uncollated)
     bar = tqdm(total=len(names), unit='photo', disable=None, file=sys.stderr)
-    with open(_part(args.output), 'a', encoding='utf-8') as notes, bar:
-        notes.write('\n')  # ends a line that a kill may have cut short
+    with open(_part(args.output), 'a', encoding='utf-8') as part, bar:
+        part.write('\n')  # ends a line that a kill may have cut short
         for batch in loader:
             for _, error in batch:
                 if isinstance(error, str):
@@ -180,7 +196,7 @@ def _caption(
             if readable:
                 found = captioner(torch.stack([read for _, read in readable]))
                 new = {name: title or template for (name, _), title in zip(readable, found, strict=True)}
-                notes.writelines(f'{name}\t{title}\n' for name, title in new.items())
-                notes.flush()
+                part.writelines(f'{name}\t{title}\n' for name, title in new.items())
+                part.flush()
                 titles.update(new)
             bar.update(len(batch))

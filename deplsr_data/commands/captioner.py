@@ -1,37 +1,40 @@
 """Semantic captions of photos by open_clip's CoCa.
 
-Source: CoCa: Contrastive Captioners are Image-Text Foundation Models (TMLR 2022). open_clip's own ``generate`` needs a
-transformers of before version 5; the search here needs none.
+Source: CoCa: Contrastive Captioners are Image-Text Foundation Models (TMLR 2022). open_clip's own ``generate`` needs
+transformers below version 5; the search here does not need it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import open_clip
 import torch
+from PIL import Image
 from torch import Tensor
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import nearest
 from deplsr_data.files.tables import plain_cell
 
-__all__ = ['Captioner', 'CoCaCaptioner', 'beam_search']
+__all__ = ['Captioner', 'CoCaCaptioner', 'Transform', 'beam_search', 'tidy']
+
+Transform = Callable[[Image.Image], Tensor]
 
 
 class Captioner(Protocol):
-    """What writes captions.
+    """Writes captions.
 
     Attributes:
         transform: Turns a PIL image into the (3, H, W) tensor of a batch; it runs in workers.
     """
 
-    transform: Callable[[Any], Tensor]
+    transform: Transform
 
     def __call__(self, batch: Tensor) -> list[str]:
-        """Returns a caption for each of (B, 3, H, W); perhaps empty ones."""
+        """Returns a caption for each of (B, 3, H, W); it may be empty."""
         ...
 
 
@@ -40,13 +43,13 @@ class CoCaCaptioner:
 
     Args:
         model: Its name in open_clip, or ``local-dir:FOLDER`` with ``open_clip_config.json`` and weights.
-        pretrained: Checkpoint file, or a tag of open_clip, which is downloaded; for ``local-dir:`` nothing.
+        pretrained: Checkpoint file, or a tag of open_clip, which is downloaded; None for ``local-dir:``.
         device: Where it runs.
-        beams: Captions that are pursued at a time; 1 takes the likeliest word each time.
-        max_tokens: Longest caption.
+        beams: Width of the beam search; 1 takes the most likely token each time.
+        max_tokens: Length of the longest caption.
 
     Raises:
-        UserError: The model is unknown or no CoCa, or its weights cannot be had; one line.
+        UserError: The model is unknown or not a CoCa, or its weights cannot be loaded; one line.
     """
 
     def __init__(self, model: str, pretrained: str | None, device: str, beams: int, max_tokens: int) -> None:
@@ -93,12 +96,12 @@ def _check_names(model: str, pretrained: str | None) -> None:
     if pretrained is None or not (os.path.isfile(pretrained) or pretrained in tags):
         raise UserError(
             f'--pretrained: expected a checkpoint file or a tag of {model} ({", ".join(tags) or "it has none"}), got '
-            f"'{pretrained}'; name one, or take --template alone"
+            f"'{pretrained}'; name one, or use only --template"
         )
 
 
 def tidy(text: str) -> str:
-    """Returns a caption in one line without special tokens and without the blank and dot at its end."""
+    """Returns a caption in one line without special tokens and without a dot at its end."""
     for token in ('<start_of_text>', '<end_of_text>'):
         text = text.replace(token, ' ')
     return plain_cell(text).rstrip(' .')
@@ -117,13 +120,13 @@ def beam_search(
     """Finds a likely text for each image: that of the highest mean log-probability per token among the beams.
 
     Args:
-        step: Takes N texts (N, T) and for each the number of its image (N,); gives logits (N, V) of the next token.
+        step: Takes N texts (N, T) and for each the number of its image (N,); returns logits (N, V) of the next token.
         batch: Number of images B.
         start: Token that each text begins with.
         end: Token that ends a text.
         max_tokens: Longest text, ``end`` included.
-        beams: Texts of one image that are pursued at a time.
-        device: Where the tensors lie.
+        beams: Texts of one image that are extended at a time.
+        device: Device of the tensors.
 
     Returns:
         For each image its tokens, without ``start`` and ``end``.
@@ -136,7 +139,7 @@ def beam_search(
     ended = torch.zeros(batch, beams, dtype=torch.bool, device=device)
     for _ in range(max_tokens):
         gains = step(texts.flatten(0, 1), which).float().log_softmax(-1).unflatten(0, (batch, beams))
-        # a text that has ended goes on as it is
+        # a text that has ended stays as it is
         gains = gains.masked_fill(ended[..., None], -torch.inf)
         gains[..., end] = gains[..., end].masked_fill(ended, 0)
         scores, best = (scores[..., None] + gains).flatten(1).topk(beams)

@@ -1,4 +1,4 @@
-"""Degrades photos one by one and writes what comes out; any worker of a data loader may do it, to the same result."""
+"""Degrades photos one by one and writes the results, which do not depend on the worker that makes them."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from basicsr_plugin.errors import UserError
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.recipes import Recipe
+from deplsr_data.degradation.recipes import Recipe, draw
 from deplsr_data.degradation.records import to_json
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.files.crops import Crop, tiles
 from deplsr_data.files.photos import Photo, PhotoError, PhotoReader, to_float
-from deplsr_data.files.written_set import Images, Row
+from deplsr_data.files.written_set import ImageStore, Row
 from deplsr_data.ops.usm import sharpen
 
 __all__ = ['DegradePhotos', 'Plan', 'output_names']
 
-_LONGEST_KEY = 480  # an LMDB key has at most 511 bytes; tile and draw are yet to come
+_LONGEST_KEY = 480  # an LMDB key has at most 511 bytes; tile and draw are appended
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be written, and of what.
+    """What is to be written, and from which photos.
 
     Attributes:
         input: Folder or LMDB of photos.
-        in_lmdb: It is an LMDB.
+        in_lmdb: Whether it is an LMDB.
         output: Folder of the set.
         photos: The photos.
         names: For each the path of its images, without suffix, tile and draw.
@@ -43,8 +42,8 @@ class Plan:
         scale: Size of a clean image over that of its LR image.
         draws: Degradations of each tile.
         seed: Seed of all draws.
-        gt_size: Side of the tiles; None for whole photos.
-        with_gt: Write the clean images too.
+        gt_size: Side of the tiles; None for complete photos.
+        with_gt: Whether to write the clean images too.
     """
 
     input: str
@@ -63,14 +62,14 @@ class Plan:
         """Path of a photo relative to ``input``, or its key; what its draws depend on."""
         return _relative(self.input, self.photos[place], self.in_lmdb)
 
-    def settings(self) -> dict[str, Any]:
-        """All that the images of one photo depend on."""
+    def settings(self) -> dict[str, object]:
+        """Everything that the images of one photo depend on."""
         keys = ('scale', 'draws', 'seed', 'gt_size', 'with_gt')
         return {**{key: getattr(self, key) for key in keys}, 'recipe': dataclasses.asdict(self.recipe)}
 
 
 class DegradePhotos(Dataset):
-    """Item ``i`` makes all images of a photo and gives their rows; or the error as text where it cannot be read.
+    """Item ``i`` writes all images of a photo and returns their rows, or the error as text if the photo is unreadable.
 
     Args:
         plan: What to make.
@@ -82,13 +81,13 @@ class DegradePhotos(Dataset):
         self._plan = plan
         self._places = places
         self._read = PhotoReader(plan.input, {'type': 'lmdb' if plan.in_lmdb else 'disk'})
-        self._lq, self._gt = Images(plan.output, 'lq'), Images(plan.output, 'gt')
+        self._lq, self._gt = ImageStore(plan.output, 'lq'), ImageStore(plan.output, 'gt')
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int) -> list[Row] | str:
-        """Raises UserError where nothing can be written."""
+        """Raises UserError if the images cannot be written."""
         place = self._places[index]
         photo = self._plan.photos[place]
         try:
@@ -110,7 +109,7 @@ class DegradePhotos(Dataset):
         clean = _eight_bits(sharpen(gt) if plan.recipe.gt_usm else gt)
         if plan.with_gt:
             self._gt.put(f'{name}.png', clean)
-        gt = to_float(clean)  # so that the record turns the file of the one image into that of the other
+        gt = to_float(clean)  # so that the record turns the written clean image into exactly the written LR image
         rows = []
         for number in range(plan.draws):
             rng = rng_for(plan.seed, number, _number_of(plan.path(place)), tile, 'degradation')
@@ -131,15 +130,15 @@ class DegradePhotos(Dataset):
 
 
 def output_names(root: str, photos: Sequence[Photo], in_lmdb: bool, ascii_only: bool) -> list[str]:
-    """Gives each photo the name of its images: its own without suffix, unless another photo has the same then.
+    """Returns the name of each photo's images: that of the photo without suffix, unless two photos would then agree.
 
     Raises:
-        UserError: A name is not ASCII, or too long, where ``ascii_only`` (keys of an LMDB); or two are the same.
+        UserError: Two names are the same; or, with ``ascii_only`` (keys of an LMDB), one is not ASCII or too long.
     """
-    # neither control characters nor bytes that are no UTF-8 can stand in a table
+    # a table cannot contain control characters or bytes that are not UTF-8
     paths = [re.sub(r'[\x00-\x1f\ud800-\udfff]', '_', _relative(root, photo, in_lmdb)) for photo in photos]
     stems = [path if in_lmdb else os.path.splitext(path)[0] for path in paths]
-    shared = Counter(stem.lower() for stem in stems)  # some file systems take upper and lower case for the same
+    shared = Counter(stem.lower() for stem in stems)  # some file systems ignore case
     names = [
         stem + os.path.splitext(path)[1].replace('.', '_') if shared[stem.lower()] > 1 else stem
         for path, stem in zip(paths, stems, strict=True)
@@ -158,7 +157,7 @@ def _relative(root: str, photo: Photo, in_lmdb: bool) -> str:
 
 
 def _number_of(path: str) -> int:
-    """Gives a photo a number that stays its own whatever other photos are in the list."""
+    """Returns a number that depends only on the path, not on the other photos of the list."""
     return int.from_bytes(hashlib.sha256(path.encode('utf-8', 'surrogateescape')).digest()[:8], 'big')
 
 

@@ -1,6 +1,7 @@
 """Write a data set of degraded photos with captions.
 
-LR images, their clean images, a table with the seven captions of LSDIR-DE, and the records.
+For each photo, or for each tile of it, the command draws a degradation, applies it, and writes the low-resolution (LR)
+image, the clean image, and captions that describe the degradation with its levels. CaptionedPairDataset reads the set.
 """
 
 from __future__ import annotations
@@ -17,53 +18,102 @@ from tqdm import tqdm
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.parse_options import read_yaml
-from deplsr_data.commands.arguments import Skipped, add_common, as_it_is, at_least_0, at_least_1, is_lmdb, shard
+from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
 from deplsr_data.commands.degrade_photos import DegradePhotos, Plan, output_names
+from deplsr_data.degradation.captions import captions
 from deplsr_data.degradation.recipes import read_recipe
+from deplsr_data.degradation.records import from_json
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.files.photos import list_photos
-from deplsr_data.files.written_set import Images, Row, begin, finish, read_parts
+from deplsr_data.files.tables import caption_columns, plain_cell
+from deplsr_data.files.written_set import ImageStore, Row, begin, finish, read_parts
 
 __all__ = ['add_arguments', 'run']
 
 EXAMPLES = """\
 examples:
+  # one degradation of each photo, 4 times smaller
   basicsr synthesize --input photos --output datasets/set_x4 --scale 4
+
+  # three degradations of each tile of 512 x 512 pixels, with titles, in 8 processes
   basicsr synthesize --input photos --meta-info titles.tsv --output set --scale 4 --gt-size 512 --draws 3 --workers 8
+
+  # with recipe and scale of an option file, as LMDBs
   basicsr synthesize --input photos --output set -opt options/train_deplsr_x4.yml --format lmdb
 
-  # on four machines that share a disk, then once more anywhere to write the tables
+  # on four machines that share a disk; afterwards once without --shard, on any machine, to write the tables
   basicsr synthesize --input photos --output set --scale 4 --shard 1/4      (and 2/4, 3/4, 4/4)
   basicsr synthesize --input photos --output set --scale 4
 
-The set holds captions.tsv, records.jsonl, lq/ and gt/ (or lq.lmdb/ and gt.lmdb/); CaptionedPairDataset reads it.
-What is drawn depends on the seed, the photo's path below --input, the tile and the draw, on nothing else: not on
-workers, shards, or photos that are added later. An interrupted command goes on where it stopped.
+output:
+  captions.tsv     path and captions of each LR image: semantic, whole degradation, then one for each degradation type
+  records.jsonl    the exact degradation of each LR image, and where in which photo it lies
+  lq/ and gt/      LR and clean images as PNG; with --format lmdb: lq.lmdb/ and gt.lmdb/
+
+The draws depend only on the seed, the photo's path below --input, the tile and the number of the draw; they do not
+depend on workers, shards or photos that are added later. To resume an interrupted command, run it again.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
+    parser.description = __doc__
     parser.epilog = EXAMPLES
-    add_common(parser, 'folder of the set; one that was begun goes on')
+    add_common(parser, 'folder of the set to write; an incomplete set is resumed')
     add = parser.add_argument
-    add('--scale', type=at_least_1, metavar='N', help='size of a clean image over that of its LR (default: of -opt)')
+    add(
+        '--scale',
+        type=at_least_1,
+        metavar='N',
+        help='size of a clean image divided by that of its LR image (default: from -opt)',
+    )
     recipe = parser.add_mutually_exclusive_group()
-    recipe.add_argument('--recipe', metavar='FILE', help='YAML with the keys of a recipe (default: semantic)')
-    recipe.add_argument('-opt', metavar='FILE', help='option file whose first data set with a recipe names it')
-    add('--draws', type=at_least_1, default=1, metavar='N', help='degradations of each image (default 1)')
+    recipe.add_argument(
+        '--recipe',
+        metavar='FILE',
+        help='YAML file with the keys of a degradation recipe (default: the semantic recipe)',
+    )
+    recipe.add_argument('-opt', metavar='FILE', help='option file; its first recipe is used')
+    add(
+        '--draws',
+        type=at_least_1,
+        default=1,
+        metavar='N',
+        help='number of degradations of each clean image (default 1)',
+    )
     add('--seed', type=at_least_0, default=0, metavar='N', help='seed of all draws (default 0)')
-    add('--gt-size', type=at_least_1, metavar='N', help='cut photos into tiles of N x N (default: photos as they are)')
-    add('--no-gt', action='store_true', help='write no clean images; the records say where in which photo they lie')
-    add('--format', choices=('folder', 'lmdb'), default='folder', help='where images go (default folder)')
-    add('--shard', type=shard, default=(1, 1), metavar='I/N', help='only part I of N of the photos, and no tables')
+    add(
+        '--gt-size',
+        type=at_least_1,
+        metavar='N',
+        help='cut photos into tiles of N x N pixels (default: use complete photos)',
+    )
+    add(
+        '--no-gt',
+        action='store_true',
+        help='do not write clean images; they are then cut out of the photos when the set is read',
+    )
+    add(
+        '--format',
+        choices=('folder', 'lmdb'),
+        default='folder',
+        help='write images as files or into an LMDB (default folder)',
+    )
+    add(
+        '--shard',
+        type=shard,
+        default=(1, 1),
+        metavar='I/N',
+        help='process only part I of N of the photos, and write no tables',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit status.
 
     Raises:
-        UserError: A wrong argument, a set of other settings, too many unreadable photos, no room on the disk.
-        KeyboardInterrupt: It says how to go on.
+        UserError: A wrong argument, a set with other settings, too many unreadable photos, a full disk.
+        KeyboardInterrupt: With a message that says how to resume.
     """
     plan = _plan(args)
     begin(args.output, plan.settings())
@@ -75,19 +125,24 @@ def run(args: argparse.Namespace) -> int:
     try:
         bad = _make(plan, missing, args, len(mine))
         made = len(missing) - bad
-        summary = f'{made} photos degraded, {len(mine) - len(missing)} there before, {bad} unreadable'
+        summary = f'{made} photos degraded, {len(mine) - len(missing)} done before, {bad} unreadable'
         if parts > 1:
             print(f'{args.output}: shard {part}/{parts}: {summary}; after all shards, run this without --shard')
             return 0
-        whole = _done(args)
-        rows = [row for row in read_parts(args.output) if row.photo in whole]
+        complete = _done(args)
+        rows = [row for row in read_parts(args.output) if row.photo in complete]
         if args.format == 'lmdb':
             _pack(args.output, rows, plan.scale)
-        finish(args.output, rows, {plan.path(place): photo.title for place, photo in enumerate(plan.photos)})
+        titles = {plan.path(place): photo.title for place, photo in enumerate(plan.photos)}
+        finish(args.output, rows, titles, caption_columns(len(DEGRADATION_TYPES)), _captions)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt('the same command goes on') from None
+        raise KeyboardInterrupt('run the same command again to resume') from None
     print(f'{args.output}: {summary}; {len(rows)} LR images')
     return 0
+
+
+def _captions(row: Row) -> list[str]:
+    return captions(from_json(row.record_json()), plain_cell(row.title or ''))
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -100,9 +155,11 @@ def _plan(args: argparse.Namespace) -> Plan:
         raise UserError(f'--gt-size: expected a multiple of scale {scale}, got {args.gt_size}')
     recipe = read_recipe(block, where)
     if args.no_gt and recipe.gt_usm:
-        raise UserError('--no-gt: expected a recipe without gt_usm, which changes the clean image; leave one out')
+        raise UserError('--no-gt: expected a recipe without gt_usm, which changes the clean image; remove one of them')
     if os.path.realpath(args.output).startswith(os.path.join(os.path.realpath(args.input), '')):
-        raise UserError(f"--output: expected a folder outside of --input, got '{args.output}'; it would read its own")
+        raise UserError(
+            f"--output: expected a folder outside of --input, got '{args.output}'; else it would read its own output"
+        )
     in_lmdb = is_lmdb(args.input)
     photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'))
     names = output_names(args.input, photos, in_lmdb, ascii_only=args.format == 'lmdb')
@@ -113,7 +170,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, Any]:
-    """Returns the recipe, what error messages call it, and the scale that stands beside it."""
+    """Returns the recipe, its place for error messages, and the scale of the option file."""
     if args.opt is None:
         block = read_yaml(args.recipe) if args.recipe else None
         return (block['recipe'] if block and 'recipe' in block else block), '--recipe', None
@@ -126,38 +183,41 @@ def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, Any]:
 
 
 def _done(args: argparse.Namespace) -> set[str]:
-    """Returns the photos all of whose images are there and whole."""
-    lq, gt = Images(args.output, 'lq'), Images(args.output, 'gt')
+    """Returns the photos whose images all exist and are complete."""
+    lq, gt = ImageStore(args.output, 'lq'), ImageStore(args.output, 'gt')
     if lq.packed and args.format != 'lmdb':
-        raise UserError(f"--format: expected lmdb, as '{args.output}' has one, got {args.format}")
+        raise UserError(f"--format: expected lmdb, since '{args.output}' has one, got {args.format}; use --format lmdb")
     photos: dict[str, bool] = {}
     for row in read_parts(args.output):
-        whole = lq.hold(row.filepath) and (row.gt is None or gt.hold(row.gt))
-        photos[row.photo] = photos.get(row.photo, True) and whole
-    return {photo for photo, whole in photos.items() if whole}
+        complete = lq.has(row.filepath) and (row.gt is None or gt.has(row.gt))
+        photos[row.photo] = photos.get(row.photo, True) and complete
+    return {photo for photo, complete in photos.items() if complete}
 
 
 def _make(plan: Plan, places: list[int], args: argparse.Namespace, total: int) -> int:
-    """Degrades photos and notes each that is finished; gives the number of unreadable ones."""
-    loader = DataLoader(DegradePhotos(plan, places), batch_size=None, num_workers=args.workers, collate_fn=as_it_is)
+    """Degrades photos and records each finished one; returns the number of unreadable ones."""
+    loader = DataLoader(DegradePhotos(plan, places), batch_size=None, num_workers=args.workers, collate_fn=uncollated)
     part, parts = args.shard
     path = os.path.join(plan.output, 'parts', f'{part}-of-{parts}.jsonl')
     skipped = Skipped(args.max_bad_images, total)
     bar = tqdm(total=total, initial=total - len(places), unit='photo', disable=None, file=sys.stderr)
-    with open(path, 'a', encoding='utf-8') as notes, bar:
-        notes.write('\n')  # ends a line that a kill may have cut short
+    with open(path, 'a', encoding='utf-8') as finished, bar:
+        finished.write('\n')  # ends a line that a kill may have cut short
         try:
             for result in loader:
                 if isinstance(result, str):
                     skipped.add(result)
                 else:
-                    notes.write(json.dumps([dataclasses.asdict(row) for row in result]) + '\n')
-                    notes.flush()
+                    finished.write(json.dumps([dataclasses.asdict(row) for row in result]) + '\n')
+                    finished.flush()
                 bar.update()
         except RuntimeError as error:
             if 'DataLoader worker' not in str(error):
                 raise
-            raise UserError('--workers: one was killed, perhaps for want of memory; take fewer, it goes on') from None
+            raise UserError(
+                '--workers: expected all to finish, got one that was killed, perhaps for lack of memory; '
+                'use fewer and run the same command again to resume'
+            ) from None
     return skipped.count
 
 
@@ -165,6 +225,6 @@ def _pack(folder: str, rows: list[Row], scale: int) -> None:
     height, width = 2, 3  # of a crop
     lq = {row.filepath: (row.crop[height] // scale, row.crop[width] // scale) for row in rows}
     gt = {row.gt: (row.crop[height], row.crop[width]) for row in rows if row.gt is not None}
-    Images(folder, 'lq').pack(lq)
+    ImageStore(folder, 'lq').pack(lq)
     if gt:
-        Images(folder, 'gt').pack(gt)
+        ImageStore(folder, 'gt').pack(gt)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
-from deplsr_data.ops import jpeg, kernels, noise
-from deplsr_data.ops.resize import resize
+from deplsr_data.degradation.operators import operator_of
+from deplsr_data.degradation.records import Record
 
 __all__ = ['apply']
 
@@ -23,12 +22,13 @@ def apply(record: Record, gt: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: ``gt`` is of another type, or of another size than the record was drawn for.
+        TypeError: A step is of a class that is not registered.
     """
     if gt.dtype != np.float32 or gt.ndim != 3 or gt.shape[2] != 3:
         raise ValueError(f'expected gt of shape (h, w, 3), float32, got {gt.shape}, {gt.dtype}')
     image = gt
     for step in record.steps:
-        image = _apply_step(step, image)
+        image = operator_of(step).apply(step, image)
     height, width = gt.shape[0] // record.scale, gt.shape[1] // record.scale
     if image.shape[:2] != (height, width):
         raise ValueError(
@@ -36,19 +36,3 @@ def apply(record: Record, gt: np.ndarray) -> np.ndarray:
             f'{image.shape[0]} x {image.shape[1]}'
         )
     return np.rint(np.clip(image, 0, 1) * 255) / np.float32(255)
-
-
-def _apply_step(step: Step, image: np.ndarray) -> np.ndarray:
-    if isinstance(step, Blur):
-        kernel = kernels.blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta)
-        return kernels.convolve(image, kernel)
-    if isinstance(step, Sinc):
-        return kernels.convolve(image, kernels.sinc_kernel(step.kernel_size, step.omega_c))
-    if isinstance(step, Resize):
-        return resize(image, step.height, step.width, step.mode, step.antialias)
-    if isinstance(step, Noise):
-        add = noise.add_gaussian_noise if step.distribution == 'gaussian' else noise.add_poisson_noise
-        return add(image, step.level, step.gray, step.seed)
-    if isinstance(step, Jpeg):
-        return jpeg.compress(image, step.quality)
-    raise TypeError(f'expected a step of a record, got {step!r}')

@@ -1,38 +1,37 @@
 """Makes the LR images of a whole batch on its device, each sample by its own record.
 
-:mod:`deplsr_data.degradation.apply` is the reference. There is no loop over samples: every operator takes many at once with one
-kernel, level, size and so on for each; images of different sizes lie in the upper left corner of a common canvas.
+:mod:`deplsr_data.degradation.apply` is the reference. There is no loop over samples: every operator takes many at once
+with one kernel, level, size and so on for each; images of different sizes lie in the upper left corner of a common
+canvas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deplsr_data.degradation.packing import NOISE_TYPES, ROUNDS, pack
+from deplsr_data.degradation.operators import BatchFunction
+from deplsr_data.degradation.packing import ROUNDS, pack, same_size_operators
 from deplsr_data.ops.execution import full_precision, in_threads
 from deplsr_data.ops.filter_resize_batch import Plan, transform
-from deplsr_data.ops.jpeg_batch import batched_jpeg
-from deplsr_data.ops.noise import batched_gaussian_noise, batched_poisson_noise
 
 __all__ = ['apply_batch', 'pack']
 
 # Samples worked on at a time on the CPU: few fit into its caches and leave little canvas empty, many share overhead.
 _GROUP, _GROUP_OF_MANY_SIZES = 12, 4
-_NOISES = {'gaussian': batched_gaussian_noise, 'poisson': batched_poisson_noise}
-_PLANNED = ('terms', 'taps', 'sizes', 'modes', 'noise', 'jpeg')
 
 
 @torch.no_grad()
 def apply_batch(packed: Mapping[str, Tensor], gt: Tensor, group: int | None = None) -> Tensor:
     """Degrades a batch of clean images, in float32 also under autocast.
 
-    A sample's result does not depend on the others of its batch. Against :func:`deplsr_data.degradation.apply.apply` the noise
-    field and the JPEG codec agree to the bit, filters and resizes to 5e-4; where such a difference falls on the border
-    between two grey levels or two steps of a codec, single pixels or blocks come out differently (40 dB or more).
+    A sample's result does not depend on the others of its batch. Compared with
+    :func:`deplsr_data.degradation.apply.apply`, the noise field and the JPEG codec agree to the bit, filters and
+    resizes to 5e-4; where such a difference falls on the border between two grey levels or two steps of a codec, single
+    pixels or blocks differ (40 dB or more).
 
     Args:
         packed: Collated :func:`pack` of the records; best left on the CPU, where the work is planned without waiting
@@ -46,7 +45,8 @@ def apply_batch(packed: Mapping[str, Tensor], gt: Tensor, group: int | None = No
     Raises:
         ValueError: ``packed`` and ``gt`` do not belong together, or the LR images differ in size.
     """
-    plan = {name: packed[name].tolist() for name in _PLANNED}
+    planned = ('terms', 'taps', 'sizes', 'modes', *same_size_operators())
+    plan = {name: packed[name].tolist() for name in planned}
     _check(plan, gt)
     height, width = plan['sizes'][0][-1]
     work = {name: tensor.to(gt.device, non_blocking=True) for name, tensor in packed.items()}
@@ -66,7 +66,7 @@ def apply_batch(packed: Mapping[str, Tensor], gt: Tensor, group: int | None = No
 
 
 def _groups(plan: dict[str, list[Any]], device: torch.device, size: int | None) -> list[list[int]]:
-    """Splits a batch into samples of like size, and of like kernels, so that little is computed for nothing."""
+    """Splits a batch into groups of samples of similar size and similar kernels, so that little work is wasted."""
     order = sorted(range(len(plan['sizes'])), key=lambda b: (_area(plan['sizes'][b]), plan['terms'][b]), reverse=True)
     if size is None:
         resized = len({_area(sizes) for sizes in plan['sizes']}) > 1
@@ -80,7 +80,7 @@ def _area(sizes: list[list[int]]) -> int:
 
 
 def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> Tensor:
-    """Takes images (B, H, 3, W) through all rounds; steps that no sample needs are skipped."""
+    """Takes images (B, H, 3, W) through all rounds; operators that no sample needs are skipped."""
     for r in range(ROUNDS):
         before, after = ([tuple(sizes[place]) for sizes in plan['sizes']] for place in (r, r + 1))
         modes = [mode[r] for mode in plan['modes']], [0] * len(x)
@@ -89,26 +89,29 @@ def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> 
             if any(terms) or sizes != after:
                 filters = work['filters'][:, r, place]
                 x = transform(x, filters, Plan(terms, taps, modes[place], sizes, after), _canvas(after))
-        for name, add in _NOISES.items():
-            settings = [work[field][:, r] for field in ('level', 'gray', 'seed')]
-            x = _on_some(x, [noise[r] == NOISE_TYPES.index(name) for noise in plan['noise']], add, *settings)
-        tables, (height, width) = work['tables'][:, r], work['sizes'][:, r + 1].unbind(1)
-        x = _on_some(x, [jpeg[r] for jpeg in plan['jpeg']], batched_jpeg, tables, height, width)
+        for name, operator in same_size_operators().items():
+            parameters = {parameter: work[f'{name}.{parameter}'][:, r] for parameter in operator.empty}
+            for number, function in enumerate(operator.functions, 1):
+                needed = [choice[r] == number for choice in plan[name]]
+                x = _on_some(x, needed, function, parameters, work['sizes'][:, r + 1])
     return x
 
 
-def _on_some(x: Tensor, chosen: list[bool], operator: Callable[..., Tensor], *settings: Tensor) -> Tensor:
+def _on_some(
+    x: Tensor, needed: list[bool], function: BatchFunction, parameters: Mapping[str, Tensor], size: Tensor
+) -> Tensor:
     """Applies an operator to the samples that need it."""
-    if all(chosen):
-        return operator(x, *settings)
-    if any(chosen):
-        index = torch.tensor([b for b, needed in enumerate(chosen) if needed], device=x.device)
-        x = x.index_copy(0, index, operator(x[index], *(tensor[index] for tensor in settings)))
+    if all(needed):
+        return function(x, parameters, size)
+    if any(needed):
+        index = torch.tensor([b for b, here in enumerate(needed) if here], device=x.device)
+        some = {name: tensor[index] for name, tensor in parameters.items()}
+        x = x.index_copy(0, index, function(x[index], some, size[index]))
     return x
 
 
 def _canvas(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """Returns a canvas that holds all samples and is whole JPEG blocks wide and high."""
+    """Returns a canvas that holds all samples; its sides are multiples of a JPEG block's."""
     height, width = (-(-max(size[axis] for size in sizes) // 16) * 16 for axis in (0, 1))
     return height, width
 

@@ -1,229 +1,119 @@
-"""Ranges and probabilities from which a degradation is drawn, read from YAML and checked."""
+"""The one table of recipes: what a degradation is drawn from, its options and the function that draws.
+
+:func:`register_recipe` adds a row. A recipe is a frozen dataclass that the ``recipe:`` block of a data set is read
+into.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from pydantic import AfterValidator, Field
+import numpy as np
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import nearest, read_options
+from deplsr_data.degradation.recipe_options import RealESRGANRecipe, SemanticRecipe, kernel_reach
+from deplsr_data.degradation.records import Record
+from deplsr_data.degradation.sampling import draw_realesrgan, draw_semantic
 
-__all__ = ['RECIPES', 'RealESRGANRecipe', 'Recipe', 'SemanticRecipe', 'kernel_reach', 'read_recipe']
-
-
-def _show(values: tuple[float, ...]) -> str:
-    return '[' + ', '.join(f'{value:g}' for value in values) + ']'
-
-
-def _ordered(what: str, low: float, high: float, grid: bool = False) -> Callable[[tuple[float, float]], Any]:
-    """Makes the check of a range; with ``grid`` it must hold a multiple of 0.1, the step in which levels are drawn."""
-    bound = f'{low:g} <= low <= high' + (f' <= {high:g}' if math.isfinite(high) else '')
-
-    def check(values: tuple[float, float]) -> tuple[float, float]:
-        if not low <= values[0] <= values[1] <= high:
-            swappable = low <= values[1] <= values[0] <= high
-            hint = 'swap them' if swappable else 'keep both within these bounds'
-            raise ValueError(f'expected two {what} {bound}, got {_show(values)}; {hint}')
-        if grid and math.ceil(values[0] * 10 - 1e-9) > math.floor(values[1] * 10 + 1e-9):
-            raise ValueError(f'expected a range that holds a multiple of 0.1, got {_show(values)}; widen it')
-        return values
-
-    return check
+__all__ = [
+    'RECIPES',
+    'RealESRGANRecipe',
+    'Recipe',
+    'RecipeEntry',
+    'SemanticRecipe',
+    'draw',
+    'kernel_reach',
+    'read_recipe',
+    'register_recipe',
+]
 
 
-def _odd_sizes(values: tuple[int, ...]) -> tuple[int, ...]:
-    if not values or any(value < 3 or value % 2 == 0 for value in values):
-        raise ValueError(f'expected odd kernel sizes of 3 or more, got {_show(values)}; such as [7, 9, 11]')
-    return values
+class Recipe(Protocol):
+    """What every recipe has; it is a dataclass.
+
+    Attributes:
+        type: Its name, which ``type:`` of the block selects; a field whose default is the name.
+        gt_usm: Sharpen GT before it is degraded (:mod:`deplsr_data.ops.usm`); the sharpened one is then the target.
+        largest_kernel: Number of taps of the largest kernel that can be drawn.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def type(self) -> str: ...  # noqa: D102
+
+    @property
+    def gt_usm(self) -> bool: ...  # noqa: D102
+
+    @property
+    def largest_kernel(self) -> int: ...  # noqa: D102
 
 
-def _around_one(values: tuple[float, float]) -> tuple[float, float]:
-    if not 0 < values[0] <= 1 <= values[1]:
-        raise ValueError(f'expected two numbers 0 < low <= 1 <= high, got {_show(values)}; let the range hold 1')
-    return values
-
-
-def _weights(values: tuple[float, ...]) -> tuple[float, ...]:
-    if min(values, default=-1) < 0 or not sum(values) > 0:
-        raise ValueError(f'expected weights of 0 or more, not all 0, got {_show(values)}; such as [0.2, 0.7, 0.1]')
-    return values
-
-
-def _largest_kernel(value: int) -> int:
-    if value < 7 or value % 2 == 0:
-        raise ValueError(f'expected an odd kernel size of 7 or more, got {value}; take {max(7, value + 1)}')
-    return value
-
-
-def kernel_reach(sigma: float) -> int:
-    """Returns the size of a kernel that reaches three sigma to each side."""
-    return 2 * math.ceil(3 * sigma) + 1
-
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-SigmaRange = Annotated[tuple[float, float], AfterValidator(_ordered('blur sigmas', 0, math.inf, grid=True))]
-RatioRange = Annotated[tuple[float, float], AfterValidator(_ordered('ratios of sigmas', 1, math.inf))]
-NoiseRange = Annotated[tuple[float, float], AfterValidator(_ordered('noise sigmas of 255', 0, 255, grid=True))]
-PoissonRange = Annotated[tuple[float, float], AfterValidator(_ordered('poisson scales', 0, math.inf, grid=True))]
-QualityRange = Annotated[tuple[float, float], AfterValidator(_ordered('quality factors', 1, 100, grid=True))]
-CutoffRange = Annotated[tuple[float, float], AfterValidator(_ordered('cutoffs in units of pi', 0.05, 1))]
-OddSizes = Annotated[tuple[int, ...], AfterValidator(_odd_sizes)]
-# Real-ESRGAN's ranges are continuous, so no grid
-PlainSigmaRange = Annotated[tuple[float, float], AfterValidator(_ordered('blur sigmas', 0.01, math.inf))]
-PlainNoiseRange = Annotated[tuple[float, float], AfterValidator(_ordered('noise sigmas of 255', 0, 255))]
-PlainPoissonRange = Annotated[tuple[float, float], AfterValidator(_ordered('poisson scales', 0, math.inf))]
-PlainQualityRange = Annotated[tuple[float, float], AfterValidator(_ordered('quality factors', 1, 100))]
-AroundOne = Annotated[tuple[float, float], AfterValidator(_around_one)]
-UpDownKeep = Annotated[tuple[float, float, float], AfterValidator(_weights)]
-Weights = Annotated[tuple[float, ...], AfterValidator(_weights)]
-LargestKernel = Annotated[int, AfterValidator(_largest_kernel)]
-KernelName = Literal['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
-_KERNELS: tuple[KernelName, ...] = get_args(KernelName)
-_KERNEL_PROB = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+R = TypeVar('R', bound=Recipe)
+#: Takes a recipe, the scale, the source of all randomness, and height and width of GT.
+DrawFunction = Callable[[R, int, np.random.Generator, tuple[int, int]], Record]
 
 
 @dataclass(frozen=True)
-class SemanticRecipe:
-    """The Semantic-driven Degradation Pipeline: blur, noise, JPEG, ringing, each with a level that words can name.
-
-    Source: Sci. Rep. 15, 28837 (2025), research settings. Levels are drawn in steps of 0.1, so captions are exact.
+class RecipeEntry(Generic[R]):
+    """A row of the table.
 
     Attributes:
-        type: ``semantic``.
-        resize: Where the image shrinks. ``before_noise``: blur, shrink, noise, JPEG, sinc, so that noise and JPEG
-            levels are those of the LR image which an SR network sees. ``last``: the published order, all at GT size,
-            then shrink.
-        second_order: Blur and noise a second time with the same levels and a fresh noise field, before the JPEG; a blur
-            that now acts on the LR image keeps its sigma in GT pixels. The captions name the levels of one pass. Off
-            is what the research code amounts to, whose second pass starts again from the clean photo.
-        resize_mode: Interpolation of the shrink, antialiased.
-        blur_sigma: Range of sigma, in GT pixels.
-        aniso_prob: Share of anisotropic blurs: two sigmas whose geometric mean is the named one, at a random angle.
-        aniso_ratio: Range of the ratio of these two sigmas, drawn log-uniformly.
-        gaussian_noise_prob: Share of Gaussian noise; the others get Poisson noise.
-        noise_range: Range of the Gaussian sigma, in grey levels of 255.
-        poisson_scale_range: Range of the factor on Poisson noise.
-        gray_noise_prob: Share of noise that is equal in all channels.
-        jpeg_prob: Share of photos that get a JPEG.
-        jpeg_range: Range of the quality factor.
-        sinc_prob: Share of photos that get the final ringing filter.
-        sinc_kernel_size: Odd sizes of that filter, drawn evenly.
-        sinc_cutoff: Range of its cutoff, in units of pi radians per pixel.
-        gt_usm: Sharpen GT before it is degraded (:mod:`deplsr_data.ops.usm`); the sharpened one is then the target.
+        options_class: The recipe's dataclass.
+        draw: Draws a record; the arguments are those of :func:`draw`. It draws from the given generator only.
     """
 
-    type: Literal['semantic'] = 'semantic'
-    resize: Literal['last', 'before_noise'] = 'before_noise'
-    second_order: bool = False
-    resize_mode: Literal['area', 'bilinear', 'bicubic'] = 'bicubic'
-    blur_sigma: SigmaRange = (0.0, 2.9)
-    aniso_prob: Probability = 0.5
-    aniso_ratio: RatioRange = (1.0, 4.0)
-    gaussian_noise_prob: Probability = 0.5
-    noise_range: NoiseRange = (0.0, 30.0)
-    poisson_scale_range: PoissonRange = (0.0, 3.0)
-    gray_noise_prob: Probability = 0.0
-    jpeg_prob: Probability = 1.0
-    jpeg_range: QualityRange = (30.0, 95.0)
-    sinc_prob: Probability = 0.2
-    sinc_kernel_size: OddSizes = (7, 9, 11, 13, 15, 17, 19, 21)
-    sinc_cutoff: CutoffRange = (1 / 3, 1.0)
-    gt_usm: bool = False
-
-    @property
-    def largest_kernel(self) -> int:
-        """Taps of the largest kernel that can be drawn."""
-        return max(kernel_reach(self.blur_sigma[1] * math.sqrt(self.aniso_ratio[1])), *self.sinc_kernel_size)
+    options_class: type[R]
+    draw: DrawFunction[R]
 
 
-@dataclass(frozen=True)
-class RealESRGANRecipe:
-    """Real-ESRGAN's degradation: blur, resize, noise, JPEG, all twice; a last resize and sinc before or after JPEG.
+#: All recipes by name.
+RECIPES: dict[str, RecipeEntry[Any]] = {}
 
-    The keys are those of a Real-ESRGAN option file, which has them in two places (top level and ``datasets.train``);
-    here they stand in one block. The defaults are the published values.
 
-    Source: Real-ESRGAN (ICCVW 2021), sections 3.1 to 3.4, and the option files of its x4plus models.
+def register_recipe(options_class: type[R], draw: DrawFunction[R]) -> None:
+    """Adds a recipe to :data:`RECIPES`, by the default of its field ``type``.
 
-    Attributes:
-        type: ``realesrgan``.
-        gt_usm: Sharpen GT before it is degraded (:mod:`deplsr_data.ops.usm`); the sharpened one is then the target.
-        blur_kernel_size: Largest kernel; sizes are drawn evenly from the odd ones of 7 to this.
-        kernel_list: Families of blur kernels.
-        kernel_prob: Their weights.
-        sinc_prob: Share of sinc kernels in the blur's place.
-        blur_sigma: Range of sigma in pixels of the image it acts on; for both axes where the kernel is anisotropic.
-        betag_range: Range of the generalized Gaussian's beta: half the draws from below 1, half from above.
-        betap_range: The same of the plateau kernel's beta.
-        resize_prob: Weights of up, down and keep.
-        resize_range: Smallest and largest factor of the resize; the second one's is relative to the LR size.
-        gaussian_noise_prob: Share of Gaussian noise; the others get Poisson noise.
-        noise_range: Range of the Gaussian sigma, in grey levels of 255.
-        poisson_scale_range: Range of the factor on Poisson noise.
-        gray_noise_prob: Share of noise that is equal in all channels.
-        jpeg_range: Range of the quality factor.
-        second_blur_prob: Share of photos that get the second blur. Keys that end in 2 are those of the second order.
-        final_sinc_prob: Share of photos that get the final sinc filter.
+    Args:
+        options_class: A frozen dataclass with the attributes of :class:`Recipe`; options are checked against it.
+        draw: Draws a record; see :class:`RecipeEntry`.
+
+    Raises:
+        TypeError: The field ``type`` has no name as default.
+        ValueError: Another recipe has the same ``type``.
     """
-
-    type: Literal['realesrgan'] = 'realesrgan'
-    gt_usm: bool = True
-    blur_kernel_size: LargestKernel = 21
-    kernel_list: tuple[KernelName, ...] = _KERNELS
-    kernel_prob: Weights = _KERNEL_PROB
-    sinc_prob: Probability = 0.1
-    blur_sigma: PlainSigmaRange = (0.2, 3.0)
-    betag_range: AroundOne = (0.5, 4.0)
-    betap_range: AroundOne = (1.0, 2.0)
-    resize_prob: UpDownKeep = (0.2, 0.7, 0.1)
-    resize_range: AroundOne = (0.15, 1.5)
-    gaussian_noise_prob: Probability = 0.5
-    noise_range: PlainNoiseRange = (1.0, 30.0)
-    poisson_scale_range: PlainPoissonRange = (0.05, 3.0)
-    gray_noise_prob: Probability = 0.4
-    jpeg_range: PlainQualityRange = (30.0, 95.0)
-    second_blur_prob: Probability = 0.8
-    blur_kernel_size2: LargestKernel = 21
-    kernel_list2: tuple[KernelName, ...] = _KERNELS
-    kernel_prob2: Weights = _KERNEL_PROB
-    sinc_prob2: Probability = 0.1
-    blur_sigma2: PlainSigmaRange = (0.2, 1.5)
-    betag_range2: AroundOne = (0.5, 4.0)
-    betap_range2: AroundOne = (1.0, 2.0)
-    resize_prob2: UpDownKeep = (0.3, 0.4, 0.3)
-    resize_range2: AroundOne = (0.3, 1.2)
-    gaussian_noise_prob2: Probability = 0.5
-    noise_range2: PlainNoiseRange = (1.0, 25.0)
-    poisson_scale_range2: PlainPoissonRange = (0.05, 2.5)
-    gray_noise_prob2: Probability = 0.4
-    jpeg_range2: PlainQualityRange = (30.0, 95.0)
-    final_sinc_prob: Probability = 0.8
-
-    def __post_init__(self) -> None:
-        for order in ('', '2'):
-            names, weights = getattr(self, f'kernel_list{order}'), getattr(self, f'kernel_prob{order}')
-            if len(names) != len(weights):
-                raise ValueError(
-                    f'expected as many numbers in kernel_prob{order} as names in kernel_list{order}, got '
-                    f'{len(weights)} and {len(names)}; give each kernel its weight'
-                )
-
-    @property
-    def largest_kernel(self) -> int:
-        """Taps of the largest kernel that can be drawn; the final sinc filter has up to 21."""
-        return max(self.blur_kernel_size, self.blur_kernel_size2, 21)
+    name = getattr(options_class, 'type', None)
+    if not isinstance(name, str):
+        raise TypeError(f"{options_class.__name__}: expected a field type: Literal['name'] = 'name', got none; add it")
+    if name in RECIPES and RECIPES[name].options_class is not options_class:
+        raise ValueError(f"{options_class.__name__}.type: expected a new name, got '{name}', which is taken")
+    RECIPES[name] = RecipeEntry(options_class, draw)
 
 
-Recipe = SemanticRecipe | RealESRGANRecipe
-#: The recipes by the name that ``type:`` picks them with.
-RECIPES: dict[str, type[SemanticRecipe] | type[RealESRGANRecipe]] = {
-    'semantic': SemanticRecipe,
-    'realesrgan': RealESRGANRecipe,
-}
+def draw(recipe: Recipe, scale: int, rng: np.random.Generator, gt_size: tuple[int, int]) -> Record:
+    """Draws the degradation of one photo.
+
+    Args:
+        recipe: What to draw from.
+        scale: Size of GT over that of LR.
+        rng: Source of all randomness.
+        gt_size: Height and width of the clean image, multiples of ``scale``.
+
+    Raises:
+        ValueError: ``gt_size`` is not a multiple of ``scale``.
+    """
+    height, width = gt_size
+    if height % scale or width % scale:
+        raise ValueError(f'expected a gt_size that is a multiple of scale {scale}, got {height} x {width}')
+    record: Record = RECIPES[recipe.type].draw(recipe, scale, rng, gt_size)
+    return record
+
+
+register_recipe(SemanticRecipe, draw_semantic)
+register_recipe(RealESRGANRecipe, draw_realesrgan)
 
 _DATA_SET_KEYS = (
     *('name', 'dataroot_gt', 'meta_info', 'io_backend', 'gt_size', 'use_hflip', 'use_rot', 'use_shuffle'),
@@ -248,12 +138,12 @@ def read_recipe(opt: Mapping[str, Any] | None, where: str) -> Recipe:
     if name not in RECIPES:
         raise OptionError(f'{where}.type: expected one of {sorted(RECIPES)}, got {name!r}{nearest(str(name), RECIPES)}')
     _refuse_foreign_keys(opt, where)
-    recipe: Recipe = read_options(RECIPES[name], opt, where)
+    recipe: Recipe = read_options(RECIPES[name].options_class, opt, where)
     return recipe
 
 
 def _refuse_foreign_keys(opt: Mapping[str, Any], where: str) -> None:
-    """Says where keys belong that come along when a whole option file is pasted."""
+    """Refuses keys that come along when a complete option file is pasted, and names their place."""
     for key in opt:
         hint = ''
         if key in _DATA_SET_KEYS:
@@ -261,6 +151,6 @@ def _refuse_foreign_keys(opt: Mapping[str, Any], where: str) -> None:
         elif key in _TOP_LEVEL_KEYS:
             hint = 'move it to the top level of the option file'
         elif key in _TARGET_KEYS:
-            hint = 'leave it out: all losses have the same target, which gt_usm sharpens'
+            hint = 'DePLSRGANModel has it at the top level; with another model remove it, all losses share one target'
         if hint:
             raise OptionError(f"{where}: expected keys of a degradation, got '{key}'; {hint}")

@@ -1,4 +1,7 @@
-"""Draws records from recipes: the only place where a degradation meets chance."""
+"""Draws records from the built-in recipes, with the random generator passed in; nothing else in the package draws them.
+
+Every number is drawn whether it is used or not, so that turning one operator off leaves the others as they were.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,16 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe, kernel_reach
+from deplsr_data.degradation.recipe_options import RealESRGANRecipe, SemanticRecipe, kernel_reach
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
 
-__all__ = ['draw', 'rng_for']
+__all__ = ['draw_realesrgan', 'draw_semantic', 'rng_for']
 
+T = TypeVar('T')
 _STREAMS = {'crop': 0, 'degradation': 1, 'pool': 2, 'prior': 3}
 _MODES: tuple[Literal['area', 'bilinear', 'bicubic'], ...] = ('area', 'bilinear', 'bicubic')
 
@@ -22,7 +26,7 @@ _MODES: tuple[Literal['area', 'bilinear', 'bicubic'], ...] = ('area', 'bilinear'
 def rng_for(
     manual_seed: int, epoch: int, index: int, round: int, stream: Literal['crop', 'degradation', 'pool', 'prior']
 ) -> np.random.Generator:
-    """Returns the generator of one sample, the same in whichever process it is asked for.
+    """Returns the random generator of one sample; it is the same in every process.
 
     Args:
         manual_seed: Seed of the run, 0 or more.
@@ -37,30 +41,11 @@ def rng_for(
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
-def draw(recipe: Recipe, scale: int, rng: np.random.Generator, gt_size: tuple[int, int]) -> Record:
-    """Draws the degradation of one photo.
+def draw_semantic(recipe: SemanticRecipe, scale: int, rng: np.random.Generator, gt_size: tuple[int, int]) -> Record:
+    """Draws blur, noise, JPEG and ringing with levels in steps of 0.1, which the captions name exactly.
 
-    Every number is drawn whether it is used or not, so that turning one operator off leaves the others as they were.
-    Levels of the semantic recipe come in steps of 0.1, as the captions say them; Real-ESRGAN's are continuous.
-
-    Args:
-        recipe: What to draw from.
-        scale: Size of GT over that of LR.
-        rng: Where all chance comes from.
-        gt_size: Height and width of the clean image, multiples of ``scale``.
-
-    Raises:
-        ValueError: ``gt_size`` is no multiple of ``scale``.
+    The arguments are those of :func:`deplsr_data.degradation.recipes.draw`.
     """
-    height, width = gt_size
-    if height % scale or width % scale:
-        raise ValueError(f'expected a gt_size that is a multiple of scale {scale}, got {height} x {width}')
-    if isinstance(recipe, RealESRGANRecipe):
-        return _draw_realesrgan(recipe, scale, rng, gt_size)
-    return _draw_semantic(recipe, scale, rng, gt_size)
-
-
-def _draw_semantic(recipe: SemanticRecipe, scale: int, rng: np.random.Generator, gt_size: tuple[int, int]) -> Record:
     blur = _draw_blur(recipe, rng)
     noise, fresh_noise = _draw_noise(recipe, rng)
     after: list[Step] = []
@@ -121,10 +106,12 @@ def _tenth(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
     return int(rng.integers(low, high + 1)) / 10
 
 
-def _draw_realesrgan(
-    recipe: RealESRGANRecipe, scale: int, rng: np.random.Generator, gt_size: tuple[int, int]
-) -> Record:
-    """Draws two orders and the final sinc filter; one call for all chance, as single ones take most of the time."""
+def draw_realesrgan(recipe: RealESRGANRecipe, scale: int, rng: np.random.Generator, gt_size: tuple[int, int]) -> Record:
+    """Draws two orders and the final sinc filter, with continuous levels.
+
+    The arguments are those of :func:`deplsr_data.degradation.recipes.draw`. All numbers are drawn in two calls, since
+    single calls take most of the time.
+    """
     u = iter(rng.random(64).tolist())
     seeds = [int(seed) for seed in rng.integers(2**32, size=2)]
     lr_size = gt_size[0] // scale, gt_size[1] // scale
@@ -200,7 +187,7 @@ def _uniform(u: Iterator[float], low: float, high: float) -> float:
     return low + next(u) * (high - low)
 
 
-def _choice(u: Iterator[float], names: Sequence[Any], weights: Sequence[float] | None = None) -> Any:
+def _choice(u: Iterator[float], names: Sequence[T], weights: Sequence[float] | None = None) -> T:
     """Draws one of ``names``, by weights that need not sum to 1."""
     if weights is None:
         return names[int(next(u) * len(names))]

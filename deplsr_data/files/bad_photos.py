@@ -1,4 +1,4 @@
-"""Keeps count of photos that cannot be read, over all workers of a data loader."""
+"""Counts photos that cannot be read, over all workers of a data loader."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def too_many(where: str, limit: int, total: int, last: object) -> UserError:
 
 
 class BadPhotos:
-    """Remembers which photos of a list are bad, warns of each once, and stops at too many.
+    """Remembers which photos of a list are bad, warns of each once, and stops if there are too many.
 
-    The marks lie in shared memory, one for each photo: one that is found again, in another epoch or by another worker,
-    does not count twice.
+    The marks are in shared memory, one for each photo: a photo that is found again, in another epoch or by another
+    worker, does not count twice.
 
     Args:
         total: Photos in the list.
@@ -35,18 +35,18 @@ class BadPhotos:
 
     def __init__(self, total: int, limit: int, where: str) -> None:
         self._marks = torch.zeros(total, dtype=torch.bool).share_memory_()
-        self._limit = min(limit, total - 1)  # one must be left
+        self._limit = min(limit, total - 1)  # one must remain
         self._where = where
 
     def first_good(self, index: int, read: Callable[[int], T]) -> tuple[int, T]:
-        """Reads a photo, or the next one of the list that can be read; that depends on the photos alone.
+        """Reads a photo, or the next readable one of the list; which one that is depends only on the photos.
 
         Args:
-            index: Which photo.
+            index: Index of the photo.
             read: Reads a photo, or raises :class:`~deplsr_data.files.photos.PhotoError`.
 
         Returns:
-            The photo that was read, and what ``read`` gave.
+            The index of the photo that was read, and what ``read`` returned.
 
         Raises:
             UserError: More photos than allowed are bad; one line.

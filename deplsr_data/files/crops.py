@@ -1,4 +1,4 @@
-"""Where a sample is cut out of its image, and how it is turned; drawn apart from being applied, for pairs."""
+"""Where a sample is cut out of its image, and how it is flipped; drawn separately from applying it, for pairs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-__all__ = ['Crop', 'centre_crop', 'cut_windows', 'draw_crop', 'draw_shrunk_side', 'tiles']
+__all__ = ['Crop', 'centre_crop', 'draw_crop', 'draw_shrunk_side', 'tiles']
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A window of a image, then flips and a quarter turn."""
+    """A window of an image, then flips and a quarter turn."""
 
     top: int
     left: int
@@ -45,12 +43,12 @@ class Crop:
 
 
 def draw_crop(size: tuple[int, int], side: int, rng: np.random.Generator, hflip: bool = True, rot: bool = True) -> Crop:
-    """Draws a square of ``side`` pixels in a image of ``size`` (height, width); of a smaller one it begins at 0.
+    """Draws a square of ``side`` pixels in an image of ``size`` (height, width); in a smaller one it begins at 0.
 
     Args:
         size: Height and width.
         side: Side of the square.
-        rng: Where all chance comes from.
+        rng: Source of all randomness.
         hflip: Flip left and right half of the time.
         rot: Flip up and down, and turn, half of the time each.
     """
@@ -64,15 +62,15 @@ def draw_shrunk_side(size: tuple[int, int], side: int, rng: np.random.Generator,
 
     Args:
         size: Height and width of the photo.
-        side: Side that is wanted.
-        rng: Where the chance comes from.
+        side: Side of the result.
+        rng: Source of all randomness.
         shrink: Lowest and highest factor, both above 0 and at most 1.
     """
     return max(side, min(round(side / rng.uniform(*shrink)), *size))
 
 
 def centre_crop(size: tuple[int, int], scale: int, side: int | None = None) -> Crop | None:
-    """Returns the middle of a image, at most ``side`` wide and high, a multiple of ``scale``; None if that is empty."""
+    """Returns the middle of an image, at most ``side`` wide and high, a multiple of ``scale``; None if it is empty."""
     height, width = (min(length, side or length) // scale * scale for length in size)
     if not height or not width:
         return None
@@ -80,10 +78,10 @@ def centre_crop(size: tuple[int, int], scale: int, side: int | None = None) -> C
 
 
 def tiles(size: tuple[int, int], scale: int, side: int | None = None) -> list[Crop]:
-    """Covers the middle of a image with squares of ``side`` beside each other, row by row.
+    """Covers the middle of an image with squares of ``side`` without overlap, row by row.
 
-    A image narrower than ``side`` gives tiles as wide as it is, to a multiple of ``scale``; without ``side`` there is
-    one tile, as large as that allows. None come of a image smaller than ``scale``.
+    In an image narrower than ``side`` the tiles are as wide as the image, rounded down to a multiple of ``scale``;
+    without ``side`` the result is one tile, as large as that allows. An image smaller than ``scale`` has no tiles.
     """
     one = centre_crop(size, scale, side)
     if one is None:
@@ -95,22 +93,3 @@ def tiles(size: tuple[int, int], scale: int, side: int | None = None) -> list[Cr
         for row in range(rows)
         for column in range(columns)
     ]
-
-
-def cut_windows(images: Tensor, corners: Tensor, side: int) -> Tensor:
-    """Cuts a square out of each image of a batch, each at its own place.
-
-    Args:
-        images: (B, C, H, W).
-        corners: (B, 2) integers, upper and left border of each square.
-        side: Of all squares, in pixels.
-
-    Returns:
-        (B, C, side, side).
-    """
-    offsets = torch.arange(side, device=images.device)
-    corners = corners.to(images.device)
-    rows, columns = corners[:, :1] + offsets, corners[:, 1:] + offsets  # (B, side)
-    samples = torch.arange(len(images), device=images.device)
-    cut = images[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (B, side, side, C)
-    return cut.permute(0, 3, 1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Finds and reads images as users have them: folder, list, LMDB; 8 or 16 bits, gray, alpha, CMYK, turned by EXIF."""
+"""Finds and reads images as users have them: folder, list, LMDB; 8 or 16 bits, gray, alpha, CMYK, EXIF orientation."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '
 # a damaged header of 2 kB made a decoder fill 3 GB with gray; photos hold below 100 pixels in a byte
 _PLAUSIBLE_PIXELS = 2**24
 _PIXELS_PER_BYTE = 1000
-_MEND = 'mend or remove it'
+_HINT = 'repair or remove it'
 
 
 class PhotoError(UserError):
-    """One image cannot be read; the others may well be."""
+    """One image cannot be read; others may be readable."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A image to read: its full path, or its key in an LMDB, and its semantic caption if it has one."""
+    """An image to read: its full path, or its key in an LMDB, and its semantic caption if it has one."""
 
     path: str
     title: str | None = None
@@ -71,7 +71,7 @@ def list_photos(
         if photos and not in_lmdb and not os.path.isfile(photos[0].path):
             raise UserError(
                 f"{meta_name}: expected paths relative to {root_name.rpartition('.')[2]} '{root}', got one that leads "
-                f"to '{photos[0].path}', which does not exist; mend either"
+                f"to '{photos[0].path}', which does not exist; correct one of them"
             )
     elif in_lmdb:
         photos = [Photo(key) for key in _lmdb_keys(root)]
@@ -97,7 +97,7 @@ def _check_root(root: str, in_lmdb: bool, name: str) -> None:
 
 
 def image_path(root: str, name: str, in_lmdb: bool) -> str:
-    """Returns what :class:`PhotoReader` calls a image that a list calls ``name``: its full path, or its LMDB key."""
+    """Returns what :class:`PhotoReader` calls an image that a list calls ``name``: its full path, or its LMDB key."""
     return _key(name) if in_lmdb else os.path.join(root, name)
 
 
@@ -108,7 +108,7 @@ def _walk(root: str) -> list[str]:
         found += [
             os.path.join(folder, name)
             for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith('.')  # macOS leaves ._photo.jpg beside a photo
+            if name.lower().endswith(SUFFIXES) and not name.startswith('.')  # macOS writes ._photo.jpg next to a photo
         ]
     return sorted(found)
 
@@ -120,7 +120,7 @@ def _key(name: str) -> str:
 
 
 def _read_lines(path: str) -> list[tuple[str, str | None]]:
-    """Reads a meta-info file; a line that is a path as a whole may hold spaces, else its first word counts."""
+    """Reads a meta-info file; a line that is one path may contain spaces, else only its first word is used."""
     names = (line.strip() for _, line in lines(path))
     return [(name if name.lower().endswith(SUFFIXES) else name.split()[0], None) for name in names]
 
@@ -163,14 +163,14 @@ class PhotoReader:
         try:
             content = _file_client(self._backend).get(path, 'gt')
         except (OSError, UnicodeError, lmdb.Error) as error:
-            raise PhotoError(f"'{path}': expected a readable image, got {_first_line(error)}; {_MEND}") from None
+            raise PhotoError(f"'{path}': expected a readable image, got {_first_line(error)}; {_HINT}") from None
         if content is None:
-            raise PhotoError(f"'{path}': expected a key of the LMDB, got one that it does not hold; check meta_info")
+            raise PhotoError(f"'{path}': expected a key of the LMDB, got one that it does not contain; check meta_info")
         return decode(content, path)
 
 
 def decode(content: bytes, path: str) -> np.ndarray:
-    """Decodes a image file.
+    """Decodes an image file.
 
     Gray becomes three equal channels, CMYK and palettes RGB, alpha is dropped, EXIF orientation applied. Pillow
     decodes, since it refuses truncated files, which OpenCV fills with gray; 16 bits, which Pillow would cut to 8, are
@@ -183,19 +183,19 @@ def decode(content: bytes, path: str) -> np.ndarray:
         PhotoError: It is no image, is damaged, or has neither 8 nor 16 bits; one line that names ``path``.
     """
     if not content:
-        raise PhotoError(f"'{path}': expected a readable image, got an empty file; {_MEND}")
+        raise PhotoError(f"'{path}': expected a readable image, got an empty file; {_HINT}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of odd metadata, and of large images that are still allowed
             pixels = _pixels(content)
     except UnidentifiedImageError:
-        raise PhotoError(f"'{path}': expected a readable image, got none of a format that is known; {_MEND}") from None
+        raise PhotoError(f"'{path}': expected a readable image, got no known format; {_HINT}") from None
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"'{path}': expected a image of common size, got {_first_line(error)}; cut it up") from None
-    except Exception as error:  # noqa: BLE001  the decoder of a damaged file may raise anything; all of it is told
-        raise PhotoError(f"'{path}': expected a readable image, got {_first_line(error)}; {_MEND}") from None
+        raise PhotoError(f"'{path}': expected an image of common size, got {_first_line(error)}; cut it up") from None
+    except Exception as error:  # noqa: BLE001  the decoder of a damaged file may raise anything; all of it is reported
+        raise PhotoError(f"'{path}': expected a readable image, got {_first_line(error)}; {_HINT}") from None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise PhotoError(f"'{path}': expected a image of 8 or 16 bits, got another type; convert or remove it")
+        raise PhotoError(f"'{path}': expected an image of 8 or 16 bits, got another type; convert or remove it")
     return pixels
 
 
@@ -205,9 +205,9 @@ def _pixels(content: bytes) -> np.ndarray | None:
         width, height = image.size
         if width * height > max(_PLAUSIBLE_PIXELS, _PIXELS_PER_BYTE * len(content)):
             raise ValueError(f'{width} x {height} pixels in {len(content)} bytes')
-        if image.format == 'PNG':  # has checksums, which decoding the pixels passes over
-            with Image.open(io.BytesIO(content)) as whole:
-                whole.verify()
+        if image.format == 'PNG':  # has checksums, which decoding the pixels skips
+            with Image.open(io.BytesIO(content)) as checked:
+                checked.verify()
         if image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in image.tile):
             image.load()
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)

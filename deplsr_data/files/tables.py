@@ -1,4 +1,4 @@
-"""Tables of text: tabs between columns, their names in the first line; written so that a kill leaves no half file."""
+"""Tables of text: tabs between columns, their names in the first line; a kill while writing leaves no partial file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from basicsr_plugin.errors import UserError
 
-__all__ = ['CAPTION_COLUMNS', 'lines', 'plain_cell', 'read_table', 'replace_file', 'write_table']
+__all__ = ['CAPTION_COLUMNS', 'caption_columns', 'lines', 'plain_cell', 'read_table', 'replace_file', 'write_table']
 
-#: The columns of LSDIR-DE: semantic caption, whole degradation caption, then the five fine ones.
-CAPTION_COLUMNS = ('title', *(f'title{number}' for number in range(2, 8)))
+
+def caption_columns(fine: int) -> tuple[str, ...]:
+    """Returns the columns of semantic caption, whole degradation caption and ``fine`` fine captions."""
+    return ('title', *(f'title{number}' for number in range(2, fine + 3)))
+
+
+#: The caption columns of LSDIR-DE, which has five fine captions.
+CAPTION_COLUMNS = caption_columns(5)
 
 
 def lines(path: str) -> Iterator[tuple[int, str]]:
@@ -22,13 +28,14 @@ def lines(path: str) -> Iterator[tuple[int, str]]:
                 yield number, line.rstrip('\r\n')
 
 
-def read_table(path: str, columns: Sequence[str], where: str) -> list[list[str]]:
-    """Reads columns of a table, in the order asked for; others are ignored.
+def read_table(path: str, columns: Sequence[str], where: str, optional: Sequence[str] = ()) -> list[list[str]]:
+    """Reads columns of a table, in the given order; others are ignored.
 
     Args:
         path: The file.
         columns: Names of the columns.
         where: Beginning of error messages, such as ``datasets.train.meta_info``.
+        optional: Names of further columns; those that the table does not have are left out.
 
     Returns:
         The cells of each row.
@@ -37,28 +44,28 @@ def read_table(path: str, columns: Sequence[str], where: str) -> list[list[str]]
         UserError: A column is missing, or a row has more or fewer cells than there are columns; one line.
     """
     try:
-        return _read(path, columns, where)
+        return _read(path, columns, where, optional)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, 'strerror', None) or 'another encoding than UTF-8'
         raise UserError(f"{where}: expected a table, got '{path}': {reason}; check the path") from None
 
 
-def _read(path: str, columns: Sequence[str], where: str) -> list[list[str]]:
+def _read(path: str, columns: Sequence[str], where: str, optional: Sequence[str]) -> list[list[str]]:
     rows = lines(path)
-    there = next(rows, (0, ''))[1].split('\t')
-    if not set(columns) <= set(there):
+    header = next(rows, (0, ''))[1].split('\t')
+    if not set(columns) <= set(header):
         names = [f"'{name}'" for name in columns]
         raise UserError(
             f"{where}: expected the columns {', '.join(names[:-1])} and {names[-1]} in the first line of '{path}', got "
-            f'{there}; name them so, tabs between'
+            f'{header}; rename them, with tabs between'
         )
-    places = [there.index(name) for name in columns]
+    places = [header.index(name) for name in (*columns, *optional) if name in header]
     table = []
     for number, line in rows:
         cells = line.split('\t')
-        if len(cells) != len(there):
+        if len(cells) != len(header):
             raise UserError(
-                f"{where}: expected {len(there)} columns in line {number} of '{path}', got {len(cells)}; "
+                f"{where}: expected {len(header)} columns in line {number} of '{path}', got {len(cells)}; "
                 'put one tab between columns and none inside'
             )
         table.append([cells[place] for place in places])
@@ -66,25 +73,25 @@ def _read(path: str, columns: Sequence[str], where: str) -> list[list[str]]:
 
 
 def write_table(path: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a table that :func:`read_table` reads back; for cells that may hold tabs or line ends see plain_cell."""
+    """Writes a table that :func:`read_table` can read; cells that may contain tabs or line ends need plain_cell."""
     replace_file(path, ''.join('\t'.join(row) + '\n' for row in [columns, *rows]).encode())
 
 
 def plain_cell(text: str) -> str:
-    """Returns a text in which all white space is single blanks."""
+    """Returns a text in which every run of white space is one blank."""
     return ' '.join(text.split())
 
 
-def replace_file(path: str, content: bytes, alone: bool = False) -> None:
-    """Writes a file under another name first, so that whatever stands at ``path`` is whole at any time.
+def replace_file(path: str, content: bytes, single_writer: bool = False) -> None:
+    """Writes a file under another name first, so that the file at ``path`` is complete at any time.
 
     Args:
         path: The file.
-        content: What it shall hold.
-        alone: Nobody else writes it: the other name is always the same, and a kill leaves no more than one such file,
-            which the next run replaces.
+        content: Its new content.
+        single_writer: No other process writes it: the temporary name is always the same, so that a kill leaves at most
+            one such file, which the next run replaces.
     """
-    part = f'{path}.part' if alone else f'{path}.{uuid.uuid4().hex[:8]}.part'
+    part = f'{path}.part' if single_writer else f'{path}.{uuid.uuid4().hex[:8]}.part'
     with open(part, 'wb') as file:
         file.write(content)
     os.replace(part, path)

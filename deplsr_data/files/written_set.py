@@ -1,4 +1,4 @@
-"""The layout of a written data set, so kept that a kill at any moment leaves nothing half done.
+"""The layout of a written data set; a kill at any moment leaves nothing that the next run cannot complete.
 
 ::
 
@@ -6,7 +6,7 @@
     records.jsonl   a line for each LR image, in the same order: see Row
     lq/ gt/         the images, PNG; or lq.lmdb/ gt.lmdb/ in BasicSR's layout
     settings.json   what the images depend on; a run with other settings is refused
-    parts/          a line for each finished photo, while a run or shards of it are under way
+    parts/          a line for each finished photo, until the set is complete
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -24,11 +24,9 @@ import lmdb
 import numpy as np
 
 from basicsr_plugin.errors import UserError
-from deplsr_data.degradation.captions import captions
-from deplsr_data.degradation.records import from_json
-from deplsr_data.files.tables import CAPTION_COLUMNS, plain_cell, replace_file, write_table
+from deplsr_data.files.tables import replace_file, write_table
 
-__all__ = ['Images', 'Row', 'begin', 'finish', 'read_parts', 'read_rows']
+__all__ = ['ImageStore', 'Row', 'begin', 'finish', 'read_parts', 'read_rows']
 
 _PNG_END = b'IEND\xaeB`\x82'
 _COMMIT_EVERY = 256
@@ -40,8 +38,8 @@ class Row:
 
     Attributes:
         filepath: Its path in ``lq``.
-        gt: Path of its clean image in ``gt``; None where none was written.
-        photo: Path of the photo that it was made of, in the folder of photos.
+        gt: Path of its clean image in ``gt``; None if none was written.
+        photo: Path of the photo that it was made from, in the folder of photos.
         tile: Which part of the photo.
         draw: Which degradation of that part.
         crop: top, left, height and width of that part.
@@ -56,15 +54,15 @@ class Row:
     draw: int
     crop: tuple[int, int, int, int]
     title: str | None
-    record: dict[str, Any]
+    record: dict[str, object]
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What rows are sorted by, and told apart."""
+        """What rows are sorted and identified by."""
         return self.photo, self.tile, self.draw
 
     def record_json(self) -> str:
-        """The record as :func:`deplsr_data.degradation.records.to_json` writes it."""
+        """The record as one line of JSON."""
         return json.dumps(self.record, separators=(',', ':'))
 
 
@@ -72,11 +70,11 @@ def _row(values: Mapping[str, Any]) -> Row:
     return Row(**{**values, 'crop': tuple(values['crop'])})
 
 
-def begin(folder: str, settings: Mapping[str, Any]) -> None:
-    """Makes the folder of a set, or checks that the one which is there has the same settings.
+def begin(folder: str, settings: Mapping[str, object]) -> None:
+    """Makes the folder of a set, or checks that an existing one has the same settings.
 
     Raises:
-        UserError: It has others, or holds something else.
+        UserError: It has other settings, or holds something else.
     """
     path = os.path.join(folder, 'settings.json')
     settings = json.loads(json.dumps(settings))
@@ -86,12 +84,12 @@ def begin(folder: str, settings: Mapping[str, Any]) -> None:
         os.makedirs(os.path.join(folder, 'parts'), exist_ok=True)
         replace_file(path, (json.dumps(settings, indent=2) + '\n').encode())
     with open(path, encoding='utf-8') as file:
-        there = json.load(file)
-    for key in sorted({*there, *settings}):
-        if there.get(key) != settings.get(key):
+        begun = json.load(file)
+    for key in sorted({*begun, *settings}):
+        if begun.get(key) != settings.get(key):
             raise UserError(
-                f"--output: '{folder}' was begun with {key} {there.get(key)}, got {settings.get(key)}; take the same "
-                'or another folder'
+                f"--output: expected {key} {begun.get(key)}, with which '{folder}' was begun, got {settings.get(key)}; "
+                'use that value or another folder'
             )
     os.makedirs(os.path.join(folder, 'parts'), exist_ok=True)
 
@@ -100,7 +98,7 @@ def read_rows(path: str, where: str) -> list[Row]:
     """Reads a ``records.jsonl``.
 
     Raises:
-        UserError: It cannot be read, or a line is no row; one line.
+        UserError: It cannot be read, or a line is not a row; one line.
     """
     number = 0
     try:
@@ -114,12 +112,12 @@ def read_rows(path: str, where: str) -> list[Row]:
     except (ValueError, TypeError, KeyError):
         raise UserError(
             f"{where}: expected rows as 'basicsr synthesize' writes them, got something else in line {number} of "
-            f"'{path}'; write it anew"
+            f"'{path}'; write it again"
         ) from None
 
 
 def read_parts(folder: str) -> list[Row]:
-    """Returns the rows of all photos that any run finished so far; a last line that a kill cut short does not count."""
+    """Returns the rows of all photos finished so far by any run; a last line that a kill cut short does not count."""
     path = os.path.join(folder, 'records.jsonl')
     rows = {row.key: row for row in (read_rows(path, '--output') if os.path.exists(path) else [])}
     for part in sorted(glob.glob(os.path.join(glob.escape(folder), 'parts', '*.jsonl'))):
@@ -132,24 +130,32 @@ def read_parts(folder: str) -> list[Row]:
     return [rows[key] for key in sorted(rows)]
 
 
-def finish(folder: str, rows: Iterable[Row], titles: Mapping[str, str | None]) -> None:
+def finish(
+    folder: str,
+    rows: Iterable[Row],
+    titles: Mapping[str, str | None],
+    columns: Sequence[str],
+    captions: Callable[[Row], Sequence[str]],
+) -> None:
     """Writes the tables of a set that is complete.
 
     Args:
         folder: The set.
         rows: All of its rows.
-        titles: Semantic captions by photo, which go before those of the rows.
+        titles: Semantic captions by photo; they replace those of the rows.
+        columns: Names of the caption columns.
+        captions: Returns the captions of a row, one for each column.
     """
     rows = [dataclasses.replace(row, title=titles.get(row.photo) or row.title) for row in rows]
     records = ''.join(json.dumps(dataclasses.asdict(row)) + '\n' for row in rows)
     replace_file(os.path.join(folder, 'records.jsonl'), records.encode())
-    texts = ((row.filepath, *captions(from_json(row.record_json()), plain_cell(row.title or ''))) for row in rows)
-    write_table(os.path.join(folder, 'captions.tsv'), ('filepath', *CAPTION_COLUMNS), texts)
+    table = ((row.filepath, *captions(row)) for row in rows)
+    write_table(os.path.join(folder, 'captions.tsv'), ('filepath', *columns), table)
     shutil.rmtree(os.path.join(folder, 'parts'), ignore_errors=True)
 
 
-class Images:
-    """The LR or the clean images of a set: files first, which :meth:`pack` may move into an LMDB.
+class ImageStore:
+    """The LR or the clean images of a set: files first, which :meth:`pack` can move into an LMDB.
 
     Args:
         folder: The set.
@@ -166,36 +172,38 @@ class Images:
         """Whether some of them are in an LMDB."""
         return bool(self._packed)
 
-    def hold(self, name: str) -> bool:
-        """Whether a image is there and whole."""
-        return os.path.splitext(name)[0].encode() in self._packed or self._whole(name)
+    def has(self, name: str) -> bool:
+        """Whether an image exists and is complete."""
+        return os.path.splitext(name)[0].encode() in self._packed or self._is_complete(name)
 
     def put(self, name: str, pixels: np.ndarray) -> None:
         """Writes (h, w, 3) uint8 RGB as a PNG.
 
         Raises:
-            UserError: The disk is full, or may not be written; one line.
+            UserError: The disk is full or read-only; one line.
         """
         path = os.path.join(self._files, name)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            replace_file(path, cv2.imencode('.png', pixels[..., ::-1])[1].tobytes(), alone=True)
+            replace_file(path, cv2.imencode('.png', pixels[..., ::-1])[1].tobytes(), single_writer=True)
         except OSError as error:
-            raise UserError(f"--output: cannot write '{path}': {error.strerror}; the same command goes on") from None
+            raise UserError(
+                f"--output: cannot write '{path}': {error.strerror}; correct this, then run the same command to resume"
+            ) from None
 
     def pack(self, sizes: Mapping[str, tuple[int, int]]) -> None:
-        """Moves the files into an LMDB that BasicSR reads; after a kill, packing again goes on.
+        """Moves the files into an LMDB that BasicSR reads; after a kill, packing again resumes.
 
         Args:
             sizes: Height and width of every image of the set, by name.
         """
-        waiting = [name for name in sizes if self._whole(name)]
+        waiting = [name for name in sizes if self._is_complete(name)]
         if waiting:
-            # values lie on pages of 4096 bytes of their own
-            room = sum(os.path.getsize(os.path.join(self._files, name)) // 4096 + 2 for name in waiting) * 4096
-            held = os.path.join(self._lmdb, 'data.mdb')
-            room += os.path.getsize(held) if os.path.exists(held) else 0
-            with lmdb.open(self._lmdb, map_size=room + room // 4 + 2**24) as environment:
+            # every value begins on a new page of 4096 bytes
+            space = sum(os.path.getsize(os.path.join(self._files, name)) // 4096 + 2 for name in waiting) * 4096
+            existing = os.path.join(self._lmdb, 'data.mdb')
+            space += os.path.getsize(existing) if os.path.exists(existing) else 0
+            with lmdb.open(self._lmdb, map_size=space + space // 4 + 2**24) as environment:
                 for start in range(0, len(waiting), _COMMIT_EVERY):
                     self._move(environment, waiting[start : start + _COMMIT_EVERY])
         entries = (f'{os.path.splitext(name)[0]}.png ({h},{w},3) 1\n' for name, (h, w) in sizes.items())
@@ -212,7 +220,7 @@ class Images:
         for name in names:
             os.remove(os.path.join(self._files, name))
 
-    def _whole(self, name: str) -> bool:
+    def _is_complete(self, name: str) -> bool:
         try:
             with open(os.path.join(self._files, name), 'rb') as file:
                 file.seek(-len(_PNG_END), os.SEEK_END)

@@ -1,1 +1,1 @@
-"""Image operators with given parameters, for one image or a batch; nothing here knows what DePLSR is."""
+"""Image operators with given parameters, for one image or a batch; independent of DePLSR."""

@@ -1,4 +1,4 @@
-"""How a batch is worked on: in full precision, and on the CPU by whole groups of samples to a thread."""
+"""How a batch is processed: in full precision, and on the CPU with one group of samples per thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ['full_precision', 'in_threads']
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Turns off autocast and TF32: their 8 to 11 bits are fewer than 8-bit images times kernels need."""
+    """Turns off autocast and TF32: their 8 to 11 bits are fewer than a convolution of 8-bit images needs."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision('highest')
     try:
@@ -27,12 +27,12 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Returns the threads of this process; a forked one has none of its parent's and gets its own."""
+    """Returns the threads of this process; a forked process does not have its parent's and gets its own."""
     return ThreadPoolExecutor(threads)
 
 
 def in_threads(work: Callable[[list[int]], None], groups: Sequence[list[int]]) -> None:
-    """Works on groups of samples, each thread on a group of its own, as many threads as torch may use.
+    """Processes groups of samples, each in its own thread, with as many threads as torch may use.
 
     torch's own threads would wait for each other after every small operator: on two cores that others use too, a batch
     of 48 then takes ten times as long.
@@ -51,4 +51,4 @@ def in_threads(work: Callable[[list[int]], None], groups: Sequence[list[int]]) -
         else:
             list(_pool(allowed, os.getpid()).map(alone, groups))
     finally:
-        torch.set_num_threads(allowed)  # which new threads take over, so also where only others were told
+        torch.set_num_threads(allowed)  # new threads inherit it, so reset it even if only other threads changed it

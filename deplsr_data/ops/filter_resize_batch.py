@@ -3,8 +3,8 @@
 A two-dimensional kernel is a short sum of separable ones (its singular vectors), and a resize is separable. Both
 together become one matrix for the rows and one for the columns per term, in which the borders are part of the weights,
 so that nothing is padded or cropped and samples of different sizes share a batch. Measured on one core at 256 x 256,
-21 x 21 taps, per image: 0.7 ms a term, against 4.9 ms for a grouped convolution and 4.1 ms by FFT; a Gaussian
-without direction is one term, others take 3 to 8.
+21 x 21 taps, per image: 0.7 ms a term, against 4.9 ms for a grouped convolution and 4.1 ms by FFT; an isotropic
+Gaussian is one term, others take 3 to 8.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from deplsr_data.ops.resize_batch import reach, smoothing, taps, taps_width
 
 __all__ = ['Plan', 'separable_terms', 'transform']
 
-#: What the terms may miss of a kernel, as the sum of absolute differences: 0.13 grey levels of 255 at the very worst.
+#: Allowed error of the terms, as the sum of absolute differences from the kernel: at most 0.13 grey levels of 255.
 TERMS_TOLERANCE = 5e-4
 #: On the CPU output rows and columns are computed in blocks, six to a side: the weights form a band, and blocks skip
-#: what is outside. At 256 pixels 1.4x to 2x faster than all at once.
+#: what is outside it. At 256 pixels 1.4x to 2x faster than all at once.
 _BLOCKS = 6
 
 
 class Plan(NamedTuple):
-    """What the host must know of a batch to lay out the work; one entry a sample.
+    """What the host needs of a batch to plan the work; each list has one entry per sample.
 
     Attributes:
         terms: How many separable kernels.
@@ -48,15 +48,15 @@ class Plan(NamedTuple):
 
 
 def separable_terms(kernel: np.ndarray, mode: int = 0, shrink: int = 1) -> np.ndarray:
-    """Splits a kernel into separable ones that sum to it up to :data:`TERMS_TOLERANCE`.
+    """Splits a kernel into separable ones whose sum equals it up to :data:`TERMS_TOLERANCE`.
 
-    What the resize behind the blur averages away need not be told apart: with it, a kernel takes fewer terms (an
+    Detail that the resize after the blur averages away need not be represented, so that a kernel takes fewer terms (an
     elliptic Gaussian before an antialiased shrink by 4: 3.7 instead of 5.3 on average).
 
     Args:
         kernel: (k, k), k odd, point symmetric as all kernels of :mod:`deplsr_data.ops.kernels`.
-        mode: Of the resize behind it, an index into :data:`deplsr_data.ops.resize_batch.MODES`.
-        shrink: Whole factor by which that resize shrinks, rounded down.
+        mode: Of the resize after it, an index into :data:`deplsr_data.ops.resize_batch.MODES`.
+        shrink: Integer factor by which that resize shrinks, rounded down.
 
     Returns:
         (terms, 2, k) float32: the column and the row whose outer product a term is, the strongest first.
@@ -83,7 +83,7 @@ def _halves(size: int, mode: int, shrink: int) -> tuple[np.ndarray, list[tuple[n
     """Returns the smoothing of a resize as a matrix, and the bases in which its kernels are split.
 
     Each basis, one of the even and one of the odd vectors, comes as (onto, back): singular values of onto^T K onto
-    weigh a kernel K as seen behind the smoothing, and back takes their vectors back to pixels.
+    weight a kernel K as it is after the smoothing, and ``back`` brings their vectors back to pixels.
     """
     taps = smoothing(mode, shrink)
     smooth = np.stack([np.convolve(line, taps) for line in np.eye(size)], 1)
@@ -105,7 +105,7 @@ def transform(x: Tensor, filters: Tensor, plan: Plan, canvas: tuple[int, int]) -
         x: (B, H, 3, W) float32, rows of three channels, each image in the upper left corner; the rest is not read.
         filters: (B, T, 2, k) float32, separable kernels; those of a sample beyond ``plan.terms`` are not read.
         plan: Sizes, modes and how many terms; a sample with 0 terms is not blurred.
-        canvas: Rows and columns to give, at least the largest ``plan.size_out``.
+        canvas: Rows and columns of the output, at least the largest ``plan.size_out``.
 
     Returns:
         (B, *canvas[0], 3, canvas[1]) float32, each image in the upper left corner, 0 beyond.
@@ -137,8 +137,8 @@ def _product(
         for some, above in rows:
             middle[:n, some] = torch.bmm(by_row[weights, some, above], x[:n, above])
         source = middle[:n].view(n, -1, width)
-        for some, beside in columns:
-            product = torch.bmm(source[:, :, beside], by_column[weights, some, beside].transpose(1, 2))
+        for some, needed in columns:
+            product = torch.bmm(source[:, :, needed], by_column[weights, some, needed].transpose(1, 2))
             if term:
                 out[:n, :, some] += product
             else:
@@ -148,25 +148,25 @@ def _product(
 
 def _bands(plan: Plan, axis: int, canvas: int, x: Tensor, taps: int) -> list[tuple[slice, slice]]:
     """Returns blocks of output rows (axis 0) or columns (axis 1) and the rows or columns of the input they need."""
-    held = x.shape[1 if axis == 0 else 3]
+    extent = x.shape[1 if axis == 0 else 3]
     block = max(16, math.ceil(canvas / _BLOCKS / 16) * 16) if x.device.type == 'cpu' else canvas
     bands = []
     for start in range(0, canvas, block):
         stop = min(start + block, canvas)
-        low, high = held, 1
+        low, high = extent, 1
         for mode, size_in, size_out in set(zip(plan.mode, plan.size_in, plan.size_out, strict=True)):
             n_in, n_out = size_in[axis], size_out[axis]
             if start < n_out:
                 margin = math.ceil(reach(mode, n_in, n_out)) + taps // 2 + 1
                 low = min(low, int(start * n_in / n_out) - margin)
                 high = max(high, math.ceil(min(stop, n_out) * n_in / n_out) + margin)
-        low, high = min(max(low, 0), held - 1), min(high, held)
+        low, high = min(max(low, 0), extent - 1), min(high, extent)
         bands.append((slice(start, stop), slice(low, max(high, low + 1))))
     return bands
 
 
 def _or_identity(filters: Tensor, terms: list[int]) -> Tensor:
-    """Returns samples without a kernel the one that changes nothing."""
+    """Gives samples without a kernel the identity kernel."""
     if all(terms):
         return filters
     none = torch.tensor([not n for n in terms], device=filters.device)
@@ -182,33 +182,33 @@ def _trimmed(filters: Tensor, plan: Plan) -> Tensor:
 
 
 def _operators(
-    kernels: Tensor, owner: Tensor, plan: Plan, canvas: tuple[int, int], held: tuple[int, int]
+    kernels: Tensor, owner: Tensor, plan: Plan, canvas: tuple[int, int], extent: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Makes the matrices of blur, then resize, for the rows and for the columns.
+    """Returns the matrices of blur, then resize, for the rows and for the columns.
 
     Args:
         kernels: (N, 2, k), one of each term of each sample.
-        owner: (N,) which sample a kernel is of.
+        owner: (N,) which sample a kernel belongs to.
         plan: As for :func:`transform`.
         canvas: Output rows and columns.
-        held: Input rows and columns.
+        extent: Input rows and columns.
 
     Returns:
-        (N, canvas[0], held[0]) and (N, canvas[1], held[1]) float32.
+        (N, canvas[0], extent[0]) and (N, canvas[1], extent[1]) float32.
     """
     sizes = [
         [(m, i[axis], o[axis]) for m, i, o in zip(plan.mode, plan.size_in, plan.size_out, strict=True)]
         for axis in (0, 1)
     ]
-    if sizes[0] == sizes[1] and canvas[0] == canvas[1] and held[0] == held[1]:  # of squares, both at once
-        both = _operator(kernels.transpose(0, 1).flatten(0, 1), owner.repeat(2), sizes[0], canvas[0], held[0])
+    if sizes[0] == sizes[1] and canvas[0] == canvas[1] and extent[0] == extent[1]:  # of squares, both at once
+        both = _operator(kernels.transpose(0, 1).flatten(0, 1), owner.repeat(2), sizes[0], canvas[0], extent[0])
         return both[: len(kernels)], both[len(kernels) :]
-    rows = _operator(kernels[:, 0], owner, sizes[0], canvas[0], held[0])
-    return rows, _operator(kernels[:, 1], owner, sizes[1], canvas[1], held[1])
+    rows = _operator(kernels[:, 0], owner, sizes[0], canvas[0], extent[0])
+    return rows, _operator(kernels[:, 1], owner, sizes[1], canvas[1], extent[1])
 
 
 def _operator(kernels: Tensor, owner: Tensor, sizes: list[tuple[int, int, int]], rows: int, columns: int) -> Tensor:
-    """Makes the matrices (N, rows, columns) along one axis from kernels (N, k) and, per sample, (mode, in, out)."""
+    """Returns the matrices (N, rows, columns) along one axis from kernels (N, k) and, per sample, (mode, in, out)."""
     device = kernels.device
     if len(set(sizes)) == 1:  # the weights of equal resizes are made once
         sizes, owner = sizes[:1], torch.zeros_like(owner)
@@ -216,7 +216,7 @@ def _operator(kernels: Tensor, owner: Tensor, sizes: list[tuple[int, int, int]],
     width = taps_width(*zip(*sizes, strict=True))
     first, weights = taps(mode, n_in, n_out, rows, width)
     count, k = kernels.shape
-    # each row of `shifted` holds the kernel one pixel further to the right: k[m - j]
+    # each row of `wide`, once reshaped, is the kernel one pixel further to the right: k[m - j]
     wide = F.pad(kernels, (0, width)).repeat(1, width)[:, : width * (k + width - 1)]
     composed = torch.bmm(weights[owner], wide.view(count, width, k + width - 1))
     place = first[..., None] + torch.arange(k + width - 1, device=device) - k // 2  # (B, rows, k + width - 1)

@@ -1,4 +1,4 @@
-"""JPEG at a quality factor that need not be whole."""
+"""JPEG at a quality factor that need not be an integer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ['compress', 'quantisation_tables']
 
 @lru_cache(maxsize=1)
 def _base_tables() -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns the luma and chroma tables of the JPEG standard (Annex K), which libjpeg writes unscaled at quality 50."""
+    """Returns the luma and chroma tables of the JPEG standard (Annex K); libjpeg writes them unscaled at quality 50."""
     buffer = io.BytesIO()
     Image.new('RGB', (8, 8)).save(buffer, 'JPEG', quality=50)
     with Image.open(buffer) as image:
@@ -30,8 +30,8 @@ def _percent(quality: int) -> int:
 def quantisation_tables(quality: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the luma and chroma tables for a quality factor of 1 to 100, row by row.
 
-    libjpeg scales its base tables by a percentage that it knows for whole factors; between two of these ours runs
-    straight, so whole factors give libjpeg's own tables.
+    libjpeg scales its base tables by a percentage that it defines for integer factors; between two of these it is
+    interpolated linearly here, so integer factors have exactly libjpeg's tables.
 
     Raises:
         ValueError: ``quality`` is outside 1 to 100.
@@ -47,7 +47,7 @@ def quantisation_tables(quality: float) -> tuple[tuple[int, ...], tuple[int, ...
 
 
 def compress(image: np.ndarray, quality: float) -> np.ndarray:
-    """Encodes and decodes a image as baseline JPEG with 4:2:0 chroma.
+    """Encodes and decodes an image as baseline JPEG with 4:2:0 chroma.
 
     Args:
         image: (h, w, 3) float32 RGB; rounded to 8 bits after clipping to 0..1.

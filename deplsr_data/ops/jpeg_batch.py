@@ -1,10 +1,10 @@
-"""A JPEG codec for a batch on any device, each image with its own quality and size: libjpeg's, to the bit.
+"""A JPEG codec for a batch on any device, each image with its own quality and size; equal to libjpeg's to the bit.
 
-It goes through the stages of libjpeg in their order: 8-bit RGB, 8-bit YCbCr, chroma halved by means of four, 8 x 8 DCT,
-quantisation, and back with the smooth ("fancy") enlargement of chroma. libjpeg computes them in whole numbers; so does
-this, in floating-point numbers that are wide enough to hold every product and sum exactly. The result therefore depends
-neither on the device nor on the other images of the batch. (Images of up to 4 pixels in width are the exception:
-libjpeg repeats their chroma instead of smoothing it.)
+It runs the stages of libjpeg in their order: 8-bit RGB, 8-bit YCbCr, chroma halved by means of four, 8 x 8 DCT,
+quantisation, and back with the smooth ("fancy") enlargement of chroma. libjpeg computes them with integers; so does
+this code, in floating-point numbers that are wide enough to represent every product and sum exactly. The result
+therefore depends neither on the device nor on the other images of the batch. (Images of up to 4 pixels in width are the
+exception: libjpeg repeats their chroma instead of smoothing it.)
 
 Source: ITU-T T.81 (JPEG), T.871 (JFIF); Loeffler, Ligtenberg, Moschytz (ICASSP 1989) for the DCT, which libjpeg's
 default ("islow") runs with 13-bit constants.
@@ -24,7 +24,7 @@ from deplsr_data.ops.jpeg import quantisation_tables
 
 __all__ = ['batched_jpeg', 'tables_of']
 
-#: What is exactly between two steps goes away from zero; floats multiplied with this much more do so when rounded.
+#: A value exactly between two steps is rounded away from zero; floats multiplied by this factor do so when rounded.
 _AWAY_FROM_ZERO = 1 + 1e-6
 _BITS = 13  # of the DCT's constants
 _EXTRA = 2  # bits that are kept between the passes over rows and columns
@@ -46,7 +46,7 @@ def batched_jpeg(x: Tensor, tables: Tensor, height: Tensor, width: Tensor) -> Te
         width: (B,) int64, columns of each image.
 
     Returns:
-        (B, H, 3, W) float32, 0..1, in steps of 1/255; beyond a image's own size, anything finite.
+        (B, H, 3, W) float32, 0..1, in steps of 1/255; beyond an image's own size, any finite values.
     """
     rows, columns = x.shape[1], x.shape[3]
     x = x.clamp(0, 1).mul_(255).round_()
@@ -84,7 +84,7 @@ def _to_planes(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _halved(chroma: Tensor) -> Tensor:
-    """Averages squares of four; what lies between two numbers goes down and up by turns, as in libjpeg."""
+    """Averages squares of four; what lies between two numbers is rounded down and up alternately, as in libjpeg."""
     batch, height, channels, width = chroma.shape
     pairs = chroma.view(batch, height // 2, 2, channels, width)
     total = pairs[:, :, 0] + pairs[:, :, 1]
@@ -115,7 +115,7 @@ def _rounded(x: Tensor) -> Tensor:
 
 
 def _doubled(chroma: Tensor) -> Tensor:
-    """Enlarges planes (B, H, C, W) by a triangle filter, rounding halves up and down by turns, as libjpeg does."""
+    """Enlarges planes (B, H, C, W) by a triangle filter, rounding halves up and down alternately, as libjpeg does."""
     batch, height, channels, width = chroma.shape
     tall = (chroma * 3)[:, :, None].repeat(1, 1, 2, 1, 1)
     tall[:, 1:, 0] += chroma[:, :-1]
@@ -147,7 +147,7 @@ def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
 def _passes(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns the DCT along rows and down columns, then its inverse up columns and back along rows.
 
-    What the rounding behind each pass divides by is a power of two, so it is in the matrix and nothing is lost. The
+    The rounding after each pass divides by a power of two, so it is part of the matrix and nothing is lost. The
     numbers of the first pass stay below 2^24, those of the others need float64.
     """
     dct = torch.from_numpy(_dct())
@@ -164,7 +164,7 @@ def _dct() -> np.ndarray:
     """Returns the matrix that libjpeg's DCT of 8 numbers amounts to: sqrt(8) 2^13 times the orthonormal one.
 
     The fast algorithm multiplies with sums and differences of cosines, each rounded to 13 bits by itself, so that some
-    of the 64 numbers are one off the nearest whole number.
+    of the 64 numbers differ by one from the nearest integer.
 
     Returns:
         (8, 8) float64.

@@ -12,12 +12,20 @@ __all__ = ['blur_kernel', 'convolve', 'sinc_kernel']
 def blur_kernel(
     kernel_size: int, sigma_x: float, sigma_y: float, angle: float = 0.0, family: str = 'gaussian', beta: float = 1.0
 ) -> np.ndarray:
-    """Makes a bell-shaped kernel that sums to 1; see :class:`deplsr_data.degradation.records.Blur` for the parameters.
+    """Returns a bell-shaped kernel that sums to 1.
 
     Source: generalized and plateau kernels as in Real-ESRGAN (ICCVW 2021), section 3.1.
 
+    Args:
+        kernel_size: Odd width of the kernel.
+        sigma_x: Standard deviation in pixels along the first axis of the ellipse; 0 (for both) is the identity.
+        sigma_y: The same along the second axis.
+        angle: Radians from the image's x axis to the first axis of the ellipse.
+        family: ``gaussian``; ``generalized`` (exponent to the power ``beta``); ``plateau`` (flat, 1 / (1 + q^beta)).
+        beta: Shape of the latter two; a generalized Gaussian of beta 1 is a Gaussian.
+
     Returns:
-        (kernel_size, kernel_size) float32; a single 1 in the middle where sigma is 0.
+        (kernel_size, kernel_size) float32; a single 1 in the middle if sigma is 0.
     """
     if sigma_x == 0 and sigma_y == 0:
         kernel = np.zeros((kernel_size, kernel_size), np.float32)
@@ -39,7 +47,7 @@ def blur_kernel(
 
 
 def sinc_kernel(kernel_size: int, omega_c: float) -> np.ndarray:
-    """Makes the circular low-pass kernel with cutoff ``omega_c`` (radians per pixel), cut to ``kernel_size``, sum 1.
+    """Returns the circular low-pass kernel with cutoff ``omega_c`` (radians per pixel), cut to ``kernel_size``, sum 1.
 
     Source: inverse Fourier transform of a disc, omega_c J1(omega_c r) / (2 pi r), and omega_c^2 / (4 pi) at r = 0.
 

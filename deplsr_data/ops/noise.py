@@ -1,4 +1,4 @@
-"""Noise of a given level, its field given by a seed; for a batch on any device and for one image on the CPU."""
+"""Noise of a given level with a field that follows from a seed; for a batch on any device and one image on the CPU."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The noise field: a hash of (seed, channel, row, column), so that CPU and device see the same one to the bit.
+"""The noise field: a hash of (seed, channel, row, column), so that CPU and device have the same one to the bit.
 
-A generator's stream depends on who asks for how much of it; a hash of the place does not. Nothing here but whole-number
-arithmetic and look-ups in tables, which no device rounds differently.
+The stream of a generator depends on the order and size of the requests; a hash of the place does not. The code uses
+only integer arithmetic and table look-ups, which no device rounds differently.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor
 
 __all__ = ['POISSON_COUNTS', 'field', 'normal', 'shot_noise']
 
-#: Photons that white stands for. BasicSR counts the grey values of each image and takes the next power of two, which
-#: is 256 for nearly every photo; fixed, a level means the same noise on every image.
+#: Photons that a white pixel counts. BasicSR counts the grey values of each image and takes the next power of two,
+#: which is 256 for nearly every photo; with a fixed number, a level means the same noise on every image.
 POISSON_COUNTS = 256
-#: Uniforms that the Poisson table knows: with 2048 its means are right to 0.03 % and its variances to 0.3 %.
+#: Bits of the uniform numbers in the Poisson table: with 2048 its means are right to 0.03 % and its variances to 0.3 %.
 _POISSON_BITS = 11
 
 
 def field(seed: Tensor, gray: Tensor, height: int, width: int) -> Tensor:
-    """Returns evenly spread whole numbers, each from its seed and place alone.
+    """Returns uniform integers, each of which depends only on its seed and place.
 
-    A larger field holds the smaller ones in its upper left corner.
+    A larger field contains the smaller ones in its upper left corner.
 
     Args:
         seed: (B,) integers; the lower 32 bits count.
@@ -67,7 +67,7 @@ def shot_noise(uniform: Tensor, grey: Tensor) -> Tensor:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """Spreads each bit of the int32 tensor ``x`` over all bits of the result; may overwrite ``x``.
+    """Diffuses each bit of the int32 tensor ``x`` over all bits of the result; may overwrite ``x``.
 
     Source: lowbias32 by C. Wellons (public domain), a multiply-shift hash found by search for least bias.
     """
@@ -89,7 +89,7 @@ def _int32(seed: Tensor) -> Tensor:
 
 
 def _look_up(table: Tensor, index: Tensor) -> Tensor:
-    # index_select takes int32 indices: twice as fast as table[index], which wants int64
+    # index_select takes int32 indices: twice as fast as table[index], which needs int64
     return table.index_select(0, index.flatten()).view(index.shape)
 
 

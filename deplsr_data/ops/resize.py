@@ -10,15 +10,15 @@ __all__ = ['resize']
 
 
 def resize(image: np.ndarray, height: int, width: int, mode: str = 'bicubic', antialias: bool = True) -> np.ndarray:
-    """Brings a image to ``height`` x ``width``.
+    """Resizes an image to ``height`` x ``width``.
 
     Antialiased bicubic is Pillow's and, away from the borders, MATLAB's ``imresize`` (cubic with a = -0.5, widened by
     the scale); ``area`` is the mean over the pixels covered.
 
     Args:
         image: (h, w, 3) float32.
-        height: Rows that come out.
-        width: Columns that come out.
+        height: Output rows.
+        width: Output columns.
         mode: ``area``, ``bilinear`` or ``bicubic``.
         antialias: For the latter two, when the image shrinks.
 

@@ -1,4 +1,4 @@
-"""Weights of a resize whose sizes and mode differ from sample to sample; :mod:`deplsr_data.ops.resize` is the reference."""
+"""Weights of a resize whose sizes and mode differ between samples; the reference is :mod:`deplsr_data.ops.resize`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 __all__ = ['MODES', 'mode_of', 'reach', 'smoothing', 'taps', 'taps_width']
 
-#: What a resize can be, by the number that a batch carries; 0 is none.
+#: Modes of a resize, by the number that a batch carries; 0 is none.
 MODES: tuple[str, ...] = ('none', 'area', 'bilinear', 'bicubic', 'antialiased bilinear', 'antialiased bicubic')
 _RADIUS = (0.5, 0.5, 1.0, 2.0, 1.0, 2.0)
 
@@ -22,13 +22,13 @@ def mode_of(mode: str, antialias: bool) -> int:
 
 
 def reach(mode: int, n_in: int, n_out: int) -> float:
-    """Returns how far from its centre, in input pixels, an output pixel looks."""
+    """Returns how far from its centre, in input pixels, an output pixel depends on the input."""
     widened = mode in (1, 4, 5)
     return _RADIUS[mode] * (max(n_in / n_out, 1.0) if widened else 1.0) + 1.0
 
 
 def smoothing(mode: int, shrink: int) -> np.ndarray:
-    """Returns the taps with which a resize averages as it shrinks by a whole factor; a single one if it does not."""
+    """Returns the taps with which a resize by an integer factor averages; a single one if it does not."""
     if mode not in (1, 4, 5) or shrink < 2:
         return np.ones(1)
     width = math.ceil(2 * _RADIUS[mode]) * shrink + 1 - shrink % 2
@@ -38,16 +38,16 @@ def smoothing(mode: int, shrink: int) -> np.ndarray:
 
 
 def taps(mode: Tensor, n_in: Tensor, n_out: Tensor, rows: int, width: int) -> tuple[Tensor, Tensor]:
-    """Gives, for each output pixel, the first input pixel it looks at and the weights of ``width`` pixels from there.
+    """Returns, for each output pixel, the first input pixel it uses and the weights of ``width`` pixels from there on.
 
     The definitions are those of :func:`torch.nn.functional.interpolate` (``align_corners=False``): adaptive means for
     ``area``, a cubic with a = -0.75 without antialiasing and one with a = -0.5, widened by the scale, with it.
 
     Args:
         mode: (B,) int64, indices into :data:`MODES`.
-        n_in: (B,) int64, pixels that go in.
-        n_out: (B,) int64, pixels that come out.
-        rows: How many output pixels to give, at least the largest ``n_out``; those beyond a sample's own weigh 0.
+        n_in: (B,) int64, input pixels.
+        n_out: (B,) int64, output pixels.
+        rows: Number of output pixels, at least the largest ``n_out``; those beyond a sample's own have weight 0.
         width: At least ``2 * reach + 1`` of every sample, rounded up.
 
     Returns:
@@ -89,7 +89,7 @@ def _cubic(x: Tensor, a: Tensor) -> Tensor:
 
 
 def _beyond_borders(index: Tensor, source: Tensor, n_in: Tensor) -> Tensor:
-    """Returns what the first and the last pixel also stand for, where a plain cubic looks beyond the border."""
+    """Returns the weight that the first and the last pixel get from places beyond the border, in a plain cubic."""
     a = torch.tensor(-0.75, device=source.device)
     zero = torch.zeros_like(source)
     before = _cubic((source + 1).abs(), a) + _cubic((source + 2).abs(), a)

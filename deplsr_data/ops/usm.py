@@ -1,7 +1,7 @@
 """Unsharp masking, with which Real-ESRGAN sharpens the clean image before it is degraded.
 
-Source: Real-ESRGAN (ICCVW 2021), section 3.4: half of what a wide Gaussian blur takes away is added, but only near
-places where that is more than 10 grey levels; the border of these places is soft.
+Source: Real-ESRGAN (ICCVW 2021), section 3.4: half of what a wide Gaussian blur removes is added, but only near pixels
+where that is more than 10 grey levels; the border of these regions is soft.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ['sharpen', 'sharpen_batch']
 _TAPS = 51
 _WEIGHT = 0.5
 _THRESHOLD = 10 / 255
-_GROUP_ON_CPU = 4  # images that fit into its caches
+_GROUP_ON_CPU = 4  # images that fit into the caches
 
 
 def sharpen(image: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def sharpen_batch(gt: Tensor) -> Tensor:
 
 
 def _blurred(x: Tensor) -> Tensor:
-    """Blurs (B, 3, H, W): to a fifth of the size in both directions, where nothing is lost, and back."""
+    """Blurs (B, 3, H, W) by low-rank matrices: to a fifth of the size in both directions, and back."""
     from_rows, to_rows = _blur_factors(x.shape[2], x.device)
     from_columns, to_columns = _blur_factors(x.shape[3], x.device)
     return from_rows @ (to_rows @ x @ to_columns.T @ from_columns.T)
@@ -75,8 +75,8 @@ def _blurred(x: Tensor) -> Tensor:
 def _blur_factors(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Returns (size, rank) and (rank, size), whose product is the blur of ``size`` pixels.
 
-    So wide a Gaussian passes only low frequencies: a fifth of the singular values holds it up to 2e-4 on images, and
-    it takes 2.4 times fewer multiplications than the 51 taps one by one.
+    Such a wide Gaussian passes only low frequencies: a fifth of the singular values represents it up to 2e-4 on images,
+    with 2.4 times fewer multiplications than 51 separate taps.
     """
     taps = cv2.getGaussianKernel(_TAPS, 0)[:, 0]
     place = np.abs(np.arange(size)[:, None] + np.arange(_TAPS) - _TAPS // 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-import deplsr_data  # noqa: F401  mends BasicSR, which the tests use as an oracle
+import deplsr_data  # noqa: F401  fixes BasicSR, which the tests use as an oracle
 
 
 @pytest.fixture(scope='session')

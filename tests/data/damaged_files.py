@@ -1,4 +1,4 @@
-"""Damaged and odd image files, the same ones each time."""
+"""Damaged and odd image files, the same ones in every run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ SIDES = (0, 1, 7, 4096, 13000, 30000, 65535, 2**31 - 1)
 
 
 class Damaged(NamedTuple):
-    """A file: its name, its bytes, the whole file it was made of, and how."""
+    """A file: its name, its bytes, the undamaged file it was made from, and how it was damaged."""
 
     name: str
     content: bytes
-    whole: bytes
+    undamaged: bytes
     how: str
 
 
-def _saved(image: Image.Image, degradation_type: str, **options) -> bytes:
+def _saved(image: Image.Image, file_format: str, **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, degradation_type, **options)
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
-def whole_files() -> dict[str, bytes]:
-    """Files of all degradation types and modes, none of them damaged."""
+def undamaged_files() -> dict[str, bytes]:
+    """Files of all formats and modes."""
     pixels = np.ascontiguousarray(data.astronaut()[64:104, 160:208])
     image = Image.fromarray(pixels)
     exif = Image.Exif()
@@ -67,7 +67,7 @@ def _flipped(content: bytes, rng: np.random.Generator, first: int = 0, last: int
 
 
 def _resized(content: bytes, rng: np.random.Generator) -> bytes:
-    """Lies about width and height, in the place where the format says them."""
+    """Writes a wrong width and height into the header."""
     width, height = (int(SIDES[place]) for place in rng.integers(len(SIDES), size=2))
     damaged = bytearray(content)
     if content.startswith(b'\x89PNG'):
@@ -107,7 +107,7 @@ def _damaged(content: bytes, how: str, rng: np.random.Generator) -> bytes:
     return content
 
 
-HOW = ('flipped', 'header', 'cut', 'zeroed', 'hole', 'filled', 'resized', 'resized', 'whole')
+HOW = ('flipped', 'header', 'cut', 'zeroed', 'hole', 'filled', 'resized', 'resized', 'undamaged')
 ODD = {
     'empty.png': b'',
     'one_byte.jpg': b'\xff',
@@ -123,8 +123,8 @@ ODD = {
 def damaged_files(number: int) -> Iterator[Damaged]:
     """Returns ``number`` files; the suffix of some is that of another format."""
     rng = np.random.default_rng(2025)
-    whole = whole_files()
-    names = list(whole)
+    files = undamaged_files()
+    names = list(files)
     for name, content in ODD.items():
         yield Damaged(name, content, b'', 'odd')
     for place in range(number - len(ODD)):
@@ -133,4 +133,4 @@ def damaged_files(number: int) -> Iterator[Damaged]:
         stem, suffix = name.split('.')
         if rng.random() < 0.1:
             suffix = str(rng.choice(['png', 'jpg', 'tif']))
-        yield Damaged(f'{place:04d}_{how}_{stem}.{suffix}', _damaged(whole[name], how, rng), whole[name], how)
+        yield Damaged(f'{place:04d}_{how}_{stem}.{suffix}', _damaged(files[name], how, rng), files[name], how)

@@ -65,7 +65,7 @@ def test_basicsr_builds_it_by_name(root):
     assert len(dataset) == 3
 
 
-def test_an_item_holds_the_pair_its_words_and_its_record(root):
+def test_an_item_holds_the_pair_its_captions_and_its_record(root):
     item = CaptionedDegradationDataset(_opt(root))[1]
     assert set(item) == {'lq', 'gt', 'captions', 'tokens', 'levels', 'record', 'lq_path', 'gt_path'}
     assert (item['lq'].shape, item['gt'].shape) == ((3, 16, 16), (3, 64, 64))
@@ -141,13 +141,13 @@ def test_a_photo_smaller_than_the_crop_is_mirrored_in_training_and_kept_in_valid
     assert CaptionedDegradationDataset(_opt(tmp_path, phase='val', gt_size=64))[0]['gt'].shape == (3, 48, 28)
 
 
-def test_a_photo_of_one_pixel_is_mirrored_in_training_and_left_out_in_validation(root, tmp_path, caplog):
+def test_a_photo_of_one_pixel_is_mirrored_in_training_and_skipped_in_validation(root, tmp_path, caplog):
     Image.fromarray(data.astronaut()[:1, :1]).save(tmp_path / 'pixel.png')
     train = CaptionedDegradationDataset(_opt(tmp_path))[0]['gt']
     assert torch.equal(train, train[:, :1, :1].expand(3, 64, 64))
-    Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / 'whole.png')
+    Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / 'large.png')
     item = CaptionedDegradationDataset(_opt(tmp_path, phase='val'))[0]
-    assert item['gt_path'].endswith('whole.png')
+    assert item['gt_path'].endswith('large.png')
     assert 'pixel.png' in caplog.text
 
 
@@ -155,14 +155,14 @@ def _hwc(image):
     return np.ascontiguousarray(image.numpy().transpose(1, 2, 0))
 
 
-def test_in_training_the_sharpened_gt_is_degraded_and_both_are_given(root):
+def test_in_training_the_sharpened_gt_is_degraded_and_both_are_delivered(root):
     item = CaptionedDegradationDataset(_opt(root, recipe={'gt_usm': True}))[0]
     np.testing.assert_array_equal(_hwc(item['gt_usm']), sharpen(_hwc(item['gt'])))
     np.testing.assert_array_equal(_hwc(item['lq']), apply(from_json(item['record']), _hwc(item['gt_usm'])))
     assert item['gt_usm'].std() > item['gt'].std()
 
 
-def test_in_validation_what_is_made_of_the_sharpened_photo_is_held_against_the_photo_itself(root):
+def test_in_validation_lq_comes_from_the_sharpened_photo_and_gt_is_the_photo_itself(root):
     plain, sharp = (
         CaptionedDegradationDataset(_opt(root, phase='val', recipe={'gt_usm': usm}))[0] for usm in (False, True)
     )
@@ -214,7 +214,7 @@ def test_photos_are_shrunk_by_all_factors_of_the_range_but_no_further_than_the_c
 
 
 @pytest.mark.parametrize('place', ['worker', 'device'])
-def test_the_context_is_the_whole_piece_of_which_lq_is_a_part(root, place):
+def test_the_context_is_the_larger_crop_of_which_lq_is_a_part(root, place):
     opt = _opt(root, degrade_size=128, context=True, degrade_on=place)
     items = [CaptionedDegradationDataset(opt)[i] for i in range(2)]
     batch = degrade_deferred(torch.utils.data.default_collate(items), torch.device('cpu'))
@@ -255,16 +255,16 @@ def test_a_batch_that_has_its_lq_passes_unchanged():
     assert degrade_deferred(batch, torch.device('cpu')) is batch
 
 
-def test_a_whole_photo_is_degraded_at_full_size_and_squashed_without_antialiasing(root):
+def test_a_whole_photo_is_degraded_at_full_size_and_resized_without_antialiasing(root):
     opt = _opt(root, scale=1, input='whole', input_size=32, gt_size=None, recipe={'resize': 'last'})
     item = CaptionedDegradationDataset(opt)[0]
     photo = data.astronaut()[:150, :181].astype(np.float32) / 255
     degraded = apply(from_json(item['record']), photo)
     # no antialiasing: a pixel comes from the 4 x 4 around its place, whatever lies between
-    squashed = torch.nn.functional.interpolate(
+    expected = torch.nn.functional.interpolate(
         torch.from_numpy(degraded.transpose(2, 0, 1))[None], (32, 32), mode='bicubic'
     )
-    np.testing.assert_allclose(item['lq'], squashed[0].clamp(0, 1), atol=1e-6)
+    np.testing.assert_allclose(item['lq'], expected[0].clamp(0, 1), atol=1e-6)
     assert 'gt' not in item
     assert item['captions'] == captions(from_json(item['record']))
 
@@ -302,7 +302,7 @@ def test_titles_become_semantic_captions(root, tmp_path):
     assert dataset[0]['captions'][0] == 'a cup of coffee'
 
 
-def test_an_lmdb_gives_the_items_of_its_folder(root, tmp_path):
+def test_an_lmdb_has_the_items_of_its_folder(root, tmp_path):
     names = ['astronaut', 'chelsea', 'coffee']
     make_lmdb_from_imgs(str(root), str(tmp_path / 'x.lmdb'), [f'{name}.png' for name in names], names)
     lmdb = CaptionedDegradationDataset(_opt(tmp_path / 'x.lmdb', io_backend={'type': 'lmdb'}))
@@ -369,7 +369,7 @@ def test_a_missing_root_is_named(root):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_an_unreadable_picture_is_named(tmp_path, workers):
+def test_an_unreadable_image_is_named(tmp_path, workers):
     (tmp_path / 'bad.png').write_bytes(b'no image')
     dataset = CaptionedDegradationDataset(_opt(tmp_path))
     loader = torch.utils.data.DataLoader(dataset, num_workers=workers)

@@ -72,7 +72,7 @@ def train(root, **changes):
 
 
 def authors_layout(root, rows, lq_suffix='png', gt_suffix='png'):
-    """LR and GT folders with a table beside them, as LSDIR-DE has it."""
+    """LR and GT folders with a table next to them, as LSDIR-DE has it."""
     for name in ('a', 'b'):
         for folder, side, suffix in (('lq', 12, lq_suffix), ('gt', 48, gt_suffix)):
             (root / folder).mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def authors_layout(root, rows, lq_suffix='png', gt_suffix='png'):
     return root
 
 
-def test_basicsr_builds_it_by_name_and_it_gives_the_items_of_the_other_data_set(written):
+def test_basicsr_builds_it_by_name_and_its_items_are_like_those_of_the_other_data_set(written):
     pair = build_dataset(options(written / 'plain'))
     drawn = CaptionedDegradationDataset(
         {'name': 'x', 'type': 'x', 'phase': 'val', 'scale': 4, 'dataroot_gt': str(written / 'photos')}
@@ -114,7 +114,7 @@ def test_what_was_written_is_read(written, way):
         assert item['lq_path'] == str(written / way / 'lq' / row['filepath'])
 
 
-def test_an_lmdb_and_photos_without_written_gt_give_the_same_pairs(written):
+def test_an_lmdb_and_photos_without_written_gt_have_the_same_pairs(written):
     tiles = CaptionedPairDataset(options(written / 'tiles'))
     root = written / 'lmdb'
     packed = CaptionedPairDataset(
@@ -131,13 +131,23 @@ def test_an_lmdb_and_photos_without_written_gt_give_the_same_pairs(written):
         assert torch.equal(tiles[2 * index]['lq'], photos[index]['lq'])
 
 
-def test_several_tables_are_read_in_a_row(written):
+def test_a_set_written_by_version_0_1_is_read(written, tmp_path):
+    """Version 0.1 names the distribution of the noise ``kind``."""
+    rows = (written / 'plain' / 'records.jsonl').read_text()
+    assert '"distribution"' in rows
+    (tmp_path / 'records.jsonl').write_text(rows.replace('"distribution"', '"kind"'))
+    old = CaptionedPairDataset(options(written / 'plain', records=str(tmp_path / 'records.jsonl')))
+    new = CaptionedPairDataset(options(written / 'plain'))
+    assert [old[index]['record'] for index in range(2)] == [new[index]['record'] for index in range(2)]
+
+
+def test_several_tables_are_read_one_after_another(written):
     tables = [str(written / way / 'captions.tsv') for way in ('tiles', 'tiles')]
     assert len(CaptionedPairDataset(options(written / 'tiles', meta_info=tables))) == 48
 
 
 def _with_coordinates(root):
-    """A pair in which each pixel says where it is, so that a crop can be found again."""
+    """A pair in which each pixel holds its coordinates, so that the place of a crop is known."""
     y, x = np.mgrid[:24, :30]
     lq = np.stack([y, x, 0 * x], 2).astype(np.uint8)
     for name in ('lq', 'gt'):
@@ -148,7 +158,7 @@ def _with_coordinates(root):
     return root
 
 
-def test_both_pictures_of_a_pair_are_cut_and_turned_alike(tmp_path):
+def test_both_images_of_a_pair_are_cropped_and_flipped_alike(tmp_path):
     dataset = CaptionedPairDataset(train(_with_coordinates(tmp_path)))
     seen = set()
     for round in range(40):
@@ -171,7 +181,7 @@ def test_a_pair_smaller_than_the_crop_is_mirrored_alike(tmp_path):
     assert torch.equal(item['lq'].repeat_interleave(4, 1).repeat_interleave(4, 2), item['gt'])
 
 
-def test_validation_cuts_the_middle_where_asked(tmp_path):
+def test_validation_crops_the_middle(tmp_path):
     item = CaptionedPairDataset(options(_with_coordinates(tmp_path), gt_size=32))[0]
     assert item['lq'].shape == (3, 8, 8)
     assert (item['lq'][:2, 0, 0] * 255).round().tolist() == [8, 11]
@@ -190,7 +200,7 @@ def test_crops_depend_on_epoch_index_and_round_and_not_on_workers(written):
     assert not torch.equal(epoch(0, 0), epoch(1, 0))
 
 
-def test_the_authors_table_is_completed_where_it_leaves_a_kind_out(tmp_path):
+def test_a_table_is_completed_where_a_degradation_type_is_missing(tmp_path):
     rows = [
         ['a.png', 'a face', 'blur with sigma:1.2', FINE[0], '', '', '', ''],
         ['b.png', '', '', FINE[3], FINE[0], 'ringing and overshoot artifacts', '', FINE[2]],
@@ -211,13 +221,13 @@ def test_the_authors_table_is_completed_where_it_leaves_a_kind_out(tmp_path):
     assert first['record'] == second['record'] == ''
 
 
-def test_nothing_said_is_no_degradation():
+def test_empty_captions_mean_no_degradation():
     texts, found = read_captions([''] * 7)
     assert texts[:2] == ('a photo', 'no degradation')
     assert found == (0, 0, 0, 100, 0)
 
 
-def test_clean_pictures_may_have_another_suffix(tmp_path):
+def test_clean_images_may_have_another_suffix(tmp_path):
     rows = [[f'{name}.jpg', '', '', *FINE] for name in 'ab']
     item = CaptionedPairDataset(options(authors_layout(tmp_path, rows, 'jpg', 'webp')))[1]
     assert item['gt_path'].endswith('b.webp')
@@ -281,7 +291,7 @@ def test_a_wrong_table_is_one_clear_line(tmp_path, text, line):
     assert '\n' not in str(error.value)
 
 
-def test_a_records_file_of_another_kind_is_one_clear_line(written, tmp_path):
+def test_a_records_file_of_another_format_is_one_clear_line(written, tmp_path):
     shutil.copy(written / 'plain' / 'captions.tsv', tmp_path / 'records.jsonl')
     with pytest.raises(UserError, match=r'datasets\.val\.records: expected rows .* in line 1 of'):
         CaptionedPairDataset(options(written / 'plain', records=str(tmp_path / 'records.jsonl')))

@@ -1,4 +1,4 @@
-"""What is drawn depends on seed, epoch, index and round alone; not on workers, interruptions or damaged files."""
+"""What is drawn depends only on seed, epoch, index and round; not on workers, interruptions or damaged files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def batches(opt, epoch, taken=None):
 
 
 @pytest.mark.parametrize('recipe', ['semantic', 'realesrgan'])
-def test_two_and_eight_workers_draw_what_none_draws(root, recipe):
+def test_two_and_eight_workers_draw_the_same_as_the_main_process(root, recipe):
     none, two, eight = (
         batches(options(root, num_worker_per_gpu=workers, recipe={'type': recipe}), epoch=3) for workers in (0, 2, 8)
     )
@@ -81,17 +81,17 @@ def test_two_epochs_and_two_seeds_have_no_record_in_common(root):
 
 
 @pytest.mark.parametrize(('before', 'after'), [(0, 2), (2, 0), (2, 8)])
-def test_an_interrupted_epoch_goes_on_with_the_samples_that_are_left(root, monkeypatch, before, after):
-    """The run is stopped in epoch 1 after four batches and goes on with another number of workers."""
-    whole = batches(options(root), epoch=1)
+def test_a_resumed_epoch_has_the_remaining_samples(root, monkeypatch, before, after):
+    """The run is stopped in epoch 1 after four batches and resumed with another number of workers."""
+    complete = batches(options(root), epoch=1)
     first = batches(options(root, num_worker_per_gpu=before), epoch=1, taken=4)
-    monkeypatch.setattr(resume, '_resumed', (1, len(whole) + 4, BATCH))
+    monkeypatch.setattr(resume, '_resumed', (1, len(complete) + 4, BATCH))
     rest = batches(options(root, num_worker_per_gpu=after), epoch=1)
-    assert first + rest == whole
+    assert first + rest == complete
     assert batches(options(root, num_worker_per_gpu=after), epoch=2) == batches(options(root), epoch=2)
 
 
-def test_a_damaged_photo_is_replaced_by_the_same_other_one_in_any_worker(root, caplog):
+def test_a_damaged_photo_is_replaced_by_the_same_photo_in_any_worker(root, caplog):
     (root / '2.png').write_bytes((root / '2.png').read_bytes()[:-100])
     (root / '3.png').write_bytes(b'')
     with caplog.at_level(logging.WARNING, 'basicsr'):
@@ -136,7 +136,7 @@ def test_the_first_bad_photo_stops_a_run_that_allows_none(root):
         batches(options(root, max_bad_images=0), epoch=0)
 
 
-def test_a_stand_in_has_a_result_path_of_its_own_in_validation(root):
+def test_a_replacement_has_a_different_result_path_in_validation(root):
     (root / '1.png').write_bytes(b'')
     opt = options(root, phase='val', draws_per_image=2)
     dataset = CaptionedDegradationDataset(opt)

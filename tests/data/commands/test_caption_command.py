@@ -47,7 +47,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny_coca(tmp_path):
-    """The folder of a CoCa of random weights; what it says is noise, but it is said by open_clip's own network."""
+    """The folder of a CoCa of random weights; its captions are noise, but they come from open_clip's own network."""
     folder = tmp_path / 'tiny'
     folder.mkdir()
     (folder / 'open_clip_config.json').write_text(json.dumps({'model_cfg': TINY, 'preprocess_cfg': {}}))
@@ -59,7 +59,7 @@ def tiny_coca(tmp_path):
 
 
 class Counting:
-    """A captioner that says which batch and photo it was."""
+    """A captioner that records its batches and writes the mean grey level of a photo."""
 
     def __init__(self, stop_after=None):
         self.batches = []
@@ -94,7 +94,7 @@ def error_of(capsys):
 
 def test_a_template_titles_all_photos_and_the_data_set_reads_the_table(place, capsys):
     assert caption('--template', 'a  photo\tof something') == 0
-    assert capsys.readouterr().out == 'titles.tsv: 7 photos captioned, 0 there before, 0 skipped\n'
+    assert capsys.readouterr().out == 'titles.tsv: 7 photos captioned, 0 done before, 0 skipped\n'
     assert titles(place / 'titles.tsv') == dict.fromkeys(
         ['a.png', 'b.jpg', 'bad.png', 'd.png', 'e.png', 'f.png', 'sub/c.png'], 'a photo of something'
     )
@@ -103,30 +103,30 @@ def test_a_template_titles_all_photos_and_the_data_set_reads_the_table(place, ca
 
 
 @pytest.mark.parametrize('workers', ['0', '2'])
-def test_batches_go_through_the_captioner_and_bad_photos_are_named(place, capsys, monkeypatch, workers):
+def test_photos_are_captioned_in_batches_and_bad_photos_are_named(place, capsys, monkeypatch, workers):
     captioner = Counting()
     monkeypatch.setattr(caption_photos, 'make_captioner', lambda args: captioner)
     Image.new('RGB', (9, 9)).save(place / 'photos' / 'black.png')
     assert caption('--batch-size', '3', '--workers', workers) == 0
     found = titles(place / 'titles.tsv')
     assert list(found) == ['a.png', 'b.jpg', 'black.png', 'd.png', 'e.png', 'f.png', 'sub/c.png']
-    assert found.pop('black.png') == 'a photo'  # the captioner found no words
+    assert found.pop('black.png') == 'a photo'  # the captioner returned an empty caption
     for name, title in found.items():
         image = Counting.transform(Image.open(place / 'photos' / name))
         assert title == f'grey level {image.mean():.2f}'
-    assert captioner.batches == [2, 3, 2]  # by threes, without bad.png
+    assert captioner.batches == [2, 3, 2]  # batches of three, without bad.png
     out, err = capsys.readouterr()
-    assert out == 'titles.tsv: 7 photos captioned, 0 there before, 1 skipped\n'
+    assert out == 'titles.tsv: 7 photos captioned, 0 done before, 1 skipped\n'
     assert err.startswith("basicsr: warning: skipped photo 1 of at most 10: 'photos/bad.png': expected a readable")
     assert err.count('\n') == 1
 
 
-def test_an_interrupted_run_goes_on_and_a_later_photo_is_added(place, capsys, monkeypatch):
+def test_an_interrupted_run_is_resumed_and_a_later_photo_is_added(place, capsys, monkeypatch):
     monkeypatch.setattr(caption_photos, 'make_captioner', lambda args: Counting())
-    assert caption('--batch-size', '2', output='whole.tsv') == 0
+    assert caption('--batch-size', '2', output='complete.tsv') == 0
     monkeypatch.setattr(caption_photos, 'make_captioner', lambda args: Counting(stop_after=2))
     assert caption('--batch-size', '2') == 130
-    assert capsys.readouterr().err.endswith('\nbasicsr: interrupted; the same command goes on\n')
+    assert capsys.readouterr().err.endswith('\nbasicsr: interrupted; run the same command again to resume\n')
     assert not (place / 'titles.tsv').exists()
     with (place / 'titles.tsv.part').open('a') as file:
         file.write('sub/c.p')  # a kill
@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_and_a_later_photo_is_added(place, capsys, mo
     monkeypatch.setattr(caption_photos, 'make_captioner', lambda args: rest)
     assert caption('--batch-size', '2') == 0
     assert sum(rest.batches) == 3
-    assert (place / 'titles.tsv').read_bytes() == (place / 'whole.tsv').read_bytes()
+    assert (place / 'titles.tsv').read_bytes() == (place / 'complete.tsv').read_bytes()
     assert not (place / 'titles.tsv.part').exists()
     Image.fromarray(data.chelsea()[:64, :64]).save(place / 'photos' / 'new.png')
     rest.batches.clear()
@@ -151,7 +151,7 @@ def test_sixteen_bits_reach_the_captioner_as_eight(place, monkeypatch):
     assert titles(place / 'titles.tsv')['deep.png'] == f'grey level {40000 // 257:.2f}'
 
 
-def test_too_many_bad_photos_stop_it(place, capsys, monkeypatch):
+def test_too_many_bad_photos_stop_the_command(place, capsys, monkeypatch):
     monkeypatch.setattr(caption_photos, 'make_captioner', lambda args: Counting())
     assert caption('--max-bad-images', '0') == 2
     assert error_of(capsys).startswith(
@@ -159,11 +159,11 @@ def test_too_many_bad_photos_stop_it(place, capsys, monkeypatch):
     )
 
 
-def test_a_name_that_a_table_cannot_hold_is_skipped(place, capsys):
+def test_a_name_that_a_table_cannot_contain_is_skipped(place, capsys):
     (place / 'photos' / 'd.png').rename(place / 'photos' / 'd\te.png')
     assert caption('--template', 'x') == 0
     err = capsys.readouterr().err
-    assert r"'photos/d\te.png': expected a name that a table can hold" in err
+    assert r"'photos/d\te.png': expected a name without tabs or line ends" in err
     assert len(titles(place / 'titles.tsv')) == 6
 
 
@@ -193,7 +193,7 @@ def test_a_checkpoint_file_of_a_named_model_is_loaded_without_network(place, tin
     assert line.endswith('without network, name a file that was downloaded elsewhere')
 
 
-def test_greedy_search_says_what_the_network_finds_likeliest_at_each_step(tiny_coca):
+def test_greedy_search_takes_the_most_likely_token_at_each_step(tiny_coca):
     captioner = CoCaCaptioner(tiny_coca, None, 'cpu', beams=1, max_tokens=5)
     net = open_clip.create_model(tiny_coca, require_pretrained=True).eval()
     tokenizer = open_clip.get_tokenizer('ViT-B-32')
@@ -262,7 +262,7 @@ def test_a_wrong_argument_is_one_clear_line(place, capsys, arguments, line):
     assert error_of(capsys).startswith(line)
 
 
-def test_a_clip_that_writes_no_captions_is_refused(place, capsys):
+def test_a_clip_without_a_text_decoder_is_refused(place, capsys):
     folder = place / 'clip'
     folder.mkdir()
     config = {key: TINY[key] for key in ('embed_dim', 'vision_cfg', 'text_cfg')}

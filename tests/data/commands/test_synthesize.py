@@ -40,7 +40,7 @@ def synthesize(output, *arguments, scale=('--scale', '4')):
 
 
 def contents(folder):
-    """All that a set holds, as bytes."""
+    """All files of a set, as bytes."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob('*'))
@@ -72,12 +72,12 @@ def error_of(capsys):
 def test_a_set_holds_pairs_captions_and_records_that_agree(place, capsys, recipe):
     (place / 'recipe.yml').write_text(f'type: {recipe}\ngt_usm: false\n')
     assert synthesize('set', '--draws', '2', '--recipe', 'recipe.yml') == 0
-    assert capsys.readouterr().out == 'set: 5 photos degraded, 0 there before, 0 unreadable; 10 LR images\n'
-    made, said = rows(place / 'set'), table(place / 'set')
-    assert [row['filepath'] for row in made] == [cells[0] for cells in said]
+    assert capsys.readouterr().out == 'set: 5 photos degraded, 0 done before, 0 unreadable; 10 LR images\n'
+    made, written = rows(place / 'set'), table(place / 'set')
+    assert [row['filepath'] for row in made] == [cells[0] for cells in written]
     assert {row['gt'] for row in made} == {'a.png', 'b_png.png', 'b_jpg.png', 'sub/ä b.png', 'c.png'}
     assert len({json.dumps(row['record']) for row in made}) == 10
-    for row, cells in zip(made, said, strict=True):
+    for row, cells in zip(made, written, strict=True):
         record = from_json(json.dumps(row['record']))
         assert cells[1:] == captions(record)
         gt = image(place / 'set' / 'gt' / row['gt'])
@@ -98,9 +98,22 @@ def test_workers_and_shards_change_nothing(place, capsys):
         assert not (place / 'three' / 'captions.tsv').exists()
     assert 'run this without --shard' in capsys.readouterr().out
     assert synthesize('three', *arguments) == 0
-    assert ' 0 photos degraded, 5 there before' in capsys.readouterr().out
+    assert ' 0 photos degraded, 5 done before' in capsys.readouterr().out
     assert contents(place / 'one') == contents(place / 'two') == contents(place / 'three')
     assert len(table(place / 'one')) == 5 * 6 * 2
+
+
+def test_a_set_begun_by_version_0_1_is_resumed(place, capsys):
+    """Version 0.1 names the distribution of the noise ``kind``."""
+    assert synthesize('set') == 0
+    expected = table(place / 'set')
+    path = place / 'set' / 'records.jsonl'
+    path.write_text(path.read_text(encoding='utf-8').replace('"distribution"', '"kind"'), encoding='utf-8')
+    (place / 'set' / 'lq' / 'a.png').unlink()
+    capsys.readouterr()
+    assert synthesize('set') == 0
+    assert ' 1 photos degraded, 4 done before' in capsys.readouterr().out
+    assert table(place / 'set') == expected
 
 
 def test_the_seed_changes_the_draws_and_other_photos_do_not(place):
@@ -113,33 +126,33 @@ def test_the_seed_changes_the_draws_and_other_photos_do_not(place):
     assert drawn['fewer'] == {photo: record for photo, record in drawn['first'].items() if photo != 'c.webp'}
 
 
-def test_photos_that_come_later_are_added_and_nothing_else_changes(place, capsys):
+def test_photos_added_later_are_degraded_and_nothing_else_changes(place, capsys):
     assert synthesize('set') == 0
     before = contents(place / 'set')
     times = {path: path.stat().st_mtime_ns for path in (place / 'set' / 'lq').rglob('*.png')}
     Image.fromarray(data.chelsea()[:64, :64]).save(place / 'photos' / 'new.png')
     capsys.readouterr()
     assert synthesize('set') == 0
-    assert ' 1 photos degraded, 5 there before' in capsys.readouterr().out
+    assert ' 1 photos degraded, 5 done before' in capsys.readouterr().out
     after = contents(place / 'set')
     assert len(rows(place / 'set')) == 6
     assert all(after[name] == before[name] for name in before if name.endswith('.png'))
     assert all(path.stat().st_mtime_ns == then for path, then in times.items())
 
 
-def test_a_picture_that_was_lost_or_cut_short_is_made_again(place, capsys):
+def test_a_lost_or_truncated_image_is_written_again(place, capsys):
     assert synthesize('set') == 0
-    whole = contents(place / 'set')
+    complete = contents(place / 'set')
     (place / 'set' / 'lq' / 'a.png').unlink()
-    (place / 'set' / 'gt' / 'c.png').write_bytes(whole['gt/c.png'][:-20])
+    (place / 'set' / 'gt' / 'c.png').write_bytes(complete['gt/c.png'][:-20])
     capsys.readouterr()
     assert synthesize('set') == 0
-    assert ' 2 photos degraded, 3 there before' in capsys.readouterr().out
-    assert contents(place / 'set') == whole
+    assert ' 2 photos degraded, 3 done before' in capsys.readouterr().out
+    assert contents(place / 'set') == complete
 
 
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_stopped_goes_on_to_the_same_set(place, how):
+def test_a_run_that_was_stopped_and_resumed_writes_the_same_set(place, how):
     for number in range(12):
         Image.fromarray(data.astronaut()[number : number + 200, :200]).save(place / 'photos' / f'more{number:02d}.png')
     arguments = ['synthesize', '--input', 'photos', '--output', 'stopped', '--scale', '4', '--draws', '12']
@@ -157,15 +170,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_set(place, how):
     assert run.returncode == (130 if how == signal.SIGINT else -how)
     assert not (place / 'stopped' / 'captions.tsv').exists()
     if how == signal.SIGINT:
-        assert error.splitlines()[-1] == 'basicsr: interrupted; the same command goes on'
+        assert error.splitlines()[-1] == 'basicsr: interrupted; run the same command again to resume'
     with parts.open('a') as file:
         file.write('[{"filepath": "cut sh')
     assert synthesize('stopped', '--draws', '12') == 0
-    assert synthesize('whole', '--draws', '12') == 0
-    assert contents(place / 'stopped') == contents(place / 'whole')
+    assert synthesize('complete', '--draws', '12') == 0
+    assert contents(place / 'stopped') == contents(place / 'complete')
 
 
-def test_an_lmdb_is_read_by_basicsr_and_holds_what_the_folder_does(place):
+def test_an_lmdb_is_read_by_basicsr_and_holds_the_same_images_as_the_folder(place):
     (place / 'photos' / 'sub' / 'ä b.png').rename(place / 'photos' / 'sub' / 'd.png')
     assert synthesize('folder', '--gt-size', '32') == 0
     assert synthesize('packed', '--gt-size', '32', '--format', 'lmdb', '--workers', '2') == 0
@@ -190,23 +203,23 @@ def test_an_lmdb_is_read_by_basicsr_and_holds_what_the_folder_does(place):
         assert (place / 'folder' / name).read_bytes() == (place / 'packed' / name).read_bytes()
 
 
-def test_an_lmdb_takes_later_photos_and_a_folder_can_become_one(place, capsys):
+def test_an_lmdb_accepts_later_photos_and_a_folder_can_become_one(place, capsys):
     (place / 'photos' / 'sub' / 'ä b.png').unlink()
     assert synthesize('set') == 0
     assert synthesize('set', '--format', 'lmdb') == 0
     Image.fromarray(data.chelsea()[:64, :64]).save(place / 'photos' / 'new.png')
     capsys.readouterr()
     assert synthesize('set', '--format', 'lmdb') == 0
-    assert ' 1 photos degraded, 4 there before' in capsys.readouterr().out
+    assert ' 1 photos degraded, 4 done before' in capsys.readouterr().out
     assert len((place / 'set' / 'lq.lmdb' / 'meta_info.txt').read_text().splitlines()) == 5
     assert synthesize('set') == 2
-    assert error_of(capsys) == "--format: expected lmdb, as 'set' has one, got folder"
+    assert error_of(capsys) == "--format: expected lmdb, since 'set' has one, got folder; use --format lmdb"
 
 
-def test_packing_that_was_interrupted_goes_on(place, capsys, monkeypatch):
+def test_interrupted_packing_is_resumed(place, capsys, monkeypatch):
     (place / 'photos' / 'sub' / 'ä b.png').unlink()
     monkeypatch.setattr(written_set, '_COMMIT_EVERY', 2)
-    assert synthesize('whole', '--format', 'lmdb') == 0
+    assert synthesize('complete', '--format', 'lmdb') == 0
     remove, removed = os.remove, []
 
     def interrupted(path):
@@ -219,15 +232,15 @@ def test_packing_that_was_interrupted_goes_on(place, capsys, monkeypatch):
     assert synthesize('set', '--format', 'lmdb') == 130
     monkeypatch.setattr(os, 'remove', remove)
     assert synthesize('set', '--format', 'lmdb') == 0
-    assert ' 0 photos degraded, 4 there before' in capsys.readouterr().out
-    whole, packed = (
+    assert ' 0 photos degraded, 4 done before' in capsys.readouterr().out
+    complete, packed = (
         {name: content for name, content in contents(place / root).items() if not name.endswith('.mdb')}
-        for root in ('whole', 'set')
+        for root in ('complete', 'set')
     )
-    assert whole == packed
+    assert complete == packed
     for name in ('lq', 'gt'):
         for key in ('a', 'b_jpg', 'b_png', 'c'):
-            found = [PhotoReader(f'{root}/{name}.lmdb', {'type': 'lmdb'})(key) for root in ('whole', 'set')]
+            found = [PhotoReader(f'{root}/{name}.lmdb', {'type': 'lmdb'})(key) for root in ('complete', 'set')]
             np.testing.assert_array_equal(*found)
 
 
@@ -240,17 +253,17 @@ def test_photos_may_come_from_an_lmdb_and_a_table(place):
     assert [cells[:2] for cells in table(place / 'again')] == [['a.png', 'a face'], ['c.png', 'a photo']]
 
 
-def test_titles_that_come_later_are_written_without_degrading_again(place, capsys):
+def test_titles_added_later_are_written_without_degrading_again(place, capsys):
     assert synthesize('set') == 0
     (place / 'titles.tsv').write_text('filepath\ttitle\na.png\ta face\n')
     capsys.readouterr()
     assert synthesize('set', '--meta-info', 'titles.tsv') == 0
-    assert ' 0 photos degraded, 1 there before' in capsys.readouterr().out
+    assert ' 0 photos degraded, 1 done before' in capsys.readouterr().out
     assert {cells[0]: cells[1] for cells in table(place / 'set')}['a.png'] == 'a face'
     assert len(table(place / 'set')) == 5
 
 
-def test_without_gt_the_records_say_where_a_picture_lies_in_its_photo(place):
+def test_without_gt_the_records_hold_the_place_of_an_image_in_its_photo(place):
     assert synthesize('set', '--no-gt', '--gt-size', '32') == 0
     assert not (place / 'set' / 'gt').exists()
     row = next(row for row in rows(place / 'set') if row['filepath'] == 'a_s005.png')
@@ -274,7 +287,7 @@ def test_the_recipe_comes_from_a_file_or_from_an_option_file_with_its_scale(plac
     }
 
 
-def test_the_clean_picture_is_sharpened_where_the_recipe_says_so(place):
+def test_the_clean_image_is_sharpened_with_gt_usm(place):
     (place / 'recipe.yml').write_text('gt_usm: true\n')
     assert synthesize('set', '--recipe', 'recipe.yml') == 0
     photo, gt = image(place / 'photos' / 'a.png')[1:69, :100].astype(int), image(place / 'set' / 'gt' / 'a.png')
@@ -282,7 +295,7 @@ def test_the_clean_picture_is_sharpened_where_the_recipe_says_so(place):
     assert gt.astype(float).std() > photo.std()
 
 
-def test_unreadable_photos_are_named_and_left_out_up_to_a_limit(place, capsys):
+def test_unreadable_photos_are_named_and_skipped_up_to_a_limit(place, capsys):
     for file in damaged_files(300):
         (place / 'photos' / file.name).write_bytes(file.content)
     Image.fromarray(data.chelsea()[:1, :1]).save(place / 'photos' / 'pixel.png')

@@ -63,10 +63,12 @@ def test_a_number_out_of_range_is_refused(place, capsys, arguments):
     assert 'expected' in capsys.readouterr().err
 
 
-def test_a_set_goes_on_only_with_the_settings_it_was_begun_with(place, capsys):
+def test_a_set_is_resumed_only_with_the_same_settings(place, capsys):
     assert synthesize('set') == 0
     assert synthesize('set', '--seed', '2') == 2
-    assert error_of(capsys) == "--output: 'set' was begun with seed 0, got 2; take the same or another folder"
+    assert error_of(capsys) == (
+        "--output: expected seed 0, with which 'set' was begun, got 2; use that value or another folder"
+    )
 
 
 def test_a_full_disk_is_one_clear_line(place, capsys, monkeypatch):
@@ -80,5 +82,6 @@ def test_a_full_disk_is_one_clear_line(place, capsys, monkeypatch):
     monkeypatch.setattr('deplsr_data.commands.synthesize.begin', lambda *_: os.makedirs('set/parts'))
     assert synthesize('set') == 2
     assert error_of(capsys) == (
-        "--output: cannot write 'set/gt/a.png': No space left on device; the same command goes on"
+        "--output: cannot write 'set/gt/a.png': No space left on device; "
+        'correct this, then run the same command to resume'
     )

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.recipes import SemanticRecipe
+from deplsr_data.degradation.recipes import SemanticRecipe, draw
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.ops.resize import resize
 
 
@@ -17,7 +17,7 @@ def _apply(photo, recipe, index=0):
 
 @pytest.mark.parametrize('place', ['last', 'before_noise'])
 @pytest.mark.parametrize('second_order', [False, True])
-def test_lq_is_an_eight_bit_picture_of_the_right_size(photo, place, second_order):
+def test_lq_is_an_eight_bit_image_of_the_right_size(photo, place, second_order):
     for index in range(10):
         lq = _apply(photo, SemanticRecipe(resize=place, second_order=second_order, sinc_prob=0.5), index)
         assert (lq.dtype, lq.shape) == (np.float32, (24, 32, 3))
@@ -33,7 +33,7 @@ def test_a_record_of_zero_levels_only_shrinks(photo):
     )
 
 
-def test_each_step_acts_in_its_place(photo):
+def test_each_step_is_applied_in_its_order(photo):
     record = Record(4, (Blur(13, 2.0, 2.0), Resize(24, 32, 'area'), Jpeg(50.0)))
     blurred = cv2.GaussianBlur(photo, (13, 13), 2.0, borderType=cv2.BORDER_REFLECT_101)
     small = np.rint(cv2.resize(blurred, (32, 24), interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)
@@ -51,7 +51,7 @@ def test_the_second_order_is_stronger_than_the_first(photo):
         assert np.square(second - clean).mean() > 1.1 * np.square(first - clean).mean()
 
 
-def test_noise_named_at_lr_size_is_as_strong_in_lr_and_fades_in_the_published_order(photo):
+def test_noise_is_as_strong_as_named_in_lr_and_weaker_in_the_published_order(photo):
     gray = np.full_like(photo, 0.5)
     base = {'noise_range': (20.0, 20.0), 'gaussian_noise_prob': 1.0, 'sinc_prob': 0.0, 'jpeg_prob': 0.0}
     assert _apply(gray, SemanticRecipe(**base)).std() * 255 == pytest.approx(20, rel=0.05)
@@ -71,6 +71,6 @@ def test_a_record_for_another_size_is_refused(photo):
         apply(Record(4, (Resize(24, 31),)), photo)
 
 
-def test_a_picture_of_another_type_is_refused(pixels):
+def test_an_image_of_another_type_is_refused(pixels):
     with pytest.raises(ValueError, match='float32'):
         apply(Record(1, ()), pixels)

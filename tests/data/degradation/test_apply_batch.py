@@ -7,9 +7,9 @@ from torch.utils.data import default_collate
 
 from deplsr_data.degradation.apply import apply
 from deplsr_data.degradation.apply_batch import apply_batch, pack
-from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe
+from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe, draw
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
 
 RECIPES = {
     'semantic': SemanticRecipe(sinc_prob=0.4, gray_noise_prob=0.3),
@@ -40,7 +40,7 @@ def _psnr(left: np.ndarray, right: np.ndarray) -> float:
 
 @pytest.mark.parametrize('name', RECIPES)
 @pytest.mark.parametrize('threads', [1, 2])
-def test_each_sample_comes_out_as_it_would_alone(photo, name, threads):
+def test_each_sample_is_degraded_as_it_would_be_alone(photo, name, threads):
     packed, gt = _batch(_records(RECIPES[name], 14), _clean(photo, 14))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -112,7 +112,7 @@ def test_records_of_different_recipes_and_orders_share_a_batch(photo):
         assert _psnr(out.permute(1, 2, 0).numpy(), apply(record, one)) > 38
 
 
-def test_the_result_is_an_eight_bit_picture(photo):
+def test_the_result_is_an_eight_bit_image(photo):
     packed, gt = _batch(_records(RECIPES['realesrgan'], 4), _clean(photo, 4))
     out = apply_batch(packed, gt)
     assert (out.shape, out.dtype) == ((4, 3, 16, 20), torch.float32)
@@ -158,7 +158,7 @@ def test_records_that_end_in_different_sizes_are_refused(photo):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('name', RECIPES)
-def test_a_gpu_gives_the_same_pictures(photo, name):
+def test_a_gpu_makes_the_same_images(photo, name):
     packed, gt = _batch(_records(RECIPES[name], 24), _clean(photo, 24))
     on_cpu, on_gpu = apply_batch(packed, gt).numpy(), apply_batch(packed, gt.cuda()).cpu().numpy()
     assert min(_psnr(left, right) for left, right in zip(on_cpu, on_gpu, strict=True)) > 38

@@ -8,17 +8,11 @@ import numpy as np
 import pytest
 
 from deplsr_data.degradation import captions
-from deplsr_data.degradation.captions import (
-    DEGRADATION_TYPES,
-    fine_captions,
-    levels,
-    parse_caption,
-    spread,
-    whole_caption,
-)
-from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe
+from deplsr_data.degradation.captions import fine_captions, levels, parse_caption, whole_caption
+from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe, draw
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
+from deplsr_data.degradation.types import DEGRADATION_TYPES, kernel_standard_deviation
 from deplsr_data.ops.kernels import blur_kernel
 
 RECORD = Record(4, (Blur(9, 1.2, 1.2), Noise('gaussian', 12.3, False, 1), Jpeg(57.4), Sinc(7, 2.0)))
@@ -28,10 +22,10 @@ RANGES = {'blur': range(51), 'gaussian': range(501), 'poisson': range(51), 'jpeg
 @pytest.mark.parametrize('degradation_type', DEGRADATION_TYPES, ids=lambda degradation_type: degradation_type.name)
 def test_every_level_survives_its_caption(degradation_type):
     for tenths in RANGES[degradation_type.name]:
-        assert parse_caption(degradation_type.say(tenths / 10)) == (degradation_type.name, tenths / 10)
+        assert parse_caption(degradation_type.caption(tenths / 10)) == (degradation_type.name, tenths / 10)
 
 
-def test_the_words_are_the_papers():
+def test_captions_are_those_of_the_paper():
     assert fine_captions(RECORD) == (
         'blur with sigma:1.2',
         'gaussian noise with sigma:12.3',
@@ -45,7 +39,7 @@ def test_the_words_are_the_papers():
     )
 
 
-def test_what_does_not_occur_is_said_with_its_zero_level_and_left_out_of_the_whole():
+def test_a_type_that_does_not_occur_has_its_zero_level_and_is_not_in_the_whole_caption():
     clean = Record(4, (Blur(1, 0.0, 0.0), Noise('poisson', 0.0, False, 1)))
     assert fine_captions(clean) == (
         'blur with sigma:0.0',
@@ -65,7 +59,7 @@ def test_a_photo_without_a_title_gets_the_fallback():
 
 @pytest.mark.parametrize('resize', ['last', 'before_noise'])
 @pytest.mark.parametrize('second_order', [False, True])
-def test_captions_say_what_was_applied(resize, second_order):
+def test_captions_describe_what_was_applied(resize, second_order):
     recipe = SemanticRecipe(resize=resize, second_order=second_order)
     for index in range(200):
         record = draw(recipe, 4, rng_for(5, 0, index, 0, 'degradation'), (64, 64))
@@ -96,7 +90,7 @@ def _blur_level(*steps, scale=4):
     return levels(Record(scale, steps, named='total'))[0]
 
 
-def test_blurs_in_a_row_are_named_by_the_spread_of_all_in_gt_pixels():
+def test_blurs_in_a_row_are_named_by_the_standard_deviation_of_all_in_gt_pixels():
     half, lr = Resize(128, 128), Resize(64, 64)  # of 256 GT pixels
     assert _blur_level(Blur(21, 2.0, 2.0), lr) == 2.0
     assert _blur_level(Blur(21, 2.0, 2.0), half, Blur(15, 1.0, 1.0), lr) == round(math.sqrt(4 + 4), 1)
@@ -105,7 +99,7 @@ def test_blurs_in_a_row_are_named_by_the_spread_of_all_in_gt_pixels():
     assert _blur_level(lr) == 0
 
 
-def test_the_spread_of_blurs_in_a_row_is_measured_on_a_point():
+def test_the_standard_deviation_of_blurs_in_a_row_is_that_of_a_blurred_point():
     record = Record(4, (Blur(13, 2.5, 1.0, 0.4), Blur(9, 1.2, 1.2, 0.0, 'plateau', 1.5), Resize(16, 16)), named='total')
     point = np.zeros((65, 65), np.float32)
     point[32, 32] = 1
@@ -113,17 +107,17 @@ def test_the_spread_of_blurs_in_a_row_is_measured_on_a_point():
         kernel = blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta)
         point = cv2.filter2D(point, -1, kernel)
     y, x = np.mgrid[-32:33, -32:33]
-    spread = ((point * x * x).sum() * (point * y * y).sum() - (point * x * y).sum() ** 2) ** 0.25
-    assert levels(record)[0] == pytest.approx(spread, abs=0.15)
+    expected = ((point * x * x).sum() * (point * y * y).sum() - (point * x * y).sum() ** 2) ** 0.25
+    assert levels(record)[0] == pytest.approx(expected, abs=0.15)
 
 
-def test_a_kernel_too_small_for_its_sigma_is_named_by_what_it_does():
-    assert spread(Blur(31, 3.0, 3.0)) == pytest.approx(3.0, rel=0.01)
-    assert 1.5 < spread(Blur(7, 3.0, 3.0)) < 2.0
-    assert spread(Blur(7, 0.0, 0.0)) == 0
+def test_a_kernel_too_small_for_its_sigma_has_a_smaller_standard_deviation():
+    assert kernel_standard_deviation(Blur(31, 3.0, 3.0)) == pytest.approx(3.0, rel=0.01)
+    assert 1.5 < kernel_standard_deviation(Blur(7, 3.0, 3.0)) < 2.0
+    assert kernel_standard_deviation(Blur(7, 0.0, 0.0)) == 0
 
 
-def test_an_early_sinc_is_a_blur_and_a_final_one_is_ringing():
+def test_an_early_sinc_counts_as_blur_and_a_final_one_as_ringing():
     noise, lr = Noise('gaussian', 5.0, False, 1), Resize(64, 64)
     early, final = Sinc(21, math.pi / 3), Sinc(21, math.pi / 2)
     first = levels(Record(4, (early, lr, noise, Jpeg(50.0)), named='total'))
@@ -134,16 +128,16 @@ def test_an_early_sinc_is_a_blur_and_a_final_one_is_ringing():
     assert levels(Record(4, (lr, noise, Sinc(21, math.pi)), named='total'))[4] == 0
 
 
-def test_real_esrgans_captions_say_what_was_applied():
+def test_captions_of_real_esrgan_describe_what_was_applied():
     for index in range(300):
         record = draw(RealESRGANRecipe(), 4, rng_for(5, 0, index, 0, 'degradation'), (64, 64))
         read = dict(parse_caption(text) for text in fine_captions(record))
         assert tuple(read.values()) == levels(record)
         for degradation_type in ('gaussian', 'poisson'):
-            of_kind = [
+            of_type = [
                 step.level for step in record.steps if isinstance(step, Noise) and step.distribution == degradation_type
             ]
-            assert read[degradation_type] == (round(of_kind[-1], 1) if of_kind else 0)
+            assert read[degradation_type] == (round(of_type[-1], 1) if of_type else 0)
         assert read['jpeg'] == round([step.quality for step in record.steps if isinstance(step, Jpeg)][-1], 1)
         assert read['ringing'] == any(isinstance(step, Sinc) for step in record.steps[-3:])
         assert 0 <= read['blur'] < 25
@@ -152,12 +146,12 @@ def test_real_esrgans_captions_say_what_was_applied():
 @pytest.mark.parametrize(
     'text', ['', 'a photo', 'blur with sigma:', 'blur with sigma:x', 'blur with sigma', 'no blur with sigma:1.0']
 )
-def test_other_text_is_refused(text):
+def test_text_that_is_not_a_fine_caption_is_refused(text):
     with pytest.raises(ValueError, match=re.escape(repr(text))):
         parse_caption(text)
 
 
-def test_the_levels_asked_in_evaluation_are_the_published_ones_and_can_be_said():
+def test_evaluation_levels_are_the_published_ones_and_have_captions():
     expected = {
         'blur': (0, 1, 2, 3),
         'gaussian': (0, 15, 30),
@@ -165,7 +159,7 @@ def test_the_levels_asked_in_evaluation_are_the_published_ones_and_can_be_said()
         'jpeg': (30, 50, 70, 90),
         'ringing': (0, 1),
     }
-    for degradation_type in captions.DEGRADATION_TYPES:
+    for degradation_type in DEGRADATION_TYPES:
         assert tuple(degradation_type.evaluation_levels) == expected[degradation_type.name]
         for level in degradation_type.evaluation_levels:
-            assert parse_caption(degradation_type.say(level)) == (degradation_type.name, level)
+            assert parse_caption(degradation_type.caption(level)) == (degradation_type.name, level)

@@ -108,7 +108,7 @@ def test_real_esrgans_keys_can_be_pasted_and_are_the_defaults():
         ({'gt_size': 256}, ["got 'gt_size'", "one level up, to 'datasets.train'"]),
         ({'use_hflip': True}, ["got 'use_hflip'", "to 'datasets.train'"]),
         ({'queue_size': 180}, ["got 'queue_size'", 'top level']),
-        ({'l1_gt_usm': True}, ["got 'l1_gt_usm'", 'leave it out']),
+        ({'l1_gt_usm': True}, ["got 'l1_gt_usm'", 'DePLSRGANModel has it at the top level']),
         ({'jpg_range': [30, 95]}, ["did you mean 'jpeg_range'"]),
         ({'kernel_list': ['iso', 'skew'], 'kernel_prob': [0.5, 0.5]}, ['.kernel_list', 'skew']),
         ({'kernel_prob': [0.5, 0.5]}, ['as many numbers in kernel_prob', '2 and 6']),
@@ -116,7 +116,7 @@ def test_real_esrgans_keys_can_be_pasted_and_are_the_defaults():
         ({'resize_prob': [0.5, 0.5]}, ['.resize_prob']),
         ({'resize_prob': [0.5, -0.5, 1]}, ['.resize_prob', 'weights of 0 or more']),
         ({'resize_range': [1.5, 0.15]}, ['.resize_range', '0 < low <= 1 <= high']),
-        ({'betag_range2': [1.5, 4]}, ['.betag_range2', 'let the range hold 1']),
+        ({'betag_range2': [1.5, 4]}, ['.betag_range2', 'include 1']),
         ({'blur_kernel_size': 20}, ['.blur_kernel_size', 'take 21']),
         ({'blur_sigma': [3, 0.2]}, ['.blur_sigma', 'swap them']),
         ({'jpeg_range2': [30, 101]}, ['.jpeg_range2', 'got [30, 101]']),
@@ -142,10 +142,10 @@ def test_a_wrong_real_esrgan_block_is_one_clear_line(opt, parts):
         (RealESRGANRecipe(blur_kernel_size2=25), 25),
     ],
 )
-def test_a_recipe_knows_its_largest_kernel(recipe, largest):
+def test_a_recipe_states_its_largest_kernel(recipe, largest):
     assert recipe.largest_kernel == largest
 
 
-def test_a_recipe_that_is_no_block_is_refused():
+def test_a_recipe_that_is_not_a_mapping_is_refused():
     with pytest.raises(UserError, match='expected a mapping'):
         read_recipe('semantic', WHERE)

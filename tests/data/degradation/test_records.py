@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe
+from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe, draw, read_recipe
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, from_json, to_json
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
 
 TWO_ORDERS = Record(
     4,
@@ -47,7 +49,7 @@ def test_a_record_survives_its_text_exactly(recipe):
         ({'quality': None}, 'number'),
     ],
 )
-def test_text_that_is_no_record_is_refused_by_name(change, message):
+def test_text_that_is_not_a_record_is_refused_with_the_wrong_part_named(change, message):
     step = {'op': 'jpeg', 'quality': 95.0, **change}
     with pytest.raises(ValueError, match=message) as caught:
         from_json(json.dumps({'scale': 4, 'steps': [step]}))
@@ -57,7 +59,7 @@ def test_text_that_is_no_record_is_refused_by_name(change, message):
 @pytest.mark.parametrize(
     'text', ['', '{', '[]', '{"scale": 4}', '{"scale": 0, "steps": []}', '{"scale": NaN, "steps": []}']
 )
-def test_text_that_is_not_even_json_is_refused(text):
+def test_text_that_is_not_json_is_refused(text):
     with pytest.raises(ValueError, match='record'):
         from_json(text)
 
@@ -78,6 +80,28 @@ def test_text_that_is_not_even_json_is_refused(text):
 def test_a_step_out_of_range_cannot_be_made(make):
     with pytest.raises(ValueError, match='expected'):
         make()
+
+
+def _records_of_version_0_1():
+    path = Path(__file__).parents[2] / 'golden' / 'v0_1' / 'records.jsonl'
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_records_of_version_0_1_have_the_same_captions_and_levels():
+    rows = _records_of_version_0_1()
+    assert len(rows) == 24
+    for row in rows:
+        record = from_json(row['record'])
+        assert '"kind"' in row['record']
+        assert captions(record) == row['captions']
+        assert list(levels(record)) == row['levels']
+        assert to_json(record) == row['record'].replace('"kind"', '"distribution"')
+
+
+def test_records_of_version_0_1_are_drawn_again_from_the_same_seed():
+    for row in _records_of_version_0_1():
+        rng = rng_for(3, 0, row['index'], 0, 'degradation')
+        assert draw(read_recipe(row['recipe'], 'recipe'), 4, rng, (64, 96)) == from_json(row['record'])
 
 
 def test_the_sigma_that_names_a_blur_is_the_geometric_mean():

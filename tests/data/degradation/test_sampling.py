@@ -8,28 +8,28 @@ import pytest
 from scipy import stats
 
 from deplsr_data.degradation.captions import levels
-from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe
+from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe, draw
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Resize, Sinc
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
 
 
 def _draws(recipe, count=2000, seed=0):
     return [draw(recipe, 4, rng_for(seed, 0, index, 0, 'degradation'), (64, 96)) for index in range(count)]
 
 
-def _kinds(record):
+def _step_classes(record):
     return [type(step) for step in record.steps]
 
 
 def test_the_default_order_is_blur_shrink_noise_jpeg_sinc():
     record = draw(SemanticRecipe(sinc_prob=1), 4, np.random.default_rng(0), (64, 96))
-    assert _kinds(record) == [Blur, Resize, Noise, Jpeg, Sinc]
+    assert _step_classes(record) == [Blur, Resize, Noise, Jpeg, Sinc]
     assert record.steps[1] == Resize(16, 24, 'bicubic', True)
 
 
 def test_the_published_order_shrinks_last():
     record = draw(SemanticRecipe(sinc_prob=1, resize='last'), 4, np.random.default_rng(0), (64, 96))
-    assert _kinds(record) == [Blur, Noise, Jpeg, Sinc, Resize]
+    assert _step_classes(record) == [Blur, Noise, Jpeg, Sinc, Resize]
 
 
 def test_the_second_order_repeats_the_levels_with_a_fresh_field():
@@ -148,9 +148,9 @@ def _kernels_match(kernels, sigmas):
 def _resizes_match(resizes, side, shares, factors):
     heights = np.array([resize.height for resize in resizes])
     _has_shares(np.sign(heights - side).tolist(), dict(zip((1, -1, 0), shares, strict=True)))
-    spread = np.random.default_rng(0).random(len(heights))  # a size of whole pixels stands for all up to the next
-    _is_uniform((heights + spread)[heights < side] / side, factors[0] - 1 / side, 1)
-    _is_uniform((heights + spread)[heights > side] / side, 1 + 1 / side, factors[1] + 1 / side)
+    part = np.random.default_rng(0).random(len(heights))  # an integer size represents all sizes up to the next one
+    _is_uniform((heights + part)[heights < side] / side, factors[0] - 1 / side, 1)
+    _is_uniform((heights + part)[heights > side] / side, 1 + 1 / side, factors[1] + 1 / side)
     _has_shares((resize.mode for resize in resizes), dict.fromkeys(('area', 'bilinear', 'bicubic'), 1))
     assert not any(resize.antialias for resize in resizes)
     assert all(

@@ -1,4 +1,4 @@
-"""Damaged and odd files: no crash, no hang, no wrong caption, and each that is left out is named."""
+"""Damaged and odd files: no crash, no hang, no wrong caption, and each skipped file is named."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from damaged_files import damaged_files, whole_files
+from damaged_files import damaged_files, undamaged_files
 
 from basicsr_plugin.errors import UserError
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
-from deplsr_data.degradation.captions import DEGRADATION_TYPE_NAMES, captions, parse_caption
-from deplsr_data.degradation.recipes import SemanticRecipe
+from deplsr_data.degradation.captions import captions, parse_caption
+from deplsr_data.degradation.recipes import SemanticRecipe, draw
 from deplsr_data.degradation.records import from_json, to_json
-from deplsr_data.degradation.sampling import draw, rng_for
+from deplsr_data.degradation.sampling import rng_for
+from deplsr_data.degradation.types import degradation_type_names
 from deplsr_data.files.photos import PhotoError, decode
 
 FILES = 2000
@@ -45,7 +46,7 @@ def readable(content):
     return True
 
 
-def test_each_of_2000_files_gives_its_pair_or_is_named_once(tmp_path, caplog, impatient):
+def test_each_of_2000_files_is_delivered_as_a_pair_or_named_once(tmp_path, caplog, impatient):
     files = sorted(damaged_files(FILES))
     for file in files:
         (tmp_path / file.name).write_bytes(file.content)
@@ -69,7 +70,7 @@ def test_each_of_2000_files_gives_its_pair_or_is_named_once(tmp_path, caplog, im
     assert not set(named) & delivered
     assert set(named) | delivered == {str(tmp_path / file.name) for file in files}
     assert not any('\n' in message for message in messages)
-    assert all(str(tmp_path / file.name) in delivered for file in files if file.how == 'whole')
+    assert all(str(tmp_path / file.name) in delivered for file in files if file.how == 'undamaged')
 
 
 def _check(item):
@@ -78,17 +79,17 @@ def _check(item):
         assert bool(torch.isfinite(image).all())
         assert 0 <= image.min() <= image.max() <= 1
     assert item['captions'] == captions(from_json(item['record']))
-    said = [parse_caption(text) for text in item['captions'][2:]]
-    assert [file_format for file_format, _ in said] == list(DEGRADATION_TYPE_NAMES)
-    np.testing.assert_allclose([level for _, level in said], item['levels'], atol=1e-6)
+    parsed = [parse_caption(text) for text in item['captions'][2:]]
+    assert tuple(name for name, _ in parsed) == degradation_type_names()
+    np.testing.assert_allclose([level for _, level in parsed], item['levels'], atol=1e-6)
 
 
-def test_a_damaged_png_is_refused_or_reads_as_the_whole_one():
+def test_a_damaged_png_is_refused_or_decoded_as_the_undamaged_one():
     """A PNG has checksums; whatever passes them must be what was saved."""
     checked = 0
     for file in damaged_files(FILES):
-        if file.whole.startswith(b'\x89PNG') and readable(file.content):
-            np.testing.assert_array_equal(decode(file.content, 'x'), decode(file.whole, 'x'))
+        if file.undamaged.startswith(b'\x89PNG') and readable(file.content):
+            np.testing.assert_array_equal(decode(file.content, 'x'), decode(file.undamaged, 'x'))
             checked += 1
     assert checked > 20
 
@@ -97,9 +98,9 @@ def test_a_damaged_png_is_refused_or_reads_as_the_whole_one():
     'file_format', ['rgb.png', 'turned.jpg', 'lossless.webp', 'moving.gif', 'raw.tif', 'rgb.bmp', 'deep.tif']
 )
 def test_a_file_cut_at_any_place_is_refused_in_one_line(file_format):
-    content = whole_files()[file_format]
+    content = undamaged_files()[file_format]
     for place in np.linspace(0, len(content) - 200, 40).astype(int):
-        if file_format == 'moving.gif' and readable(content[:place]):  # its first image may be whole by then
+        if file_format == 'moving.gif' and readable(content[:place]):  # its first image may be complete by then
             np.testing.assert_array_equal(decode(content[:place], 'x'), decode(content, 'x'))
             continue
         with pytest.raises(PhotoError, match=r"^'some\.png': expected [^\n]*, got [^\n]*$"):
@@ -110,8 +111,8 @@ def test_a_file_cut_at_any_place_is_refused_in_one_line(file_format):
     ('file_format', 'at', 'sides'),
     [('rgb.bmp', 18, (60000, 60000)), ('rgb.png', 16, (60000, 60000)), ('rgb.bmp', 18, (9999, 9999))],
 )
-def test_a_header_that_promises_a_huge_picture_is_refused_before_memory_is_taken(file_format, at, sides):
-    content = bytearray(whole_files()[file_format])
+def test_a_header_with_huge_sides_is_refused_before_memory_is_allocated(file_format, at, sides):
+    content = bytearray(undamaged_files()[file_format])
     content[at : at + 8] = b''.join(side.to_bytes(4, 'big' if file_format == 'rgb.png' else 'little') for side in sides)
     if file_format == 'rgb.png':
         content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, 'big')

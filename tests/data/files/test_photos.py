@@ -105,7 +105,7 @@ def test_of_an_animation_or_pages_the_first_is_read(pixels, file_format):
     np.testing.assert_array_equal(decode(content, 'x'), np.asarray(image))
 
 
-def test_one_pixel_is_a_picture(pixels):
+def test_one_pixel_is_an_image(pixels):
     for file_format in ('PNG', 'JPEG', 'WEBP', 'GIF', 'TIFF', 'BMP'):
         assert decode(_encoded(Image.fromarray(pixels[:1, :1]), file_format), 'x').shape == (1, 1, 3)
 
@@ -115,13 +115,13 @@ def test_a_wrong_suffix_does_not_matter(tmp_path, pixels):
     np.testing.assert_array_equal(PhotoReader(str(tmp_path), {'type': 'disk'})(str(tmp_path / 'a.jpg')), pixels)
 
 
-def test_a_picture_too_large_to_be_meant_is_one_clear_line():
+def test_an_implausibly_large_image_is_one_clear_line():
     content = _encoded(Image.new('1', (20000, 20000)), 'PNG')
-    with pytest.raises(UserError, match=r"^'x': expected a image of common size, got .*400000000 pixels.*; cut it up$"):
+    with pytest.raises(UserError, match=r"^'x': expected an image of common size, got .*400000000 pixels.*; cut it"):
         decode(content, 'x')
 
 
-def test_large_and_odd_pictures_are_read_without_warnings(recwarn):
+def test_large_and_odd_images_are_read_without_warnings(recwarn):
     black = Image.new('1', (10000, 9500))
     black.paste(Image.effect_noise((4000, 4000), 90).convert('1'))
     assert decode(_encoded(black, 'PNG'), 'x').shape == (9500, 10000, 3)
@@ -129,12 +129,12 @@ def test_large_and_odd_pictures_are_read_without_warnings(recwarn):
 
 
 def test_damaged_files_are_named_in_one_line(pixels):
-    whole = {
+    undamaged = {
         file_format: _encoded(Image.fromarray(pixels), file_format)
         for file_format in ('PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP')
     }
-    whole['PNG16'] = _opencv('.png', pixels.astype(np.uint16))
-    damaged = [b'', b'no image', *(content[: len(content) // 2] for content in whole.values())]
+    undamaged['PNG16'] = _opencv('.png', pixels.astype(np.uint16))
+    damaged = [b'', b'no image', *(content[: len(content) // 2] for content in undamaged.values())]
     damaged.append(_encoded(Image.fromarray(pixels[..., 0].astype(np.float32)), 'TIFF'))
     for content in damaged:
         with pytest.raises(UserError, match=r"^'some/where\.png': expected") as caught:
@@ -142,7 +142,7 @@ def test_damaged_files_are_named_in_one_line(pixels):
         assert '\n' not in str(caught.value)
 
 
-def test_flipped_bytes_give_a_picture_or_a_user_error(pixels):
+def test_flipped_bytes_are_decoded_or_a_user_error(pixels):
     rng = np.random.default_rng(0)
     for file_format in ('PNG', 'JPEG', 'WEBP', 'TIFF', 'GIF'):
         content = np.frombuffer(_encoded(Image.fromarray(pixels[:32, :32]), file_format), np.uint8)
@@ -164,7 +164,7 @@ def _write(folder, names, pixels):
     return folder
 
 
-def test_nested_folders_are_listed_in_order_and_hidden_files_left_out(tmp_path, pixels):
+def test_nested_folders_are_listed_in_order_and_hidden_files_skipped(tmp_path, pixels):
     _write(tmp_path, ['b.png', 'a/z.JPG', 'a/y.webp'], pixels)
     (tmp_path / '._b.png').write_bytes(b'')
     (tmp_path / 'notes.txt').write_text('x')
@@ -220,7 +220,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
         list_photos(str(tmp_path), 'nothing.txt')
 
 
-def test_an_lmdb_reads_as_its_folder_does(tmp_path, pixels):
+def test_an_lmdb_is_read_as_its_folder(tmp_path, pixels):
     folder = _write(tmp_path / 'photos', ['a.png', 'sub/b c.png'], pixels)
     root = str(tmp_path / 'photos.lmdb')
     make_lmdb_from_imgs(str(folder), root, ['a.png', 'sub/b c.png'], ['a', 'sub/b c'], map_size=2**20)

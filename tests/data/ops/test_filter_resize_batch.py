@@ -33,7 +33,7 @@ def test_terms_sum_to_their_kernel(name):
 
 
 @pytest.mark.parametrize('name', ['elliptic', 'wide', 'plateau', 'sinc'])
-def test_before_an_antialiased_shrink_fewer_terms_give_the_same_picture(name):
+def test_before_an_antialiased_shrink_fewer_terms_suffice_for_the_same_image(name):
     kernel, mode = KERNELS[name], MODES.index('antialiased bicubic')
     all_terms, terms = separable_terms(kernel), separable_terms(kernel, mode, 4)
     assert len(terms) < len(all_terms)
@@ -44,7 +44,7 @@ def test_before_an_antialiased_shrink_fewer_terms_give_the_same_picture(name):
     np.testing.assert_allclose(out, expected, atol=TERMS_TOLERANCE)
 
 
-def test_a_kernel_of_few_terms_is_told_so():
+def test_kernels_need_few_terms():
     assert len(separable_terms(KERNELS['sinc'])) <= 11
     assert len(separable_terms(KERNELS['elliptic'])) < 16
 
@@ -73,7 +73,7 @@ def _random_batch(seed: int) -> tuple[list[np.ndarray], list[np.ndarray | None],
 @pytest.mark.parametrize('seed', range(6))
 def test_blur_and_resize_are_opencvs_and_interpolates(seed):
     images, kernels, modes, sizes = _random_batch(seed)
-    x = torch.full((6, 96, 3, 96), 7.0)  # what lies beyond a image must not be read
+    x = torch.full((6, 96, 3, 96), 7.0)  # what lies beyond an image must not be read
     for b, image in enumerate(images):
         x[b, : image.shape[0], :, : image.shape[1]] = torch.from_numpy(image.transpose(0, 2, 1))
     filters, terms, taps = _packed(kernels, 37)
@@ -99,7 +99,7 @@ def test_blocks_leave_nothing_out(monkeypatch):
     torch.testing.assert_close(results[0], results[2], atol=1e-6, rtol=0)
 
 
-def test_a_picture_smaller_than_the_kernel_is_mirrored_as_often_as_it_takes():
+def test_an_image_smaller_than_the_kernel_is_mirrored_repeatedly():
     image = np.random.default_rng(0).random((6, 5, 3), dtype=np.float32)
     filters, terms, taps = _packed([KERNELS['elliptic']], 21)
     x = torch.from_numpy(image.transpose(0, 2, 1).copy())[None]

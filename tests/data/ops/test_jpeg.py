@@ -17,13 +17,13 @@ def _pillow(pixels: np.ndarray, quality: int) -> Image.Image:
 
 
 @pytest.mark.parametrize('quality', [1, 5, 24, 30, 33, 49, 50, 51, 75, 90, 95, 100])
-def test_whole_quality_factors_are_libjpegs_to_the_bit(pixels, photo, quality):
+def test_integer_quality_factors_are_libjpegs_to_the_bit(pixels, photo, quality):
     image = _pillow(pixels, quality)
     assert quantisation_tables(quality) == (tuple(image.quantization[0]), tuple(image.quantization[1]))
     np.testing.assert_array_equal(np.rint(compress(photo, float(quality)) * 255), np.asarray(image))
 
 
-def test_a_factor_between_two_whole_ones_gives_tables_between_theirs():
+def test_a_factor_between_two_integers_has_tables_between_theirs():
     for below in (30, 48, 49, 57, 94):
         low, between, high = (np.array(quantisation_tables(below + part)) for part in (0, 0.4, 1))
         assert (low >= between).all()

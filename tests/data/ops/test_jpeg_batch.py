@@ -29,7 +29,7 @@ def test_it_is_libjpeg_to_the_bit(photo, quality):
         np.testing.assert_array_equal(out, compress(image, quality))
 
 
-def test_pillows_own_whole_qualities_come_out_the_same(pixels, photo):
+def test_integer_qualities_are_pillows(pixels, photo):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, 'JPEG', quality=62, subsampling='4:2:0')
     (out,) = _batched([photo], [62.0], photo.shape[:2])

@@ -19,7 +19,7 @@ def test_an_anisotropic_kernel_is_basicsrs():
     np.testing.assert_allclose(blur_kernel(15, 2.4, 0.9, 0.6), expected, atol=1e-7)
 
 
-def test_an_anisotropic_kernel_spreads_by_its_two_sigmas_along_its_angle():
+def test_an_anisotropic_kernel_has_its_two_sigmas_along_its_angle():
     kernel = blur_kernel(41, 3.0, 1.5, 0.5).astype(np.float64)
     y, x = np.mgrid[-20:21, -20:21]
     covariance = [[(kernel * x * x).sum(), (kernel * x * y).sum()], [(kernel * x * y).sum(), (kernel * y * y).sum()]]

@@ -41,7 +41,7 @@ def test_gray_poisson_noise_is_the_same_in_all_channels():
 
 
 @pytest.mark.parametrize('add', [add_gaussian_noise, add_poisson_noise])
-def test_the_seed_gives_the_field(add, photo):
+def test_the_field_follows_from_the_seed(add, photo):
     first = add(photo, 2.0, False, 7)
     np.testing.assert_array_equal(first, add(photo, 2.0, False, 7))
     assert not np.array_equal(first, add(photo, 2.0, False, 8))

@@ -33,7 +33,7 @@ def _plain(seed: int, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize('seed', [0, 1, 2**31, 2**32 - 1])
-def test_torch_gives_what_numpys_unsigned_numbers_give(seed):
+def test_torch_has_the_results_of_numpys_unsigned_integers(seed):
     np.testing.assert_array_equal(_field(seed, 13, 31), _plain(seed, 13, 31))
 
 

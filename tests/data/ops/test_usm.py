@@ -12,7 +12,7 @@ def _tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
 
 
-def test_a_picture_is_sharpened_as_by_basicsr(photo):
+def test_an_image_is_sharpened_as_by_basicsr(photo):
     out = sharpen(photo)
     np.testing.assert_allclose(out, usm_sharp(photo), atol=1e-5)
     assert out.dtype == np.float32
@@ -28,7 +28,7 @@ def test_a_batch_is_sharpened_as_by_basicsr(photo, size):
 
 
 @pytest.mark.parametrize('threads', [1, 2])
-def test_pictures_of_a_batch_do_not_touch_each_other(photo, threads):
+def test_images_of_a_batch_do_not_affect_each_other(photo, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -40,5 +40,5 @@ def test_pictures_of_a_batch_do_not_touch_each_other(photo, threads):
         torch.set_num_threads(before)
 
 
-def test_a_tiny_picture_can_be_sharpened():
+def test_a_tiny_image_can_be_sharpened():
     assert sharpen_batch(torch.rand(1, 3, 4, 1)).isfinite().all()

@@ -1,0 +1,147 @@
+"""The steps of a record: what one operator does to an image, with all of its parameters.
+
+A step class is a frozen dataclass with a field ``op``, its name in JSON. The operator that carries it out is in
+:mod:`deplsr_data.degradation.operators`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AliasChoices, ConfigDict, Field
+
+__all__ = ['Blur', 'Jpeg', 'Noise', 'Resize', 'Sinc', 'Step']
+
+
+class Step:
+    """Base class of all steps.
+
+    A subclass is a frozen dataclass. It has a field ``op`` whose type is a ``Literal`` of one name and whose default is
+    that name, for example ``op: Literal['blur'] = 'blur'``.
+    """
+
+    op: str
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
+
+
+def _expect(holds: bool, what: str, got: object) -> None:
+    if not holds:
+        raise ValueError(f'expected {what}, got {got!r}')
+
+
+@dataclass(frozen=True)
+class Blur(Step):
+    """A bell-shaped blur; lengths in pixels of the image it acts on.
+
+    Attributes:
+        kernel_size: Odd width of the kernel.
+        sigma_x: Standard deviation along the first axis of the ellipse; 0 (for both) is the identity.
+        sigma_y: The same along the second axis.
+        angle: Radians from the image's x axis to the first axis of the ellipse.
+        family: ``gaussian``; ``generalized`` (exponent to the power ``beta``); ``plateau`` (flat, 1 / (1 + q^beta)).
+        beta: Shape of the latter two; a generalized Gaussian of beta 1 is a Gaussian.
+        op: Name of the operator.
+    """
+
+    kernel_size: int
+    sigma_x: float
+    sigma_y: float
+    angle: float = 0.0
+    family: Literal['gaussian', 'generalized', 'plateau'] = 'gaussian'
+    beta: float = 1.0
+    op: Literal['blur'] = 'blur'
+
+    def __post_init__(self) -> None:
+        _expect(self.kernel_size > 0 and self.kernel_size % 2 == 1, 'an odd kernel_size', self.kernel_size)
+        sigmas = (self.sigma_x, self.sigma_y)
+        _expect(sigmas == (0, 0) or min(sigmas) > 0, 'two sigmas above 0, or 0 for both', sigmas)
+        _expect(self.beta > 0, 'beta above 0', self.beta)
+
+    @property
+    def sigma(self) -> float:
+        """The sigma that the captions name: the geometric mean of both."""
+        return math.sqrt(self.sigma_x * self.sigma_y)
+
+
+@dataclass(frozen=True)
+class Resize(Step):
+    """A change of size to ``height`` x ``width`` pixels.
+
+    Attributes:
+        height: Output rows.
+        width: Output columns.
+        mode: Interpolation.
+        antialias: Widen the bilinear or bicubic kernel when the image shrinks; ``area`` always averages.
+        op: Name of the operator.
+    """
+
+    height: int
+    width: int
+    mode: Literal['area', 'bilinear', 'bicubic'] = 'bicubic'
+    antialias: bool = True
+    op: Literal['resize'] = 'resize'
+
+    def __post_init__(self) -> None:
+        _expect(min(self.height, self.width) > 0, 'height and width above 0', (self.height, self.width))
+
+
+@dataclass(frozen=True)
+class Noise(Step):
+    """Noise added to the image, which is then clipped to 0..1.
+
+    Attributes:
+        distribution: ``gaussian`` or ``poisson`` (shot noise). Records of version 0.1 call this field ``kind``.
+        level: Gaussian: sigma in grey levels of 255. Poisson: factor on the shot noise (:mod:`deplsr_data.ops.noise`).
+        gray: The same noise in all three channels.
+        seed: Seed of the noise field: equal seeds, equal fields.
+        op: Name of the operator.
+    """
+
+    distribution: Annotated[
+        Literal['gaussian', 'poisson'], Field(validation_alias=AliasChoices('distribution', 'kind'))
+    ]
+    level: float
+    gray: bool
+    seed: int
+    op: Literal['noise'] = 'noise'
+
+    def __post_init__(self) -> None:
+        _expect(self.level >= 0, 'level of 0 or more', self.level)
+        _expect(self.seed >= 0, 'seed of 0 or more', self.seed)
+
+
+@dataclass(frozen=True)
+class Jpeg(Step):
+    """Compression by a baseline JPEG codec, 4:2:0.
+
+    Attributes:
+        quality: Quality factor, 1 to 100, not necessarily an integer.
+        op: Name of the operator.
+    """
+
+    quality: float
+    op: Literal['jpeg'] = 'jpeg'
+
+    def __post_init__(self) -> None:
+        _expect(1 <= self.quality <= 100, 'a quality of 1 to 100', self.quality)
+
+
+@dataclass(frozen=True)
+class Sinc(Step):
+    """A circular low-pass filter, which rings at edges.
+
+    Attributes:
+        kernel_size: Odd width of the kernel.
+        omega_c: Cutoff in radians per pixel, above 0 and up to pi.
+        op: Name of the operator.
+    """
+
+    kernel_size: int
+    omega_c: float
+    op: Literal['sinc'] = 'sinc'
+
+    def __post_init__(self) -> None:
+        _expect(self.kernel_size > 0 and self.kernel_size % 2 == 1, 'an odd kernel_size', self.kernel_size)
+        _expect(0 < self.omega_c <= math.pi, 'omega_c in (0, pi]', self.omega_c)
