@@ -93,6 +93,30 @@ class NoiseSpectrum:
         coarse = _quantised(halved / 4, content * _CHROMA_CONTENT, chroma) * 4
         self._power[1:] = coarse * np.outer(_COARSE * _HALVING**2, _COARSE * _HALVING**2)
 
+    def add_rounding(self, quality: float, gradient: float, transfer: np.ndarray, noise: NoiseSpectrum) -> None:
+        """Adds what JPEG takes from the content, and from a noise in it, by rounding coefficients to whole steps.
+
+        Args:
+            quality: See :meth:`jpeg`.
+            gradient: See :meth:`jpeg`.
+            transfer: See :meth:`jpeg`.
+            noise: The noise in the image before the codec.
+        """
+        content = gradient * np.abs(transfer) * _content()
+        for channel, step in enumerate(np.stack([_steps(quality)[0], *[_steps(quality)[1]] * 2])):
+            power, own = noise._power[channel], content
+            if channel:  # halved chroma: the finer half of its noise is lost, the coarser is rounded
+                kept = np.outer(_HALVING * _COARSE, _HALVING * _COARSE)
+                self._power[channel] += power * (1 - kept)
+                power, own = power * kept / 4, content * _CHROMA_CONTENT
+            scale = np.sqrt(own**2 + power / 2) / step  # a Laplacian of that scale has twice its square as variance
+            place, share = _place(np.log(np.maximum(scale, 1e-9)), _SCALE)
+            table = _rounding_table()
+            rounded = (table[place] * (1 - share) + table[place + 1] * share) * step**2
+            if channel:
+                rounded = rounded * 4 * np.outer(_COARSE * _HALVING**2, _COARSE * _HALVING**2)
+            self._power[channel] += rounded
+
     def deviation(self) -> tuple[float, float]:
         """Returns the standard deviations of the noise over R, G and B together, and in luma, both in 0..1."""
         luma, cb, cr = self._power.mean(axis=(1, 2))
@@ -172,3 +196,10 @@ def _change_table() -> np.ndarray:
             table[i, j] = math.log(max(change.mean(), 1e-7))
     return table
 
+
+@lru_cache(maxsize=1)
+def _rounding_table() -> np.ndarray:
+    """Mean of (round(c) - c)^2 for Laplacian c of the scales of :data:`_SCALE`, in steps; by quadrature."""
+    laplace = -np.log(1 - (np.arange(4000) + 0.5) / 4000)
+    content = np.exp(_SCALE)[:, None] * laplace
+    return ((np.rint(content) - content) ** 2).mean(axis=1)
