@@ -2,17 +2,18 @@
 #   make demo   train both stages on a few real photos and compare (about 7 minutes on 2 cores)
 #   make test   quick tests        make test-slow   the slow ones
 #   make lint   style, types, import direction
+#   make schema options/schema, docs/options.md and the first lines of the option files, from the typed options
 #   make bench  measurements
 
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# the first Python that really starts: a name on the PATH may be a mere stand-in
+# the first Python that really starts: a name on the PATH may be a mere placeholder
 FIND_PYTHON := for p in python3.11 python3.12 python3.10 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && exit; done
 
-.PHONY: install demo test test-slow lint bench clean
+.PHONY: install demo test test-slow lint schema bench clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -48,8 +49,11 @@ lint: install
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports
 
+schema: install
+	@$(VENV)/bin/basicsr schema -o options/schema --markdown docs/options.md --mark options
+
 bench: install
-	@$(PY) benchmarks/degradation.py
+	@$(PY) -m benchmarks.degradation.speed
 
 clean:
 	rm -rf $(VENV) experiments results tb_logger demo_data

@@ -1,8 +1,8 @@
 """Trains both stages of DePLSR on a few real photos, tests on others, and compares: `make demo`.
 
 The photos come with scikit-image, so nothing is downloaded. Training and testing run through the `basicsr` command with
-the files in options/demo/; this script prepares the photos and shows the results. A stage that is trained is not trained
-again, and an interrupted one resumes.
+the files in options/demo/; this script prepares the photos and shows the results. A stage that is trained is not
+trained again, and an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import yaml
 from PIL import Image, ImageDraw, ImageFont
 
 from deplsr_arch import DegradationAdaptor
+from deplsr_arch.grid import starts
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_model.checkpoint import load_into
 from deplsr_model.level_text import LevelEstimator
-from deplsr_model.tiling import tile_starts
 
 # isort: split
 from basicsr.metrics import calculate_metric
@@ -91,8 +91,8 @@ def copy_photos() -> None:
 
 def tiles(photo: np.ndarray, side: int = 256) -> Iterator[tuple[str, np.ndarray]]:
     """Cuts a photo into tiles of one size that cover it."""
-    for top in tile_starts(photo.shape[0], side, 0):
-        for left in tile_starts(photo.shape[1], side, 0):
+    for top in starts(photo.shape[0], side):
+        for left in starts(photo.shape[1], side):
             yield f'_{top}_{left}', photo[top : top + side, left : left + side]
 
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 if not (3, 10) <= sys.version_info[:2] <= (3, 12):
     sys.exit(
-        'deplsr: expected Python 3.10, 3.11 or 3.12, got {}.{}; BasicSR 1.4.2, which it builds on, cannot be installed '
-        'on others: make an environment with python3.11'.format(*sys.version_info)
+        'deplsr: expected Python 3.10, 3.11 or 3.12, got {}.{}; BasicSR 1.4.2 cannot be built on others: '
+        'make an environment with python3.11'.format(*sys.version_info)
     )
 
 PACKAGES = ['basicsr_plugin', 'deplsr_arch', 'deplsr_data', 'deplsr_model']
+INIT = Path(__file__).with_name('basicsr_plugin').joinpath('__init__.py').read_text(encoding='utf-8')
+VERSION = re.findall(r"^__version__ = '(.+)'$", INIT, re.MULTILINE)[0]
 
 setup(
     name='deplsr',
-    version='0.1.0',
+    version=VERSION,
     description='BasicSR plug-in: real-world super-resolution with a degradation prior (DePLSR)',
     license='Apache-2.0',
-    packages=find_packages(include=[f'{name}*' for name in PACKAGES]),
+    packages=[*find_packages(include=[f'{name}*' for name in PACKAGES]), 'deplsr_options'],
+    package_dir={'deplsr_options': 'options'},
+    package_data={'deplsr_options': ['*.yml', '*/*.yml', 'schema/*.json']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'basicsr==1.4.2',
@@ -36,11 +42,12 @@ setup(
         'tqdm',
     ],
     extras_require={
-        'dev': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'types-PyYAML'],
+        'dev': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'jsonschema', 'types-PyYAML'],
     },
     entry_points={
         'console_scripts': ['basicsr = basicsr_plugin.cli:entry'],
         'basicsr.plugins': [f'{name} = {name}' for name in PACKAGES[1:]],
+        'basicsr.options': ['deplsr = deplsr_options'],
         'basicsr.commands': [
             'caption = deplsr_data.commands.caption_photos',
             'synthesize = deplsr_data.commands.synthesize',

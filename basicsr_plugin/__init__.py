@@ -1,5 +1,5 @@
-"""The `basicsr` command, plug-in discovery and mends for BasicSR 1.4.2; knows nothing of any single plug-in."""
+"""The `basicsr` command, discovery of plug-ins, and fixes of BasicSR 1.4.2; independent of any single plug-in."""
 
 from __future__ import annotations
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'

@@ -1,4 +1,4 @@
-"""The one reader of checkpoint files: it never runs code from a file, and names in one line what does not fit."""
+"""Reads checkpoint files without running code from them, and names in one line what does not fit a network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def read_file(path: str | Path, where: str = 'checkpoint') -> Any:
         return torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).split('\n')[0]
-        raise UserError(f'{where}: {path} cannot be read as a checkpoint of plain tensors ({reason})') from error
+        raise UserError(
+            f'{where}: {path} cannot be read as a checkpoint of plain tensors ({reason}); '
+            'save the state dict with torch.save or as .safetensors'
+        ) from error
 
 
 def read_state_dict(path: str | Path, param_key: str | None = 'params', where: str = 'checkpoint') -> dict[str, Tensor]:
@@ -45,11 +48,11 @@ def read_state_dict(path: str | Path, param_key: str | None = 'params', where: s
     Args:
         path: The file.
         param_key: Key of the weights in a BasicSR file. If the file has the key ``params`` only, that is taken;
-            ``None`` stands for a file that is the state dict itself.
+            ``None``: the file is the state dict itself.
         where: Beginning of error messages: the option that names the file.
 
     Raises:
-        UserError: The file is missing, is no checkpoint, holds more than plain tensors, or lacks the key.
+        UserError: The file is missing, is no checkpoint, holds more than plain tensors, or does not have the key.
     """
     content = read_file(path, where)
     if not isinstance(content, Mapping):

@@ -1,14 +1,14 @@
-"""What can be said of an option file before anything is built: its names, its keys and the files it points to."""
+"""Checks of an option file before anything is built: its names, its keys and the files it points to."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.names import nearest
+from basicsr_plugin.signatures import named_parameters, takes_any_name
 
 __all__ = ['check_arguments', 'check_keys', 'check_names_and_files', 'require_keys']
 
@@ -18,7 +18,7 @@ _PATH_KEYS = ('pretrain_network', 'param_key', 'strict_load')
 
 
 def require_keys(opt: dict[str, Any], is_train: bool) -> None:
-    """Checks that what BasicSR's loop reads is there; fills in what it reads and has an obvious value.
+    """Checks that BasicSR's loop has the keys it reads; fills in those that have an obvious value.
 
     Raises:
         OptionError: A section or key is missing, or a section is no mapping.
@@ -45,7 +45,7 @@ def require_keys(opt: dict[str, Any], is_train: bool) -> None:
 
 
 def check_names_and_files(opt: dict[str, Any]) -> None:
-    """Checks every registered name, the arguments of networks and losses, and the files that must be there already.
+    """Checks every registered name, the arguments of networks and losses, and the files that must exist already.
 
     Call it after the plug-ins are loaded.
 
@@ -82,13 +82,13 @@ def _require_mapping(section: Any, where: str) -> None:
         raise OptionError(f'{where}: expected a section of keys, got {section!r}')
 
 
-def _check_dataset_keys(where: str, phase: str, dataset: Any) -> None:
+def _check_dataset_keys(where: str, label: str, dataset: Any) -> None:
     _require_mapping(dataset, where)
-    kind = phase.split('_')[0]
-    if kind not in ('train', 'val', 'test'):
-        raise OptionError(f"{where}: expected a data set called train, val or test, or val_2 and so on, got '{phase}'")
+    phase = label.split('_')[0]
+    if phase not in ('train', 'val', 'test'):
+        raise OptionError(f"{where}: expected a data set called train, val or test, or val_2 and so on, got '{label}'")
     _require(dataset, where, ['name', 'type'])
-    if kind == 'train':
+    if phase == 'train':
         _require(dataset, where, ['batch_size_per_gpu', 'num_worker_per_gpu'])
 
 
@@ -120,22 +120,27 @@ def check_arguments(registered: Any, section: Any, where: str, given: tuple[str,
     found = _find(registered, section['type'], f'{where}.type')
     keys = [str(key) for key in section if key != 'type']
     check_keys(found, [key for key in keys if key not in given], where, f' ({section["type"]} has no such key)')
-    for name, one in inspect.signature(found).parameters.items():
-        named = one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
-        if named and one.default is one.empty and name not in section and name not in given:
-            raise OptionError(f"{where}: missing key '{name}', which {section['type']} needs{nearest(name, keys)}")
+    for one in named_parameters(found):
+        if one.default is one.empty and one.name not in section and one.name not in given:
+            hint = nearest(one.name, keys)
+            raise OptionError(f"{where}: missing key '{one.name}', which {section['type']} needs{hint}")
 
 
 def check_keys(function: Callable[..., Any], keys: Iterable[str], where: str, hint: str = '') -> None:
     """Refuses keys that a function does not take.
 
+    Args:
+        function: A function or class.
+        keys: Names of arguments.
+        where: Their place in the option file.
+        hint: End of the message.
+
     Raises:
-        OptionError: One line that names the first such key and the nearest one there is.
+        OptionError: One line that names the first such key and the nearest argument.
     """
-    parameters = inspect.signature(function).parameters.values()
-    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+    if takes_any_name(function):
         return
-    known = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    known = [one.name for one in named_parameters(function)]
     for key in keys:
         if key not in known:
             raise OptionError(f"{where}: unknown key '{key}'{nearest(key, known)}{hint}")

@@ -12,12 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from basicsr_plugin import __version__
+from basicsr_plugin.arguments import argument_parser
 from basicsr_plugin.commands import Commands
-from basicsr_plugin.compat import alias_functional_tensor, apply_fixes
-from basicsr_plugin.discovery import load_entry_points, load_plugins, registered
-from basicsr_plugin.errors import UserError
-from basicsr_plugin.mistakes import one_line
-from basicsr_plugin.parse_options import argument_parser
+from basicsr_plugin.compat import alias_functional_tensor
+from basicsr_plugin.errors import UserError, user_mistake
+from basicsr_plugin.start_up import load_basicsr
 
 __all__ = ['entry', 'main']
 
@@ -26,18 +25,23 @@ alias_functional_tensor()
 
 EXAMPLES = """\
 examples:
-  basicsr train -opt options/train_deplsr_x4.yml
-  basicsr train -opt options/train_deplsr_x4.yml --auto_resume --force_yml train:ema_decay=0.99
-  torchrun --nproc_per_node 4 -m basicsr_plugin.cli train -opt options/train_deplsr_x4.yml --launcher pytorch
-  basicsr test -opt options/test_deplsr_x4.yml --plugin my_package
+  basicsr options
+  basicsr train -opt train.yml
+  basicsr train -opt train.yml --auto_resume --force_yml train:ema_decay=0.99
+  torchrun --nproc_per_node 4 -m basicsr_plugin.cli train -opt train.yml --launcher pytorch
+  basicsr test -opt test.yml --plugin my_package
   basicsr list arch
 
 Plug-ins are found by the entry-point group basicsr.plugins, by --plugin and by the list plugins: in an option file;
-their commands by the group basicsr.commands.
-Experiments and results go below the working directory.
+their commands by the group basicsr.commands, their option files by the group basicsr.options.
+Experiments and results are written below the working directory.
 """
 PIPELINES = ('train', 'test')
-DEGRADATION_TYPES = ('arch', 'dataset', 'loss', 'metric', 'model')
+OWN_COMMANDS = {
+    'list': 'basicsr_plugin.list_command',
+    'options': 'basicsr_plugin.options_command',
+    'schema': 'basicsr_plugin.schema_command',
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,22 +55,19 @@ def main(argv: Sequence[str]) -> int:
     """
     chosen = argv[0] if argv else None
     try:
-        commands = Commands(taken=(*PIPELINES, 'list'))
+        commands = Commands(OWN_COMMANDS, taken=PIPELINES)
         args = _parser(commands, chosen).parse_args(argv)
-        if args.command == 'list':
-            _print_registered(args.kind, args.plugin)
-        elif args.command in PIPELINES:
-            _run_pipeline(args.command, argv[1:])
-        else:
+        if args.command not in PIPELINES:
             return commands.run(args.command, args)
+        _run_pipeline(args.command, argv[1:])
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt as error:
-        hint = 'go on with --auto_resume' if chosen == 'train' else str(error)
+        hint = 'resume with --auto_resume' if chosen == 'train' else str(error)
         print(f'\nbasicsr: interrupted{hint and "; "}{hint}', file=sys.stderr)
         return 130
     except Exception as error:
-        line = one_line(error)
+        line = user_mistake(error)
         if line is None:
             raise
         return _fail(line)
@@ -89,10 +90,7 @@ def _parser(commands: Commands, chosen: str | None) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest='command', required=True, title='commands', metavar='COMMAND')
     for command, text in zip(PIPELINES, ('train the model of an option file', 'test it'), strict=True):
         subparsers.add_parser(command, help=text, description=text, parents=[argument_parser(add_help=False)])
-    listing = subparsers.add_parser('list', help='list what option files may name, and where it comes from')
-    listing.add_argument('kind', nargs='?', choices=DEGRADATION_TYPES, help='one kind only')
-    listing.add_argument('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first')
-    if chosen not in (*PIPELINES, 'list'):  # those need no look at other packages
+    if chosen not in PIPELINES:  # these need no look at other packages
         commands.add_to(subparsers, chosen)
     return parser
 
@@ -107,8 +105,7 @@ def _versions() -> str:
 
 def _run_pipeline(command: str, arguments: Sequence[str]) -> None:
     """Calls ``basicsr.train.train_pipeline`` or ``basicsr.test.test_pipeline`` with the working directory as root."""
-    apply_fixes()
-    load_entry_points()
+    load_basicsr()
     pipeline = getattr(importlib.import_module(f'basicsr.{command}'), f'{command}_pipeline')
     with _command_line([f'basicsr {command}', *arguments]):
         try:
@@ -119,7 +116,7 @@ def _run_pipeline(command: str, arguments: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _command_line(argv: list[str]) -> Iterator[None]:
-    """Lets BasicSR, which reads ``sys.argv`` and copies it into the experiment, see its own arguments there."""
+    """Sets ``sys.argv``, which BasicSR reads and copies into the experiment, to its own arguments."""
     before, sys.argv = sys.argv, argv
     try:
         yield
@@ -132,16 +129,6 @@ def _leave_process_group() -> None:
 
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-def _print_registered(kind: str | None, plugins: Sequence[str]) -> None:
-    apply_fixes()
-    load_entry_points()
-    load_plugins(plugins)
-    rows = registered([kind] if kind else DEGRADATION_TYPES)
-    width = max((len(row.name) for row in rows), default=0)
-    for row in rows:
-        print(f'{row.kind:8} {row.name:{width}}  {row.package}')
 
 
 def _fail(line: str) -> int:

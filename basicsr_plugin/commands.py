@@ -1,11 +1,11 @@
-"""Sub-commands of `basicsr` that plug-ins bring.
+"""Sub-commands of `basicsr`: its own and those that plug-ins bring.
 
 A package names a module in the entry-point group ``basicsr.commands``, under the name of the command. The first line of
 the module's docstring is the command's line in ``basicsr --help``, and the module has
 
 - ``add_arguments(parser)``, which adds its arguments and may set ``parser.epilog``, where examples belong;
 - ``run(args) -> int``, which does the work and returns the exit status. It may raise
-  :class:`~basicsr_plugin.errors.UserError`, and ``KeyboardInterrupt('how to go on')``.
+  :class:`~basicsr_plugin.errors.UserError`, and ``KeyboardInterrupt('how to resume')``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any
 
 from basicsr_plugin.compat import apply_fixes
-from basicsr_plugin.discovery import cause, warn
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.errors import UserError, cause, warn
+from basicsr_plugin.start_up import paused_collection
 
 __all__ = ['GROUP', 'Commands']
 
@@ -29,28 +29,31 @@ GROUP = 'basicsr.commands'
 
 
 class Commands:
-    """The commands of all installed packages; a module is imported only when its command is asked for.
+    """The commands of all installed packages; a module is imported only when its command is run.
 
     Args:
-        taken: Names that plug-ins may not have.
+        own: Module of each command that `basicsr` itself has.
+        taken: Further names that plug-ins may not have.
     """
 
-    def __init__(self, taken: Sequence[str]) -> None:
-        self._taken = tuple(taken)
-        self._points: dict[str, EntryPoint] = {}
+    def __init__(self, own: Mapping[str, str], taken: Sequence[str]) -> None:
+        self._own = own
+        self._taken = (*taken, *own)
+        self._modules: dict[str, str] = dict(own)
 
     def add_to(self, subparsers: Any, chosen: str | None) -> None:
-        """Adds a parser for each command; only ``chosen`` gets its arguments, for the others their help line does.
+        """Adds a parser for each command; only ``chosen`` gets its arguments, the others their help line.
 
         A command whose module cannot be read, or whose name is taken, is named on stderr and left out.
 
         Raises:
             UserError: ``chosen`` cannot be loaded.
         """
-        self._find()
-        for name in sorted(self._points):
+        if chosen not in self._own:
+            self._find()
+        for name in sorted(self._modules):
             try:
-                summary = _summary(self._points[name].module)
+                summary = _summary(self._modules[name])
             except (ImportError, SyntaxError, ValueError) as error:
                 if name != chosen:
                     warn(f"command '{name}' is skipped: {cause(error)}")
@@ -72,15 +75,18 @@ class Commands:
 
     def _find(self) -> None:
         for point in sorted(entry_points(group=GROUP), key=lambda point: point.value):
-            holder = 'basicsr' if point.name in self._taken else self._points.setdefault(point.name, point).value
-            if holder != point.value:
-                warn(f"command '{point.name}' of '{point.value}' is skipped: '{holder}' has one of that name")
+            holder = 'basicsr' if point.name in self._taken else self._modules.setdefault(point.name, point.module)
+            if holder != point.module:
+                warn(f"command '{point.name}' of '{point.value}' is skipped: '{holder}' has a command of that name")
 
     def _load(self, name: str) -> Any:
-        module = self._points[name].module
-        apply_fixes()
+        module = self._modules[name]
+        if name in self._own:
+            return importlib.import_module(module)
         try:
-            loaded = importlib.import_module(module)
+            with paused_collection():
+                apply_fixes()
+                loaded = importlib.import_module(module)
         except Exception as error:
             raise UserError(f"command '{name}': cannot load '{module}': {cause(error)}") from error
         missing = [part for part in ('add_arguments', 'run') if not callable(getattr(loaded, part, None))]

@@ -1,15 +1,20 @@
-"""Errors that are the user's to mend; the command prints them as one line instead of a traceback."""
+"""Errors that the user can correct; the command prints them as one line instead of a traceback."""
 
 from __future__ import annotations
 
-__all__ = ['OptionError', 'UserError']
+import os
+import re
+import sys
+import traceback
+
+__all__ = ['OptionError', 'UserError', 'cause', 'user_mistake', 'warn', 'without_worker_traceback']
 
 
 class UserError(Exception):
-    """A mistake of the user, told in one line: ``where: expected X, got Y; how to mend it``.
+    """A mistake of the user, in one line: ``where: expected X, got Y; how to fix it``.
 
     Args:
-        message: The line. If torch built it out of an error in a worker of a data loader (a whole traceback), the
+        message: The line. If torch built it out of an error in a worker of a data loader (a complete traceback), the
             line that was raised there is taken out of it.
     """
 
@@ -26,5 +31,33 @@ def without_worker_traceback(message: str) -> str:
     if not message.startswith('Caught '):
         return message
     last = message.strip().splitlines()[-1]
-    kind, _, line = last.partition(': ')
-    return line if line and ' ' not in kind else last
+    error_type, _, line = last.partition(': ')
+    return line if line and ' ' not in error_type else last
+
+
+def user_mistake(error: Exception) -> str | None:
+    """Returns one line for an error of Python or BasicSR that a known mistake of the user leads to.
+
+    Returns:
+        The line; None for what may be a bug, whose traceback is needed.
+    """
+    if isinstance(error, FileNotFoundError):
+        if error.filename:
+            return f'{error.filename}: no such file or folder'
+        return re.sub(r'^(\w+): (\[Errno \d+\] )?', '', without_worker_traceback(str(error)))
+    if isinstance(error, KeyError) and 'registry' in str(error):
+        return f'{error.args[0].rstrip("!")}; see basicsr list'
+    return None
+
+
+def warn(message: str) -> None:
+    """Prints one line of warning on stderr."""
+    print(f'basicsr: warning: {message}', file=sys.stderr, flush=True)
+
+
+def cause(error: BaseException) -> str:
+    """Returns an error in one line, with the line of the plug-in, or of what it imports, that raised it."""
+    text = str(error).strip().split('\n')[0]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if 'importlib' not in f.filename]
+    place = f' ({os.path.relpath(frames[-1].filename)}, line {frames[-1].lineno})' if len(frames) > 1 else ''
+    return f'{type(error).__name__}: {text}{place}'

@@ -1,9 +1,8 @@
-"""Reads a mapping of options into a frozen dataclass, or says in one line what is wrong with it."""
+"""Reads a mapping of options into a frozen dataclass, or raises one line on what is wrong with it."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -12,11 +11,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from basicsr_plugin.errors import OptionError
+from basicsr_plugin.names import nearest
 
-__all__ = ['nearest', 'read_options']
+__all__ = ['TypedBlock', 'dataclasses_in', 'describe_schema', 'nearest', 'option_adapter', 'read_options']
 
 T = TypeVar('T')
-_SCHEMA_WORDS = {
+_TYPE_NAMES = {
     'string': 'text',
     'integer': 'a whole number',
     'number': 'a number',
@@ -27,15 +27,19 @@ _SCHEMA_WORDS = {
 }
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Returns ``"; did you mean 'x'?"`` with the candidate most like ``name``, or an empty string."""
-    candidates = sorted(candidates)
-    lowered = {candidate.lower(): candidate for candidate in candidates}
-    name = str(name).lower()
-    match = difflib.get_close_matches(name, lowered, n=1, cutoff=0.6)
-    if not match and len(name) > 1:  # L1 for L1Loss, psnr for calculate_psnr
-        match = sorted((candidate for candidate in lowered if name in candidate), key=len)
-    return f"; did you mean '{lowered[match[0]]}'?" if match else ''
+@dataclasses.dataclass(frozen=True, eq=False)
+class TypedBlock:
+    """Annotation of an option that is a block: its key ``type`` names the dataclass that describes it.
+
+    Only the JSON schema and the tables of options use it, as in ``Annotated[dict[str, Any], TypedBlock(RECIPES)]``.
+
+    Attributes:
+        table: A dataclass, or an object with an attribute ``options_class``, by the value of ``type``.
+        default: The value of ``type`` where the block has none.
+    """
+
+    table: Mapping[str, Any]
+    default: str | None = None
 
 
 def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Iterable[str] = ()) -> T:
@@ -45,7 +49,7 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
         cls: A ``@dataclass(frozen=True)``. Its ``__post_init__`` may raise ``ValueError('expected ..., got ...')``.
         opt: The options; it is not changed.
         where: Path of ``opt`` in the option file, such as ``datasets.train``; empty for the file itself.
-        ignore: Keys of ``opt`` that are somebody else's.
+        ignore: Keys of ``opt`` that belong to another part of the program.
 
     Raises:
         OptionError: An unknown or missing key, or a value of a wrong type or range. The first is named, the others
@@ -56,9 +60,9 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
     ignored = set(ignore)
     given = {key: value for key, value in opt.items() if key not in ignored}
     try:
-        return _adapter(cls).validate_python(given)  # type: ignore[arg-type]
+        return option_adapter(cls).validate_python(given)  # type: ignore[arg-type]
     except ValidationError as error:
-        # a key that is unknown often explains another that is missing, so it is told first
+        # a key that is unknown often explains another that is missing, so it comes first
         problems = sorted(error.errors(), key=lambda problem: problem['type'] != 'unexpected_keyword_argument')
         lines = list(dict.fromkeys(_describe(cls, given, where, problem) for problem in problems))
         more = f' (and {len(lines) - 1} more)' if len(lines) > 1 else ''
@@ -66,38 +70,39 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
 
 
 @cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
-    for part in _dataclasses_in(cls):
+def option_adapter(cls: Any) -> TypeAdapter[Any]:
+    """Returns pydantic's adapter of a dataclass; all dataclasses in it refuse unknown keys."""
+    for part in dataclasses_in(cls):
         if '__pydantic_config__' not in vars(part):
             part.__pydantic_config__ = ConfigDict(extra='forbid', arbitrary_types_allowed=True)
     return TypeAdapter(cls)
 
 
-def _dataclasses_in(annotation: Any) -> set[Any]:
-    """All dataclasses that a type is made of, itself included."""
+def dataclasses_in(annotation: Any) -> set[Any]:
+    """Returns all dataclasses that a type is made of, itself included."""
     if dataclasses.is_dataclass(annotation):
         hints = get_type_hints(annotation)
-        return {annotation}.union(*(_dataclasses_in(hint) for hint in hints.values()))
-    return set().union(*(_dataclasses_in(part) for part in get_args(annotation)))
+        return {annotation}.union(*(dataclasses_in(hint) for hint in hints.values()))
+    return set().union(*(dataclasses_in(part) for part in get_args(annotation)))
 
 
 def _describe(cls: Any, given: Mapping[str, Any], where: str, problem: Any) -> str:
     path, parent = _path(given, problem['loc'], problem['type'])
     key = str(path[-1]) if path else ''
-    kind, value = problem['type'], problem['input']
-    if kind == 'unexpected_keyword_argument':
+    error_type, value = problem['type'], problem['input']
+    if error_type == 'unexpected_keyword_argument':
         owner = _owner(cls, path[:-1])
         names = [field.name for field in dataclasses.fields(owner)] if owner else []
         return f"{_join(where, path[:-1])}: unknown key '{key}'{nearest(key, names)}"
-    if kind == 'missing' and not isinstance(parent, (list, tuple)):
+    if error_type == 'missing' and not isinstance(parent, (list, tuple)):
         owner = _owner(cls, path[:-1])
-        expected = f'; expected {_words(get_type_hints(owner, include_extras=True)[key])}' if owner else ''
+        expected = f'; expected {_describe_type(get_type_hints(owner, include_extras=True)[key])}' if owner else ''
         return f"{_join(where, path[:-1])}: missing key '{key}'{expected}"
-    if kind == 'value_error':
+    if error_type == 'value_error':
         return f'{_join(where, path)}: {problem["ctx"]["error"]}'
-    if kind == 'missing':
+    if error_type == 'missing':
         return f'{_join(where, path[:-1])}: expected {path[-1] + 1} values or more, got {_shown(parent)}'
-    if kind == 'literal_error':
+    if error_type == 'literal_error':
         choices = re.findall(r"'([^']*)'", problem['ctx']['expected'])
         return (
             f'{_join(where, path)}: expected {problem["ctx"]["expected"]}, got {_shown(value)}{nearest(value, choices)}'
@@ -105,8 +110,8 @@ def _describe(cls: Any, given: Mapping[str, Any], where: str, problem: Any) -> s
     return f'{_join(where, path)}: expected {_expected(problem["msg"])}, got {_shown(value)}'
 
 
-def _path(given: Any, loc: tuple[Any, ...], kind: str) -> tuple[list[Any], Any]:
-    """The place of an error without the names of union members, which pydantic mixes in; and what holds it."""
+def _path(given: Any, loc: tuple[Any, ...], error_type: str) -> tuple[list[Any], Any]:
+    """Returns the place of an error, without the names of union members that pydantic adds, and what contains it."""
     path: list[Any] = []
     parent = value = given
     for position, step in enumerate(loc):
@@ -116,14 +121,14 @@ def _path(given: Any, loc: tuple[Any, ...], kind: str) -> tuple[list[Any], Any]:
         ):
             parent, value = value, value[step]
             path.append(step)
-        elif last and kind in ('missing', 'unexpected_keyword_argument'):
+        elif last and error_type in ('missing', 'unexpected_keyword_argument'):
             parent = value
             path.append(step)
     return path, parent
 
 
 def _owner(cls: Any, path: list[Any]) -> Any:
-    """The dataclass that describes the mapping at ``path``, or None where it cannot be told."""
+    """Returns the dataclass that describes the mapping at ``path``, or None where that is not unique."""
     for step in path:
         if isinstance(step, int):
             continue
@@ -140,7 +145,7 @@ def _parts(hint: Any) -> list[Any]:
 
 
 def _join(where: str, path: list[Any]) -> str:
-    """``datasets.train`` and ``['jpeg_range', 0]`` give ``datasets.train.jpeg_range[0]``."""
+    """Joins ``datasets.train`` and ``['jpeg_range', 0]`` to ``datasets.train.jpeg_range[0]``."""
     text = where
     for step in path:
         text += f'[{step}]' if isinstance(step, int) else f'.{step}' if text else str(step)
@@ -148,12 +153,12 @@ def _join(where: str, path: list[Any]) -> str:
 
 
 def _expected(message: str) -> str:
-    """Turns a sentence of pydantic into what stands after the word "expected"."""
+    """Turns a sentence of pydantic into what follows the word "expected" in a message."""
     text = re.split(', unable to |, got a number', message)[0]
     text = re.sub(r'^Input should (be a valid |be a |be an instance of |be |have )', '', text)
-    words = {'integer': 'a whole number', 'number': 'a number', 'string': 'text', 'boolean': 'true or false'}
-    if text in words:
-        return words[text]
+    names = {'integer': 'a whole number', 'number': 'a number', 'string': 'text', 'boolean': 'true or false'}
+    if text in names:
+        return names[text]
     if text.startswith(('greater', 'less', 'a multiple', 'finite')):
         return f'a number {text}' if not text.startswith(('a ', 'finite')) else f'a number that is {text}'
     if text.startswith(('list', 'tuple')):
@@ -166,25 +171,29 @@ def _expected(message: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _words(hint: Any) -> str:
-    """A type in plain words, by way of its JSON schema."""
+def _describe_type(hint: Any) -> str:
+    """Returns a type in plain English, by way of its JSON schema."""
     if any(dataclasses.is_dataclass(part) for part in _parts(hint)):
         return 'a mapping'
-    return _schema_words(TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).json_schema())
+    return describe_schema(TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).json_schema())
 
 
-def _schema_words(schema: Mapping[str, Any]) -> str:
+def describe_schema(schema: Mapping[str, Any]) -> str:
+    """Returns the type that a JSON schema describes in plain English."""
     if 'anyOf' in schema:
-        return ' or '.join(_schema_words(part) for part in schema['anyOf'])
+        return ' or '.join(describe_schema(part) for part in schema['anyOf'])
     if 'enum' in schema:
         return f'one of {", ".join(map(repr, schema["enum"]))}'
     if 'const' in schema:
         return repr(schema['const'])
-    words = _SCHEMA_WORDS.get(schema.get('type', ''), 'a value')
+    if '$ref' in schema:
+        return 'a mapping'
+    phrase = _TYPE_NAMES.get(schema.get('type', ''), 'a value')
     if 'prefixItems' in schema:
-        words += f' of {len(schema["prefixItems"])} values'
+        phrase += f' of {len(schema["prefixItems"])} values'
     bounds = {'minimum': '>=', 'exclusiveMinimum': '>', 'maximum': '<=', 'exclusiveMaximum': '<'}
-    return words + ''.join(f' {sign} {schema[bound]:g}' for bound, sign in bounds.items() if bound in schema)
+    limits = [f'{sign} {schema[bound]:g}' for bound, sign in bounds.items() if bound in schema]
+    return f'{phrase} {" and ".join(limits)}'.rstrip()
 
 
 def _shown(value: Any, limit: int = 80) -> str:

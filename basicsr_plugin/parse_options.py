@@ -1,4 +1,4 @@
-"""Stands in for ``basicsr.utils.options.parse_options``: same arguments, same result, checked, and no code is run."""
+"""Replaces ``basicsr.utils.options.parse_options``: same arguments, same result, checked, and no code is run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import random
 import re
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from os import path as osp
@@ -13,31 +14,14 @@ from typing import Any
 
 import yaml
 
+from basicsr_plugin.arguments import argument_parser
 from basicsr_plugin.checks import check_names_and_files, require_keys
-from basicsr_plugin.discovery import load_plugins, warn
-from basicsr_plugin.errors import OptionError, UserError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.discovery import load_plugins
+from basicsr_plugin.errors import OptionError, UserError, warn
+from basicsr_plugin.names import nearest
+from basicsr_plugin.shipped_options import find_option_file
 
-__all__ = ['argument_parser', 'parse_options', 'read_yaml']
-
-
-def argument_parser(**kwargs: Any) -> argparse.ArgumentParser:
-    """Builds the parser of BasicSR's arguments and ``--plugin``; ``kwargs`` go to :class:`argparse.ArgumentParser`."""
-    parser = argparse.ArgumentParser(**kwargs)
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML)')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
-    parser.add_argument(
-        '--auto_resume', action='store_true', help='go on from the latest complete checkpoint of the run'
-    )
-    parser.add_argument('--debug', action='store_true', help='log, save and validate often')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers; not needed')
-    parser.add_argument(
-        '--force_yml', nargs='+', default=[], metavar='KEY=VALUE', help='change options: train:ema_decay=0.999'
-    )
-    parser.add_argument(
-        '--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first; may be given repeatedly'
-    )
-    return parser
+__all__ = ['parse_options', 'read_yaml']
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[str, Any], argparse.Namespace]:
@@ -55,6 +39,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[st
         UserError: The file cannot be read, a plug-in cannot be loaded, or an option is missing, misspelt or unusable.
     """
     args = argument_parser().parse_args()
+    args.opt = _option_file(args.opt)  # BasicSR copies this file into the experiment
     opt = read_yaml(args.opt)
     _override(opt, args.force_yml)
     require_keys(opt, is_train)
@@ -71,6 +56,17 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[st
     _settle_processes(opt, args.launcher)
     _settle_datasets(opt)
     return opt, args
+
+
+def _option_file(name: str) -> str:
+    """Returns the path of an option file; a name that is no file here may be that of a shipped one."""
+    if osp.exists(name) or osp.isabs(name):
+        return name
+    shipped = find_option_file(name)
+    if shipped is None:
+        return name
+    print(f'{name} is not in the working directory; using the shipped file {shipped}', file=sys.stderr, flush=True)
+    return str(shipped)
 
 
 class _Loader(yaml.SafeLoader):
@@ -181,10 +177,10 @@ def _settle_devices(opt: OrderedDict[str, Any], distributed: bool) -> None:
         raise OptionError(f"num_gpu: expected a number of GPUs or 'auto', got {wanted!r}")
     opt['num_gpu'] = found if wanted == 'auto' else wanted
     if found == 0 and wanted != 0:
-        warn(f'num_gpu: {wanted}, but there is no CUDA GPU; running on the CPU')
+        warn(f'num_gpu: {wanted}, but this machine has no CUDA GPU; running on the CPU')
         opt['num_gpu'] = 0
     elif opt['num_gpu'] > found and not distributed:  # under a launcher each process takes one
-        warn(f'num_gpu: {wanted}, but there are {found}; the batch shrinks to {found} x batch_size_per_gpu')
+        warn(f'num_gpu: {wanted}, but this machine has {found}; the batch shrinks to {found} x batch_size_per_gpu')
         opt['num_gpu'] = found
     if opt['num_gpu'] == 0:
         for dataset in opt['datasets'].values():

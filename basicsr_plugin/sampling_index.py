@@ -1,4 +1,4 @@
-"""What a training sampler hands to a data set."""
+"""What a training sampler passes to a data set."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ __all__ = ['SampleIndex']
 
 
 class SampleIndex(int):
-    """An index of a data set that also says for which pass over the data it was drawn.
+    """An index of a data set together with the pass over the data for which it was drawn.
 
-    A data set that seeds its random numbers with (epoch, round, index) gives other draws in every epoch and the same
+    A data set that seeds its random numbers with (epoch, round, index) makes other draws in every epoch and the same
     ones after a resume, in any number of workers. For everything else it is a plain ``int``.
 
     Args:

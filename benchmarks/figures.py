@@ -1,4 +1,4 @@
-"""What the benchmarks of training calculate their figures with."""
+"""Statistics that the benchmarks share."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def bootstrap_share(part: np.ndarray, whole: np.ndarray, rounds: int = 10000) ->
 
 
 def bootstrap_ranks(true: np.ndarray, ours: np.ndarray, theirs: np.ndarray, rounds: int = 2000) -> list[float]:
-    """Spearman of ``ours`` with ``true`` less that of ``theirs``, (photos, draws) each; 95% interval over photos."""
+    """Spearman of ``ours`` with ``true`` minus that of ``theirs``, (photos, draws) each; 95% interval over photos."""
 
     def difference(photos: np.ndarray) -> np.ndarray:
-        """For each row of indices of photos."""
+        """Of each row of indices of photos."""
         ranks = [rankdata(values[photos].reshape(len(photos), -1), axis=1) for values in (true, ours, theirs)]
         return _correlation(ranks[0], ranks[1]) - _correlation(ranks[0], ranks[2])
 
@@ -52,5 +52,5 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _with_interval(value: float, drawn: np.ndarray, digits: int = 3) -> list[float]:
-    """A figure, and between which two 95% of those drawn lie."""
+    """A value, and the 2.5th and 97.5th percentile of the bootstrap."""
     return [round(float(one), digits) for one in (value, *np.percentile(drawn, [2.5, 97.5]))]

@@ -7,7 +7,7 @@ Parameter names are the published ones, so that public weights load.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,12 @@ from deplsr_arch.windows import Size
 
 
 def to_image(tokens: Tensor, size: Size) -> Tensor:
-    """Views tokens as a image: (B, H * W, C) -> (B, C, H, W), channels last in memory."""
+    """Views tokens as an image: (B, H * W, C) -> (B, C, H, W), channels last in memory."""
     return tokens.transpose(1, 2).unflatten(2, size)
 
 
 def to_tokens(image: Tensor) -> Tensor:
-    """Views a image as tokens: (B, C, H, W) -> (B, H * W, C)."""
+    """Views an image as tokens: (B, C, H, W) -> (B, H * W, C)."""
     return image.flatten(2).transpose(1, 2)
 
 
@@ -36,7 +36,7 @@ class ComputedNotStored(nn.Module):
 
     computed: ClassVar[tuple[str, ...]] = ()
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         for name in self.computed:
             state_dict.pop(prefix + name, None)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -121,10 +121,11 @@ class WindowAttention(ComputedNotStored):
 
 
 class AdaptiveAttention(ComputedNotStored, ABC):
-    """Attention beside a depth-wise convolution of the values, each steering the other (AIM).
+    """Attention in parallel with a depth-wise convolution of the values, each gated by the other (AIM).
 
     The far branch (attention) and the near branch (convolution) are added after each has been weighted by a gate made
-    from the other one: one gate per channel, one per pixel. Subclasses say how to attend and which gate goes where.
+    from the other one: one gate per channel, one per pixel. Subclasses define the attention and which gate applies to
+    which branch.
 
     Args:
         dim: Channels C, at least 16.
@@ -173,7 +174,7 @@ class AdaptiveAttention(ComputedNotStored, ABC):
 
 
 class AdaptiveSpatialAttention(AdaptiveAttention):
-    """Adaptive spatial self-attention (AS-SA): half of the heads in upright windows, half in lying ones.
+    """Adaptive spatial self-attention (AS-SA): half of the heads in windows of each orientation.
 
     q, k and v are padded with zeros at the bottom and the right; padded positions take part in the softmax, as
     published.
@@ -254,7 +255,7 @@ class AdaptiveChannelAttention(AdaptiveAttention):
         self.attn_drop = nn.Dropout(attn_drop_rate)
 
     def attend(self, qkv: Tensor, size: Size) -> Tensor:
-        """Attends between channels; ``size`` does not matter here."""
+        """Attends between channels; ``size`` is not used."""
         q, k, v = qkv.transpose(1, 2).unflatten(1, (3, self.num_heads, -1)).unbind(1)  # each (B, heads, d, N)
         # Normalised before the product, not after: sums over thousands of positions leave the range of half precision.
         weights = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)  # (B, heads, d, d)

@@ -1,8 +1,8 @@
-"""An open_clip model as the frozen backbone of the degradation adaptor: build, load, feed.
+"""An open_clip model as the frozen backbone of the degradation adaptor: build, load, prepare its input.
 
-A backbone is built in three steps that do not mix: a model name or an inline mapping becomes a checked config, the
-config becomes a plain ``open_clip.CLIP``, and a tag or a local file becomes weights that must fit it exactly. Nothing
-is fetched unless the user names a tag of open_clip's own table.
+A backbone is built in three separate steps: a model name or an inline mapping becomes a checked config, the config
+becomes a plain ``open_clip.CLIP``, and a tag or a local file becomes weights that must fit it exactly. Nothing is
+fetched unless the user names a tag of open_clip's own table.
 
 The image towers are driven block by block through their public parts, because the adaptor needs every block's output.
 """
@@ -11,37 +11,45 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import nearest
 from deplsr_arch.clip_weights import find_weights, load_strictly, one_line
+from deplsr_arch.grid import starts
+
+if TYPE_CHECKING:  # imported where it is used: it takes half as long as torch
+    import open_clip
+    from open_clip.transformer import VisionTransformer
 
 __all__ = [
     'MAX_CROPS_PER_SIDE',
     'Backbone',
+    'ClipConfig',
     'View',
     'build_backbone',
+    'check_tokenizer',
     'clip_views',
     'embed_patches',
     'freeze',
     'pool_tokens',
+    'read_config',
+    'vision_sizes',
 ]
 
 View = Literal['resize', 'native']
+#: A config as open_clip stores them: ``embed_dim``, ``vision_cfg``, ``text_cfg`` and optional keys.
+ClipConfig = Mapping[str, Any]
 
-#: Crops along one side in view 'native'; nine at most, so that a large photo costs no more than nine forwards.
+#: Crops along one side in view 'native'; nine at most, so that a large photo costs at most nine forward passes.
 MAX_CROPS_PER_SIDE = 3
 
-#: Pixels of a block of JPEG with halved colour.
+#: Side in pixels of a JPEG block (MCU) with 4:2:0 chroma subsampling.
 _BLOCK = 16
 
 _CONFIG_KEYS = ('embed_dim', 'vision_cfg', 'text_cfg')
@@ -52,7 +60,7 @@ class Backbone(NamedTuple):
     """A CLIP and the pixel statistics its image tower was trained with.
 
     Attributes:
-        clip: The whole model, image and text tower, in float32 on the CPU.
+        clip: The model, image and text tower, in float32 on the CPU.
         mean: Mean of R, G, B for pixels in 0..1.
         std: Standard deviation of R, G, B for pixels in 0..1.
     """
@@ -62,7 +70,7 @@ class Backbone(NamedTuple):
     std: tuple[float, float, float]
 
 
-def build_backbone(clip: str | Mapping[str, Any], pretrained: str | None = None) -> Backbone:
+def build_backbone(clip: str | ClipConfig, pretrained: str | None = None) -> Backbone:
     """Builds a CLIP with a ViT image tower and loads its weights.
 
     Patch dropout is always off: the control tower must see the same tokens as the frozen tower it is added to.
@@ -82,8 +90,7 @@ def build_backbone(clip: str | Mapping[str, Any], pretrained: str | None = None)
             unreadable file; weights that do not fit.
     """
     name = clip if isinstance(clip, str) else None
-    config = _named_config(clip) if isinstance(clip, str) else _inline_config(clip)
-    _check_towers(config, name or 'inline config')
+    config = read_config(clip)
     weights = find_weights(name, pretrained, quick_gelu=config.get('quick_gelu', False))
     model = _build(config)
     if weights.path is not None:
@@ -93,8 +100,43 @@ def build_backbone(clip: str | Mapping[str, Any], pretrained: str | None = None)
     return Backbone(model, weights.mean, weights.std)
 
 
+def read_config(clip: str | ClipConfig) -> ClipConfig:
+    """Returns the checked config of a model of open_clip, by name or inline; see :func:`build_backbone`.
+
+    Raises:
+        UserError: Unknown name or key, or a tower that is no ViT with class token or average pooling.
+    """
+    config = _named_config(clip) if isinstance(clip, str) else _inline_config(clip)
+    _check_towers(config, clip if isinstance(clip, str) else 'inline config')
+    return config
+
+
+def vision_sizes(config: ClipConfig) -> tuple[int, int]:
+    """Returns the side of a patch and of the input of the image tower, as the config states them."""
+    import open_clip
+
+    vision, defaults = config['vision_cfg'], open_clip.CLIPVisionCfg
+    patch_size = vision.get('patch_size', defaults.patch_size)
+    image_size = vision.get('image_size', defaults.image_size)
+    return patch_size, image_size[0] if isinstance(image_size, (list, tuple)) else image_size
+
+
+def check_tokenizer(name: str) -> None:
+    """Refuses a tokenizer that is not named after a model of open_clip (or of a hub, such as ``hf-hub:...``).
+
+    Raises:
+        UserError: One line with the nearest name.
+    """
+    import open_clip
+
+    known = open_clip.list_models()
+    if ':' not in name and name not in known:
+        hint = nearest(name, known) or '; see open_clip.list_models()'
+        raise UserError(f"tokenizer: expected a model name of open_clip, got '{name}'{hint}")
+
+
 def freeze(module: nn.Module) -> None:
-    """Puts ``module`` in eval mode and its parameters out of reach of an optimiser."""
+    """Puts ``module`` in eval mode and switches the gradients of its parameters off."""
     module.eval().requires_grad_(False)
 
 
@@ -103,7 +145,7 @@ def embed_patches(visual: VisionTransformer, image: Tensor) -> Tensor:
 
     Shape:
         - image: (B, 3, S, S), S the tower's image size; the positional embedding fits no other.
-        - returns tokens (B, 1 + N, W), class token first, or (1 + N, B, W) where the blocks want it so.
+        - returns tokens (B, 1 + N, W), class token first, or (1 + N, B, W) where the blocks take the sequence first.
     """
     patches = visual.conv1(image).flatten(2).transpose(1, 2)  # (B, N, W)
     class_token = visual.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)  # (B, 1, W)
@@ -115,7 +157,7 @@ def pool_tokens(visual: VisionTransformer, tokens: Tensor) -> Tensor:
     """Everything of a ViT image tower after its last block: norm, class token or average, projection.
 
     Shape:
-        - tokens: as the blocks give them, see :func:`embed_patches`.
+        - tokens: as the blocks return them, see :func:`embed_patches`.
         - returns (B, D), not normalised.
     """
     tokens = _swap_unless_batch_first(visual, tokens)  # (B, 1 + N, W)
@@ -130,11 +172,11 @@ def pool_tokens(visual: VisionTransformer, tokens: Tensor) -> Tensor:
 def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
     """Brings images of any size to CLIP's input.
 
-    ``'resize'`` squashes the whole image, bilinear without antialiasing, as the published code does: noise keeps its
-    strength, shapes are distorted. ``'native'`` keeps the image's own scale: it cuts crops on a grid from border to
-    border, each beginning where JPEG blocks do in a photo that was stored as it is; a side shorter than ``size`` is
-    mirrored until it is as long. Towers that were trained on whole blocks misread JPEG in crops that begin elsewhere
-    (docs/prior.md, Levers).
+    ``'resize'`` resizes the entire image without keeping the aspect ratio, bilinear without antialiasing, as the
+    published code does: noise keeps its strength, shapes are distorted. ``'native'`` keeps the image's own scale: it
+    cuts crops on a grid from border to border, each aligned with the JPEG blocks of a photo that was not cropped after
+    compression; a side shorter than ``size`` is mirrored until it is as long. Towers that were trained on complete
+    blocks estimate JPEG wrongly in crops that are not aligned (docs/prior.md).
 
     Shape:
         - lq: (B, C, h, w).
@@ -145,8 +187,8 @@ def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
     lq = _mirrored(_mirrored(lq, size, dim=-2), size, dim=-1)
     crops = [
         lq[..., top : top + size, left : left + size]
-        for top in _crop_starts(lq.shape[-2], size)
-        for left in _crop_starts(lq.shape[-1], size)
+        for top in starts(lq.shape[-2], size, step=_BLOCK, max_count=MAX_CROPS_PER_SIDE)
+        for left in starts(lq.shape[-1], size, step=_BLOCK, max_count=MAX_CROPS_PER_SIDE)
     ]
     return torch.stack(crops, dim=1)
 
@@ -157,17 +199,11 @@ def _resize(image: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(image, (height, width), mode='bilinear', align_corners=False, antialias=False)
 
 
-def _crop_starts(length: int, size: int) -> list[int]:
-    """First pixels of crops of ``size`` over ``length``, spaced as evenly as the grid and the limit let them."""
-    count = min(math.ceil(length / size), MAX_CROPS_PER_SIDE)
-    return sorted({int(index * (length - size) / max(count - 1, 1)) // _BLOCK * _BLOCK for index in range(count)})
-
-
 def _mirrored(image: Tensor, size: int, dim: int) -> Tensor:
-    """Mirrors a image beyond its border, pixel for pixel, until it has ``size``; JPEG blocks stay whole."""
+    """Mirrors an image, border pixel included, until it has ``size``, so that JPEG blocks stay complete."""
     while image.shape[dim] < size:
-        missing = min(image.shape[dim], size - image.shape[dim])
-        image = torch.cat([image, image.flip(dim).narrow(dim, 0, missing)], dim)
+        added = min(image.shape[dim], size - image.shape[dim])
+        image = torch.cat([image, image.flip(dim).narrow(dim, 0, added)], dim)
     return image
 
 
@@ -185,7 +221,9 @@ def _warn_random(name: str) -> None:
     )
 
 
-def _named_config(name: str) -> dict[str, Any]:
+def _named_config(name: str) -> ClipConfig:
+    import open_clip
+
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         hint = nearest(name, open_clip.list_models()) or '; see open_clip.list_models()'
@@ -193,8 +231,10 @@ def _named_config(name: str) -> dict[str, Any]:
     return config
 
 
-def _inline_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The inline config as plain dicts, its keys checked against open_clip's own config classes."""
+def _inline_config(config: ClipConfig) -> ClipConfig:
+    """Returns the inline config as plain dicts, with its keys checked against open_clip's own config classes."""
+    import open_clip
+
     _check_keys('clip', config, (*_CONFIG_KEYS, *_OPTIONAL_KEYS))
     for key in _CONFIG_KEYS:
         if key not in config:
@@ -206,14 +246,16 @@ def _inline_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
 
 
-def _check_keys(where: str, given: Mapping[str, Any], known: list[str] | tuple[str, ...]) -> None:
+def _check_keys(where: str, given: ClipConfig, known: Sequence[str]) -> None:
     for key in given:
         if key not in known:
             raise UserError(f"{where}: unknown key '{key}'{nearest(str(key), known)}")
 
 
-def _check_towers(config: Mapping[str, Any], name: str) -> None:
+def _check_towers(config: ClipConfig, name: str) -> None:
     """Refuses, before anything is built, towers that the adaptor cannot copy or inject into."""
+    import open_clip
+
     vision, text = config['vision_cfg'], config['text_cfg']
     size = vision.get('image_size', open_clip.CLIPVisionCfg.image_size)
     reasons = {
@@ -234,7 +276,9 @@ def _check_towers(config: Mapping[str, Any], name: str) -> None:
             )
 
 
-def _build(config: Mapping[str, Any]) -> open_clip.CLIP:
+def _build(config: ClipConfig) -> open_clip.CLIP:
+    import open_clip
+
     arguments = {key: value for key, value in config.items() if key != 'custom_text'}
     arguments['vision_cfg'] = {**config['vision_cfg'], 'patch_dropout': 0.0, 'output_tokens': False}
     try:

@@ -1,26 +1,24 @@
-"""Weights of a CLIP: find them by tag or path, read them safely, load them strictly or not at all."""
+"""Weights of a CLIP: find them by tag or path, load them strictly or not at all."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import open_clip
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from basicsr_plugin.checkpoint import mismatches, read_state_dict
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import nearest
+
+if TYPE_CHECKING:  # imported where it is used: it takes half as long as torch
+    import open_clip
 
 __all__ = ['Weights', 'find_weights', 'load_strictly', 'one_line']
 
 
 class Weights(NamedTuple):
-    """Where a CLIP's weights lie, and how the pixels were normalised that they were trained with.
+    """Where a CLIP's weights are stored, and how pixels were normalised in their training.
 
     Attributes:
         path: A file on this machine; None for random weights.
@@ -29,8 +27,8 @@ class Weights(NamedTuple):
     """
 
     path: Path | None
-    mean: tuple[float, float, float] = open_clip.OPENAI_DATASET_MEAN
-    std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # open_clip.OPENAI_DATASET_MEAN
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)  # open_clip.OPENAI_DATASET_STD
 
 
 def find_weights(name: str | None, pretrained: str | None, quick_gelu: bool) -> Weights:
@@ -44,13 +42,15 @@ def find_weights(name: str | None, pretrained: str | None, quick_gelu: bool) -> 
     Raises:
         UserError: There is no such tag or file, the tag cannot be fetched, or it was trained with the other activation.
     """
+    import open_clip
+
     if pretrained is None:
         return Weights(None)
     tag = open_clip.get_pretrained_cfg(name, pretrained) if name else None
     if not name or not tag:
         return Weights(_find_file(name, pretrained))
     if tag.get('quick_gelu', False) != quick_gelu:
-        # open_clip warns and goes on; the features would be those of another network
+        # open_clip only warns; the features would be those of another network
         other = name.removesuffix('-quickgelu') if quick_gelu else f'{name}-quickgelu'
         raise UserError(
             f"pretrained: expected weights for the activation of '{name}' (quick_gelu: {quick_gelu}), "
@@ -60,17 +60,23 @@ def find_weights(name: str | None, pretrained: str | None, quick_gelu: bool) -> 
 
 
 def _find_file(name: str | None, pretrained: str) -> Path:
+    import open_clip
+
     path = Path(pretrained).expanduser()
     if path.is_file():
         return path
     tags = open_clip.list_pretrained_tags_by_model(name) if name else []
     if path.suffix or len(path.parts) > 1 or not tags:
-        raise UserError(f"pretrained: expected a weights file, got '{pretrained}', which does not exist; mend the path")
+        raise UserError(
+            f"pretrained: expected a weights file, got '{pretrained}', which does not exist; check the path"
+        )
     hint = nearest(pretrained, tags) or f'; one of {", ".join(tags)}'
     raise UserError(f"pretrained: expected a tag of {name} or a file, got '{pretrained}'{hint}")
 
 
 def _download(tag: dict[str, Any], label: str) -> Path:
+    import open_clip
+
     try:
         return Path(open_clip.download_pretrained(tag))
     except (OSError, RuntimeError, ValueError) as error:
@@ -84,43 +90,21 @@ def load_strictly(model: open_clip.CLIP, path: Path) -> None:
     """Loads weights that fit the model in every name and shape.
 
     Raises:
-        UserError: The file cannot be read as plain tensors, or fits in part only.
+        UserError: The file cannot be read as plain tensors, or fits only in part.
     """
-    weights, own = _read_weights(path), model.state_dict()
+    weights, own = read_state_dict(path, 'state_dict', 'pretrained'), model.state_dict()
+    if not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"pretrained: expected a state dict, got '{path}' with other content; save only the state dict")
     for key in ('logit_scale', 'logit_bias'):
         if key in weights and key in own and weights[key].numel() == own[key].numel():
             weights[key] = weights[key].reshape(own[key].shape)  # a scalar in some files, one element in others
-    faults = {
-        'missing': [key for key in own if key not in weights],
-        'unknown': [key for key in weights if key not in own],
-        'of another shape': [key for key in own if key in weights and weights[key].shape != own[key].shape],
-    }
-    if any(faults.values()):
-        listed = ', '.join(f"{len(keys)} {what} (first '{keys[0]}')" for what, keys in faults.items() if keys)
+    problems = mismatches(model, weights)
+    if problems:
         raise UserError(
-            f"pretrained: expected the weights of clip, got '{path}' with keys {listed}; name the model they belong to"
+            f"pretrained: expected the weights of clip, got '{path}' with {'; '.join(problems)}; name the model they "
+            f'belong to'
         )
     model.load_state_dict(weights)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, without running anything a file may carry; ``state_dict`` and ``module.`` are unwrapped."""
-    content: Any
-    try:
-        if path.suffix == '.safetensors':
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise UserError(
-            f"pretrained: expected a file of plain tensors, got '{path}' ({type(error).__name__}); "
-            f'save the state dict with torch.save or as .safetensors'
-        ) from error
-    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
-        content = content['state_dict']
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"pretrained: expected a state dict, got '{path}' with other content; save only the state dict")
-    return {str(key).removeprefix('module.'): value for key, value in content.items()}
 
 
 def one_line(error: Exception) -> str:

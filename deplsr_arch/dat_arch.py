@@ -6,7 +6,8 @@ Source: Chen et al., Dual Aggregation Transformer for Image Super-Resolution, IC
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from functools import partial
+from typing import get_args
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -41,20 +42,20 @@ def published_pos_dim(embed_dim: int) -> int:
 
 
 def is_shifted(group: int, block: int) -> bool:
-    """Tells whether the spatial block at an even position of a group has shifted windows: every other one has."""
+    """Returns whether the spatial block at an even position of a group has shifted windows: every other one has."""
     return block % 4 == (0 if group % 2 else 2)
 
 
 @ARCH_REGISTRY.register()
 class DAT(nn.Module):
-    """Super-resolution by spatial-window and channel attention in turn. The defaults are the DePLSR paper's at x4.
+    """Super-resolution by alternating spatial-window and channel attention. The defaults are the DePLSR paper's at x4.
 
-    Public DAT checkpoints load strictly: names and shapes are the published ones, and what such files hold of computed
-    tables and masks is skipped.
+    Public DAT checkpoints load strictly: names and shapes are the published ones, and the computed tables and masks in
+    such files are skipped.
 
     Args:
         img_size: LR patch size of the training. Kept so that published options can be read; nothing depends on it.
-        in_chans: Channels of input and output. With 3, DIV2K's mean colour is taken off first and added last.
+        in_chans: Channels of input and output. With 3, DIV2K's mean colour is subtracted first and added last.
         embed_dim: Channels C of a token, at least 16 and a multiple of every entry of ``num_heads``.
         split_size: Sides of the attention windows, each at least 2; half of the heads has them swapped.
         depth: Blocks of each residual group; even positions are spatial, odd ones channel attention.
@@ -71,7 +72,7 @@ class DAT(nn.Module):
         resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.
         upsampler: 'pixelshuffle' (in steps, 64 channels) or 'pixelshuffledirect' (one convolution, small).
         pos_dim: Hidden width of the position bias. None is the published ``embed_dim // 2 // 4 // 4``, which is only 1
-            at ``embed_dim`` 60 and makes the bias the same for all offsets; set 8 or so in small models of your own.
+            at ``embed_dim`` 60 and makes the bias the same for all offsets; set about 8 in small models of your own.
 
     Shape:
         - x: (B, in_chans, h, w), any h and w from 1 upwards; returns (B, in_chans, upscale h, upscale w).
@@ -119,20 +120,26 @@ class DAT(nn.Module):
         self.register_buffer('mean', torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
         self.before_RG = nn.Sequential(PixelsToTokens(), nn.LayerNorm(embed_dim))
-        common: dict[str, Any] = {'qkv_bias': qkv_bias, 'drop_rate': drop_rate, 'attn_drop_rate': attn_drop_rate}
-        spatial: dict[str, Any] = {
-            'window': (split_size[0], split_size[1]),
-            'pos_dim': published_pos_dim(embed_dim) if pos_dim is None else pos_dim,
-            'qk_scale': qk_scale,
-        }
+        position_width = published_pos_dim(embed_dim) if pos_dim is None else pos_dim
         hidden = int(embed_dim * expansion_factor)
         drop_paths = (drop_path_rate * index / max(1, sum(depth) - 1) for index in range(sum(depth)))
+        channel = partial(
+            AdaptiveChannelAttention, qkv_bias=qkv_bias, drop_rate=drop_rate, attn_drop_rate=attn_drop_rate
+        )
+        spatial = partial(
+            AdaptiveSpatialAttention,
+            window=(split_size[0], split_size[1]),
+            pos_dim=position_width,
+            qk_scale=qk_scale,
+            qkv_bias=qkv_bias,
+            drop_rate=drop_rate,
+            attn_drop_rate=attn_drop_rate,
+        )
 
         def make_attention(group: int, block: int) -> AdaptiveAttention:
-            heads = num_heads[group]
             if block % 2:
-                return AdaptiveChannelAttention(embed_dim, heads, **common)
-            return AdaptiveSpatialAttention(embed_dim, heads, shifted=is_shifted(group, block), **spatial, **common)
+                return channel(embed_dim, num_heads[group])
+            return spatial(embed_dim, num_heads[group], shifted=is_shifted(group, block))
 
         def make_group(group: int, blocks: int) -> ResidualGroup:
             attentions = [make_attention(group, block) for block in range(blocks)]
@@ -146,7 +153,7 @@ class DAT(nn.Module):
         self.apply(initialise)
 
     def _add_tail(self, embed_dim: int) -> None:
-        """Adds what enlarges features (B, C, h, w) to images."""
+        """Adds the layers that enlarge features (B, C, h, w) to images."""
         if self.upsampler == 'pixelshuffle':
             self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, TAIL_CHANNELS, 3, padding=1), nn.LeakyReLU())
             self.upsample = upsample_in_steps(self.upscale, TAIL_CHANNELS)
@@ -162,16 +169,16 @@ class DAT(nn.Module):
         return self.reconstruct(shallow, tokens, size)
 
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor, Size]:
-        """Makes shallow features (B, C, h, w), their tokens (B, h * w, C), and says h and w."""
+        """Returns shallow features (B, C, h, w), their tokens (B, h * w, C), and the size (h, w)."""
         images = x.ndim == 4 and x.shape[1] == self.in_chans and x.numel() > 0
-        expect(images, 'x', f'(B, {self.in_chans}, h, w)', tuple(x.shape), 'give a batch of images, not empty')
+        expect(images, 'x', f'(B, {self.in_chans}, h, w)', tuple(x.shape), 'pass a batch of images, not empty')
         sampled = not self.training or x.shape[0] > 1
         expect(sampled, 'x', 'two samples or more in training', x.shape[0], 'use larger batches, or eval() mode')
         shallow = self.conv_first((x - self.mean) * self.img_range)
         return shallow, self.before_RG(shallow), (x.shape[2], x.shape[3])
 
     def reconstruct(self, shallow: Tensor, tokens: Tensor, size: Size) -> Tensor:
-        """Makes the enlarged images of shallow features (B, C, h, w) and the tokens after the last group."""
+        """Returns the enlarged images of shallow features (B, C, h, w) and the tokens after the last group."""
         features = self.conv_after_body(to_image(self.norm(tokens), size)) + shallow
         if self.upsampler == 'pixelshuffle':
             features = self.conv_last(self.upsample(self.conv_before_upsample(features)))
@@ -180,24 +187,24 @@ class DAT(nn.Module):
         return features / self.img_range + self.mean
 
 
-def _check_widths(embed_dim: Any, split_size: Any, expansion_factor: Any, pos_dim: Any) -> None:
-    """Refuses widths and windows that no block can be built of."""
-    wide = is_count(embed_dim) and embed_dim >= MIN_EMBED_DIM
-    expect(wide, 'embed_dim', f'a whole number from {MIN_EMBED_DIM} upwards', embed_dim, 'the paper has 180')
+def _check_widths(embed_dim: int, split_size: Sequence[int], expansion_factor: float, pos_dim: int | None) -> None:
+    """Refuses widths and windows that no block can be built with."""
+    wide_enough = is_count(embed_dim) and embed_dim >= MIN_EMBED_DIM
+    expect(wide_enough, 'embed_dim', f'a whole number from {MIN_EMBED_DIM} upwards', embed_dim, 'the paper has 180')
     sides = are_counts(split_size, 2) and min(split_size) >= 2
     expect(sides, 'split_size', 'two window sides from 2 upwards', split_size, 'the paper has [8, 32]')
     expect_positive(expansion_factor=expansion_factor)
     hidden = int(embed_dim * expansion_factor)
     hint = f'hidden width is {hidden}; take a factor that makes it even'
     expect(hidden >= 2 and hidden % 2 == 0, 'expansion_factor', 'an even hidden width', expansion_factor, hint)
-    width = pos_dim is None or is_count(pos_dim)
-    expect(width, 'pos_dim', 'None or a whole number from 1 upwards', pos_dim, 'None is the published width')
+    fits = pos_dim is None or is_count(pos_dim)
+    expect(fits, 'pos_dim', 'None or a whole number from 1 upwards', pos_dim, 'None is the published width')
 
 
-def _check_groups(embed_dim: int, depth: Any, num_heads: Any) -> None:
+def _check_groups(embed_dim: int, depth: Sequence[int], num_heads: Sequence[int]) -> None:
     """Refuses residual groups whose blocks and heads do not fit."""
     expect(are_counts(depth), 'depth', 'blocks of each group, a list of counts', depth, 'the paper has six times 6')
-    hint = f'depth has {len(depth)} groups; give each its heads'
+    hint = f'depth has {len(depth)} groups; write the heads of each'
     expect(are_counts(num_heads, len(depth)), 'num_heads', 'heads of each group, a list of counts', num_heads, hint)
     for heads in num_heads:
         fits = heads % 2 == 0 and embed_dim % heads == 0

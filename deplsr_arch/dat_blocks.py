@@ -21,15 +21,15 @@ ResiConnection = Literal['1conv', '3conv']
 
 
 class PixelsToTokens(nn.Module):
-    """Reads a image (B, C, H, W) as tokens (B, H * W, C)."""
+    """Reshapes an image (B, C, H, W) to tokens (B, H * W, C)."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Reads the image row by row."""
+        """Returns the pixels row by row."""
         return to_tokens(image)
 
 
 class DropPath(nn.Module):
-    """Leaves out a residual branch for some samples of a training batch (stochastic depth).
+    """Drops a residual branch for some samples of a training batch (stochastic depth).
 
     Source: Huang et al., Deep Networks with Stochastic Depth, ECCV 2016.
 
@@ -101,7 +101,7 @@ class DATBlock(nn.Module):
         attn: Its attention, spatial or channel.
         hidden: Outputs of the first feed-forward layer, even.
         drop_rate: Dropout rate of the feed-forward network.
-        drop_path_rate: Share of the samples for which a branch is left out in training.
+        drop_path_rate: Share of the samples for which a branch is dropped in training.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
@@ -124,7 +124,7 @@ class DATBlock(nn.Module):
 
 
 class ResidualGroup(nn.Module):
-    """Blocks one after the other, a convolution, and a residual around all of it.
+    """A sequence of blocks and a convolution, with a residual connection around all of it.
 
     Args:
         dim: Channels C.
@@ -167,7 +167,7 @@ def body_conv(dim: int, resi_connection: ResiConnection) -> nn.Module:
 
 
 def run_checkpointed(block: nn.Module, x: Tensor, size: Size) -> Tensor:
-    """Runs a block so that backward computes its inner tensors again instead of keeping them."""
+    """Runs a block so that the backward pass computes its inner tensors again instead of keeping them."""
     if not torch.is_grad_enabled():
         return block(x, size)
 

@@ -16,33 +16,41 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from basicsr_plugin.errors import UserError
-from basicsr_plugin.options import nearest
-from deplsr_arch.clip_backbone import View, build_backbone, clip_views, embed_patches, freeze, pool_tokens
+from basicsr_plugin.errors import OptionError, UserError
+from deplsr_arch.checks import expect, expect_choice, expect_counts, is_power_of_two
+from deplsr_arch.clip_backbone import (
+    ClipConfig,
+    View,
+    build_backbone,
+    check_tokenizer,
+    clip_views,
+    embed_patches,
+    freeze,
+    pool_tokens,
+    read_config,
+    vision_sizes,
+)
 from deplsr_arch.conv_stem import conv_stem
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
+from deplsr_arch.published_adaptor import rename_published
 
-__all__ = ['AdaptorOutput', 'DegradationAdaptor', 'LogitInit', 'Stem', 'rename_published']
+__all__ = ['AdaptorOutput', 'DegradationAdaptor', 'LogitInit', 'Stem']
 
 LogitInit = Literal['clip', 'siglip']
 Stem = Literal['patch', 'conv']
 
 _SIGLIP_SCALE, _SIGLIP_BIAS = 10.0, -10.0
-
-_PUBLISHED_PREFIXES = (
-    ('visual_control.transformer.transformer.', 'visual_control.transformer.'),
-    ('visual_control.transformer.zero_modules.', 'zero_modules.'),
-    ('visual.', 'clip.visual.'),  # a second name of the frozen image tower
-)
+_INLINE_TOKENIZER = 'ViT-B-32'
 
 
 class AdaptorOutput(NamedTuple):
-    """What the adaptor reads off a batch of photos.
+    """What the adaptor estimates from a batch of photos.
 
     Attributes:
         content: (B, D), what is seen, as if the photo were clean.
         global_degradation: (B, D), all degradations together.
-        fine_degradation: (B, 5, D), one row a degradation type: blur, gaussian noise, poisson noise, jpeg, ringing.
+        fine_degradation: (B, K, D), one row for each degradation type. The published order: blur, gaussian noise,
+            poisson noise, jpeg, ringing.
     """
 
     content: Tensor
@@ -52,57 +60,75 @@ class AdaptorOutput(NamedTuple):
 
 @ARCH_REGISTRY.register()
 class DegradationAdaptor(nn.Module):
-    """Reads content and degradations of a photo as embeddings in the space of a frozen CLIP.
+    """Estimates content and degradations of a photo as embeddings in the space of a frozen CLIP.
 
-    A trainable copy of CLIP's image tower, the control tower, gives the degradation embeddings. Each of its blocks also
-    hands a correction through a zero-initialised layer to the frozen tower, last block first, so that the content
-    embedding of a bad photo can come out like that of the clean one. Before training nothing is corrected: the content
-    embedding is exactly CLIP's. The control tower is a deep copy, so every parameter starts from the one of its name
-    (the published code walks two parameter lists of different length and misses this).
+    A trainable copy of CLIP's image tower, the control tower, computes the degradation embeddings. The output of each
+    of its blocks also passes through a zero-initialised layer and corrects the frozen tower, last block first, so that
+    the content embedding of a bad photo can come close to that of the clean one. Before training nothing is corrected:
+    the content embedding is exactly CLIP's. The control tower is a deep copy, so every parameter starts from the one of
+    its name (the published code walks two parameter lists of different length and misses this).
 
-    The state dict holds the frozen CLIP and its pixel statistics too, so a checkpoint needs no other file; give
-    ``pretrained`` only to start a training. :meth:`load_state_dict` reads the authors' SRCLIP files as they are.
+    The defaults are what measures best (docs/prior.md). The published form is ``view='resize'``, ``stem='patch'``,
+    ``logit_init='siglip'`` (options/paper).
+
+    The state dict holds the frozen CLIP and its pixel statistics too, so a checkpoint needs no other file; set
+    ``pretrained`` only to start a training. :meth:`load_state_dict` takes the authors' SRCLIP files as they are.
 
     Args:
         clip: A model name of open_clip (a ViT), or an inline config with ``embed_dim``, ``vision_cfg``, ``text_cfg``.
         pretrained: A tag of open_clip or a local weights file; None for random weights.
-        clip_normalize: Normalise pixels as CLIP was trained; False for the authors' weights, which see plain 0..1.
-        view: How a photo comes to CLIP's input: ``'resize'`` squashes it (published), ``'native'`` averages over crops
-            at its own scale.
-        stem: How the control tower sees pixels: ``'patch'``, CLIP's patch embedding (published), or ``'conv'``,
-            convolutions on the same grid, for towers trained from scratch (see :func:`conv_stem`).
-        logit_init: Start of the losses' scale and bias: ``'clip'`` takes CLIP's scale and has no bias (softmax loss),
-            ``'siglip'`` takes 10 and -10 (sigmoid loss).
+        clip_normalize: Normalise pixels as CLIP was trained; False for the authors' weights, which expect plain 0..1.
+        view: How a photo is brought to CLIP's input size. ``'native'`` averages over crops at the photo's own scale;
+            ``'resize'`` (published) resizes it without keeping the aspect ratio.
+        stem: First layers of the control tower. ``'conv'``: convolutions on the same grid as the patches, for a patch
+            size that is a power of 2 (see :func:`conv_stem`). ``'patch'`` (published): CLIP's patch embedding.
+        logit_init: Start of the losses' scale and bias. ``'clip'``: CLIP's scale and no bias (softmax loss).
+            ``'siglip'`` (published): 10 and -10 (sigmoid loss).
+        tokenizer: open_clip model whose tokenizer the captions go through; None: the model that ``clip`` names, or
+            ViT-B-32 for an inline config.
+        num_degradation_types: Number K of degradation types, one fine embedding for each.
 
     Shape:
         - lq: (B, 3, h, w) RGB, or (B, 1, h, w) grey, in 0..1, of any size.
         - returns :class:`AdaptorOutput`, each embedding of unit length.
 
     Raises:
-        UserError: ``clip`` or ``pretrained`` cannot be used (see :func:`build_backbone`), or an unknown choice.
+        UserError: ``clip`` or ``pretrained`` cannot be used (see :func:`build_backbone`), an unknown choice or
+            tokenizer, or a patch size that does not suit ``stem``.
     """
 
     image_mean: Tensor
     image_std: Tensor
+    logit_scale: nn.Parameter
     logit_bias: nn.Parameter | None
 
     def __init__(
         self,
-        clip: str | Mapping[str, Any],
+        clip: str | ClipConfig,
         pretrained: str | None = None,
         clip_normalize: bool = True,
-        view: View = 'resize',
-        stem: Stem = 'patch',
+        view: View = 'native',
+        stem: Stem = 'conv',
         logit_init: LogitInit = 'clip',
+        *,
+        tokenizer: str | None = None,
+        num_degradation_types: int = NUM_DEGRADATION_TYPES,
     ) -> None:
         super().__init__()
-        _check_choice('view', view, get_args(View))
-        _check_choice('stem', stem, get_args(Stem))
-        _check_choice('logit_init', logit_init, get_args(LogitInit))
+        expect_choice('view', view, get_args(View))
+        expect_choice('stem', stem, get_args(Stem))
+        expect_choice('logit_init', logit_init, get_args(LogitInit))
+        expect_counts(num_degradation_types=num_degradation_types)
+        config = read_config(clip)
+        self.tokenizer: str = tokenizer or (clip if isinstance(clip, str) else _INLINE_TOKENIZER)
+        check_tokenizer(self.tokenizer)
+        if stem == 'conv':
+            _expect_grid_for_conv(config)  # before any weights are fetched
         backbone = build_backbone(clip, pretrained)
         visual = backbone.clip.visual
         self.clip_normalize = clip_normalize
         self.view: View = view
+        self.num_degradation_types = num_degradation_types
         self.embed_dim: int = visual.output_dim
         self.image_size: int = visual.image_size[0]
         self.context_length: int = backbone.clip.context_length
@@ -117,7 +143,7 @@ class DegradationAdaptor(nn.Module):
         if stem == 'conv':
             self.visual_control.conv1 = conv_stem(width, visual.conv1.kernel_size[0])
         self.zero_modules = nn.ModuleList(_zero_linear(width) for _ in visual.transformer.resblocks)
-        self.out_linear = nn.Linear(self.embed_dim, NUM_DEGRADATION_TYPES * self.embed_dim)
+        self.out_linear = nn.Linear(self.embed_dim, num_degradation_types * self.embed_dim)
         self._init_logits(logit_init)
 
     def forward(self, lq: Tensor) -> AdaptorOutput:
@@ -127,22 +153,23 @@ class DegradationAdaptor(nn.Module):
         return AdaptorOutput(*(_mean_of_views(value, views) for value in per_view))
 
     def clip_embedding(self, lq: Tensor) -> Tensor:
-        """What the frozen CLIP alone sees in photos (B, 3, h, w): (B, D) of unit length, nothing corrected."""
+        """Embeds photos (B, 3, h, w) with the frozen CLIP alone, uncorrected: (B, D) of unit length."""
         views = self._views(lq)
         return _mean_of_views(self.clip.encode_image(views.flatten(0, 1)), views)
 
     def embed(self, image: Tensor) -> AdaptorOutput:
-        """Embeds images that are CLIP input already, without normalising the embeddings.
+        """Embeds images that are CLIP input already; the embeddings are not normalised.
 
         Shape:
-            - image: (B, 3, S, S), S = ``image_size``, pixels normalised or not as the weights want it.
+            - image: (B, 3, S, S), S = ``image_size``, pixels normalised or not as the weights expect it.
+            - returns :class:`AdaptorOutput`, each embedding of the length that the towers compute.
         """
         degradation, corrections = self._control(image)
-        fine = self.out_linear(degradation).unflatten(-1, (NUM_DEGRADATION_TYPES, self.embed_dim))  # (B, 5, D)
+        fine = self.out_linear(degradation).unflatten(-1, (self.num_degradation_types, self.embed_dim))  # (B, K, D)
         return AdaptorOutput(self._content(image, corrections), degradation, fine)
 
     def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
-        """The condition of the SR network: content (B, 1, D) and fine degradations (B, 5, D) of ``lq``, unit length."""
+        """The condition of the SR network: content (B, 1, D) and fine degradations (B, K, D) of ``lq``, unit length."""
         output = self(lq)
         return output.content.unsqueeze(1), output.fine_degradation
 
@@ -151,7 +178,7 @@ class DegradationAdaptor(nn.Module):
         """Embeds texts with the frozen text tower.
 
         Shape:
-            - tokens: (N, L) integers of CLIP's tokeniser, L = ``context_length``.
+            - tokens: (N, L) integers of CLIP's tokenizer, L = ``context_length``.
             - returns (N, D) of unit length, without gradient.
 
         Raises:
@@ -160,12 +187,12 @@ class DegradationAdaptor(nn.Module):
         if tokens.ndim != 2 or tokens.shape[1] != self.context_length:
             raise UserError(
                 f'tokens: expected (N, {self.context_length}), got {tuple(tokens.shape)}; '
-                f"tokenise with the text tower's context_length"
+                f'tokenize with context_length {self.context_length} of the text tower'
             )
         return _unit(self.clip.encode_text(tokens))
 
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
-        """Everything but the frozen CLIP: control tower, zero layers, out_linear, logit_scale, logit_bias."""
+        """Everything except the frozen CLIP: control tower, zero layers, out_linear, logit_scale, logit_bias."""
         return (value for name, value in self.named_parameters() if not name.startswith('clip.'))
 
     def train(self, mode: bool = True) -> DegradationAdaptor:
@@ -178,7 +205,7 @@ class DegradationAdaptor(nn.Module):
         """As in torch; also takes the authors' SRCLIP layout, with or without its aliases and a ``module.`` prefix.
 
         Pixel statistics and ``logit_bias`` keep their values where the file has none; a bias that this adaptor was
-        built without is skipped. What is read from a photo does not depend on a bias.
+        built without is skipped. Estimates do not depend on a bias.
         """
         state = rename_published(state_dict)
         own = self.state_dict()
@@ -224,21 +251,6 @@ class DegradationAdaptor(nn.Module):
         return pool_tokens(visual, tokens)
 
 
-def rename_published(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives the keys of the authors' SRCLIP layout our names; a state dict of ours passes unchanged.
-
-    The control tower loses its doubled ``transformer``, the zero layers come to the top level, ``visual.*`` (the frozen
-    tower's second name) falls together with ``clip.visual.*``, which wins. A ``module.`` prefix is dropped.
-    """
-    renamed: dict[str, Any] = {}
-    for key, value in state.items():
-        name = key.removeprefix('module.')
-        target = next((new + name[len(old) :] for old, new in _PUBLISHED_PREFIXES if name.startswith(old)), name)
-        if target == name or target not in renamed:
-            renamed[target] = value
-    return renamed
-
-
 def _unit(embedding: Tensor) -> Tensor:
     """Unit length along the last axis, in float32 at least: half precision would be off by some 1e-3."""
     return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
@@ -256,7 +268,13 @@ def _zero_linear(width: int) -> nn.Linear:
     return layer
 
 
-def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        hint = nearest(str(given), choices) or f'; choose {" or ".join(choices)}'
-        raise UserError(f"{name}: expected one of {', '.join(choices)}, got '{given}'{hint}")
+def _expect_grid_for_conv(config: ClipConfig) -> None:
+    """Refuses stem 'conv' where convolutions of stride 2 do not end on the grid of the patches."""
+    patch_size, image_size = vision_sizes(config)
+    if not is_power_of_two(patch_size):
+        raise OptionError(
+            f"stem: expected 'patch' for a clip with patches of {patch_size} pixels, got 'conv', which needs a power "
+            f'of 2; set stem: patch'
+        )
+    hint = f'set stem: patch, or an image_size that is a multiple of {patch_size}'
+    expect(image_size % patch_size == 0, 'stem', f"'patch' for a clip with an image_size of {image_size}", 'conv', hint)

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's generator and SwinIR with fusion, by the arguments that their own option files have."""
+"""Real-ESRGAN's generator and SwinIR with fusion, with the arguments of their own option files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from deplsr_arch.checks import expect_counts
+from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.fused_arch import Fused
 from deplsr_arch.fusion import Fusion, FusionInit
 
@@ -18,19 +19,20 @@ class FusedRRDBNet(Fused):
     """Real-ESRGAN's generator with fusion; its published weights load as they are.
 
     Args:
-        num_in_ch: As in BasicSR's RRDBNet, like all arguments up to ``num_grow_ch``; 3 here.
-        num_out_ch: See RRDBNet.
-        scale: See RRDBNet.
-        num_feat: See RRDBNet.
-        num_block: See RRDBNet.
-        num_grow_ch: See RRDBNet.
-        fuse_every: A fusion stands before every so many blocks; 4 gives 6 fusions in 23 blocks, as many as DePLSR has.
-        prior_dim: See :class:`Fused`, like all that follow.
-        fusion: See Fused.
-        fusion_init: See Fused.
-        fusion_num_heads: See Fused.
-        fusion_attn_ratio: See Fused.
-        fusion_mlp_ratio: See Fused.
+        num_in_ch: Channels of the input, 3 here.
+        num_out_ch: Channels of the output, 3 here.
+        scale: Scale: 1, 2 or 4.
+        num_feat: Channels of the features between blocks.
+        num_block: Number of blocks (RRDB).
+        num_grow_ch: Channels that each convolution in a dense block adds.
+        fuse_every: Number of blocks per fusion; 4 makes 6 fusions in 23 blocks, as many as DePLSR has.
+        prior_dim: Width D of the prior's embeddings, 512 for ViT-B/32.
+        fusion: 'film', 'residual' or 'paper', see :class:`Fused`.
+        fusion_init: 'identity' or 'paper'; None: 'paper' for the published fusion, 'identity' otherwise.
+        fusion_num_heads: Heads of the fusion's attentions, a divisor of num_feat.
+        fusion_attn_ratio: Width of queries and keys in the attention on pairs, in multiples of num_feat.
+        fusion_mlp_ratio: Hidden width of the fusion's MLP, in multiples of num_feat.
+        num_degradation_types: Number K of degradation tokens; that of network_da.
 
     Raises:
         OptionError: An argument is wrong.
@@ -52,6 +54,7 @@ class FusedRRDBNet(Fused):
         fusion_num_heads: int = 4,
         fusion_attn_ratio: float = 1.0,
         fusion_mlp_ratio: float = 1.0,
+        num_degradation_types: int = NUM_DEGRADATION_TYPES,
     ) -> None:
         expect_counts(num_block=num_block, fuse_every=fuse_every)
         backbone = {
@@ -72,34 +75,36 @@ class FusedRRDBNet(Fused):
             fusion_num_heads=fusion_num_heads,
             fusion_attn_ratio=fusion_attn_ratio,
             fusion_mlp_ratio=fusion_mlp_ratio,
+            num_degradation_types=num_degradation_types,
         )
 
 
 @ARCH_REGISTRY.register()
 class FusedSwinIR(Fused):
-    """SwinIR with a fusion before each of its groups, as DePLSR has them in DAT; published weights load as they are.
+    """SwinIR with a fusion before each of its groups, as in DePLSR's DAT; its published weights load as they are.
 
     Args:
-        img_size: As in BasicSR's SwinIR, like all arguments up to ``resi_connection``.
-        patch_size: See SwinIR.
-        in_chans: See SwinIR; 3 here.
-        embed_dim: See SwinIR.
-        depths: See SwinIR.
-        num_heads: See SwinIR.
-        window_size: See SwinIR.
-        mlp_ratio: See SwinIR.
-        drop_path_rate: See SwinIR.
-        upscale: See SwinIR.
-        img_range: See SwinIR.
-        upsampler: See SwinIR.
-        resi_connection: See SwinIR.
-        fuse_every: A fusion stands before every so many groups.
-        prior_dim: See :class:`Fused`, like all that follow.
-        fusion: See Fused.
-        fusion_init: See Fused.
-        fusion_num_heads: See Fused.
-        fusion_attn_ratio: See Fused.
-        fusion_mlp_ratio: See Fused.
+        img_size: LR patch size of the training; it sizes stored attention masks, other sizes work as well.
+        patch_size: Side of a token in pixels; SwinIR has 1.
+        in_chans: Channels of input and output, 3 here.
+        embed_dim: Channels C of a token, a multiple of every entry of ``num_heads``.
+        depths: Number of blocks in each group.
+        num_heads: Number of attention heads in each group.
+        window_size: Side of an attention window in pixels; inputs are mirrored to a multiple of it.
+        mlp_ratio: Hidden width of the feed-forward networks, in multiples of C.
+        drop_path_rate: Stochastic depth rate of the last block.
+        upscale: Scale: 3 or a power of two; any whole number with 'pixelshuffledirect'.
+        img_range: Largest value of the input; 1.0 for images in 0..1.
+        upsampler: 'pixelshuffle', 'pixelshuffledirect' (small) or 'nearest+conv' (x4, for real photos).
+        resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.
+        fuse_every: Number of groups per fusion.
+        prior_dim: Width D of the prior's embeddings, 512 for ViT-B/32.
+        fusion: 'film', 'residual' or 'paper', see :class:`Fused`.
+        fusion_init: 'identity' or 'paper'; None: 'paper' for the published fusion, 'identity' otherwise.
+        fusion_num_heads: Heads of the fusion's attentions, a divisor of C.
+        fusion_attn_ratio: Width of queries and keys in the attention on pairs, in multiples of C.
+        fusion_mlp_ratio: Hidden width of the fusion's MLP, in multiples of C.
+        num_degradation_types: Number K of degradation tokens; that of network_da.
 
     Raises:
         OptionError: An argument is wrong.
@@ -128,6 +133,7 @@ class FusedSwinIR(Fused):
         fusion_num_heads: int = 6,
         fusion_attn_ratio: float = 1.0,
         fusion_mlp_ratio: float = 1.0,
+        num_degradation_types: int = NUM_DEGRADATION_TYPES,
     ) -> None:
         expect_counts(fuse_every=fuse_every)
         backbone = {
@@ -155,4 +161,5 @@ class FusedSwinIR(Fused):
             fusion_num_heads=fusion_num_heads,
             fusion_attn_ratio=fusion_attn_ratio,
             fusion_mlp_ratio=fusion_mlp_ratio,
+            num_degradation_types=num_degradation_types,
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from deplsr_arch.checks import expect, expect_counts
 from deplsr_arch.dat_arch import DAT
 from deplsr_arch.dat_blocks import ResiConnection
+from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.fusion import (
     FUSION_PREFIXES,
     Fusion,
@@ -29,40 +30,42 @@ __all__ = ['FusedDAT']
 
 @ARCH_REGISTRY.register()
 class FusedDAT(DAT):
-    """DAT that attends to a content and a degradation prior. The defaults are the paper's network at x4.
+    """DAT that is conditioned on a content and a degradation prior; except for the form of fusion, the paper's at x4.
 
-    Weights of the authors' network (their ``RealDAT``) load strictly and want ``fusion='paper'``. To start from a plain
-    DAT's weights take ``fusion_init='identity'``: at first the output is exactly that DAT's.
+    Weights of the authors' network (their ``RealDAT``) load strictly with ``fusion='paper'``. To start from a plain
+    DAT's weights use ``fusion_init='identity'``: at first the output is exactly that DAT's.
 
     Args:
-        img_size: As in :class:`DAT`, like all arguments up to ``pos_dim``.
-        in_chans: See DAT.
-        embed_dim: See DAT.
-        split_size: See DAT.
-        depth: See DAT.
-        num_heads: See DAT.
-        expansion_factor: See DAT.
-        qkv_bias: See DAT.
-        qk_scale: See DAT.
-        drop_rate: See DAT; fusion has no dropout.
-        attn_drop_rate: See DAT; fusion has no dropout.
-        drop_path_rate: See DAT; fusion is never left out.
-        use_chk: See DAT; fusion is cheap and always kept.
-        upscale: See DAT.
-        img_range: See DAT.
-        resi_connection: See DAT.
-        upsampler: See DAT.
-        pos_dim: See DAT.
+        img_size: LR patch size of the training. Kept so that published options can be read; nothing depends on it.
+        in_chans: Channels of input and output.
+        embed_dim: Channels C of a token, at least 16 and a multiple of every entry of ``num_heads``.
+        split_size: Sides of the attention windows, each at least 2; half of the heads has them swapped.
+        depth: Number of blocks in each residual group.
+        num_heads: Number of attention heads in each residual group, even.
+        expansion_factor: Hidden width of the feed-forward networks, in multiples of C.
+        qkv_bias: Whether projections to q, k, v have a bias.
+        qk_scale: Factor of the logits in spatial attention; None for (C / heads) ** -0.5.
+        drop_rate: Dropout rate after projections and in feed-forward networks; fusion has no dropout.
+        attn_drop_rate: Dropout rate on attention weights; fusion has no dropout.
+        drop_path_rate: Stochastic depth rate of the last block; fusion is never dropped.
+        use_chk: Whether blocks are computed again in the backward pass, which saves memory; fusions are not.
+        upscale: Scale: 3 or a power of two; any whole number with 'pixelshuffledirect'.
+        img_range: Largest value of the input; 1.0 for images in 0..1.
+        resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.
+        upsampler: 'pixelshuffle' (in steps, 64 channels) or 'pixelshuffledirect' (one convolution, small).
+        pos_dim: Hidden width of the position bias; None for the published one, see :class:`DAT`.
         fusion_layers: Groups with a fusion before them: 'all', 'none', an index, or indices such as '0-2-4'.
         fusion: 'film' (:class:`PriorModulation`), 'residual' or 'paper' (:class:`CrossModalFusion`, as published).
-        fusion_init: Start of the fusions, 'paper' or 'identity'; None: 'paper' for the published ones, 'identity' else.
+        fusion_init: Start of the fusions, 'paper' or 'identity'; None: 'paper' for the published ones, 'identity'
+            otherwise.
         fusion_num_heads: Heads of the fusion's attentions.
         fusion_attn_ratio: Width of queries and keys in the attention on pairs, in multiples of C.
         fusion_mlp_ratio: Hidden width of the fusion's MLP, in multiples of C.
         prior_dim: Width D of the prior's embeddings, 512 for ViT-B/32.
+        num_degradation_types: Number K of degradation tokens; that of network_da.
 
     Shape:
-        - x: (B, in_chans, h, w). xi: (B, n, D) content, n = 1 in the paper. xd: (B, m, D) degradation, m = 5.
+        - x: (B, in_chans, h, w). xi: (B, 1, D) content. xd: (B, K, D) degradation. With attention: any number of both.
         - returns (B, in_chans, upscale h, upscale w).
 
     Raises:
@@ -99,6 +102,7 @@ class FusedDAT(DAT):
         fusion_attn_ratio: float = 1.0,
         fusion_mlp_ratio: float = 1.0,
         prior_dim: int = 512,
+        num_degradation_types: int = NUM_DEGRADATION_TYPES,
     ) -> None:
         super().__init__(
             img_size=img_size,
@@ -120,8 +124,9 @@ class FusedDAT(DAT):
             upsampler=upsampler,
             pos_dim=pos_dim,
         )
-        expect_counts(prior_dim=prior_dim)
+        expect_counts(prior_dim=prior_dim, num_degradation_types=num_degradation_types)
         self.prior_dim = prior_dim
+        self.num_degradation_types = num_degradation_types
         make_fusion = partial(
             build_fusion,
             embed_dim,
@@ -130,14 +135,15 @@ class FusedDAT(DAT):
             mlp_ratio=fusion_mlp_ratio,
             form=fusion,
             init=fusion_init,
+            num_degradation_types=num_degradation_types,
         )
         fused_groups = parse_fusion_layers(fusion_layers, len(depth))
         self.fusion_blocks = nn.ModuleDict({str(group): make_fusion() for group in fused_groups})
         self.adaptive_feat_channels = PriorProjection(prior_dim, embed_dim, fusion)
 
-    # No drop-in for a DAT, which it shares all parts with: it cannot run without a prior.
+    # It shares all parts with a DAT, but cannot replace one: it does not run without a prior.
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> Tensor:  # type: ignore[override]
-        """Enlarges images x (B, in_chans, h, w) with the prior xi (B, n, D), xd (B, m, D)."""
+        """Enlarges images x (B, in_chans, h, w), conditioned on the prior xi (B, 1, D), xd (B, K, D)."""
         for name, prior in (('xi', xi), ('xd', xd)):
             expect_prior(name, prior, x.shape[0], self.prior_dim)
         shallow, tokens, size = self.embed(x)
@@ -150,16 +156,16 @@ class FusedDAT(DAT):
 
 
 def parse_fusion_layers(fusion_layers: str | int, groups: int) -> tuple[int, ...]:
-    """Reads which residual groups have a fusion before them.
+    """Returns the indices of the residual groups that have a fusion before them.
 
     Raises:
         ValueError: it is neither 'all', 'none', nor an ascending list of group indices such as '0-2-4'.
     """
     if fusion_layers in ('all', 'none'):
         return tuple(range(groups)) if fusion_layers == 'all' else ()
-    words = [] if isinstance(fusion_layers, bool) else str(fusion_layers).split('-')
+    indices = [] if isinstance(fusion_layers, bool) else str(fusion_layers).split('-')
     known = [str(index) for index in range(groups)]
-    fits = bool(words) and all(word in known for word in words) and words == sorted(set(words), key=int)
+    fits = bool(indices) and all(index in known for index in indices) and indices == sorted(set(indices), key=int)
     hint = f'there are {groups} groups, counted from 0'
     expect(fits, 'fusion_layers', "'all', 'none', or ascending indices such as '0-2-4'", fusion_layers, hint)
-    return tuple(int(word) for word in words)
+    return tuple(int(index) for index in indices)

@@ -11,94 +11,17 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from basicsr_plugin.errors import OptionError
 from deplsr_arch.checks import expect, expect_choice, expect_counts, expect_positive
-from deplsr_arch.degradation_types import PRIOR_TOKENS
+from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.initialise import initialise
+from deplsr_arch.pair_attention import FeedForward, PairAttention
 
 Fusion = Literal['film', 'residual', 'paper']
 FusionInit = Literal['paper', 'identity']
-#: Parameters that a network has beyond its backbone's, so that a backbone's own checkpoint can be told.
+#: Prefixes of the parameters that a network has beyond its backbone's; a checkpoint without any is the backbone's own.
 FUSION_PREFIXES = ('fusion_blocks.', 'adaptive_feat_channels.')
-
-
-def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
-    """Parts channels into heads: (B, N, C) -> (B, heads, N, C / heads)."""
-    return tokens.unflatten(2, (num_heads, -1)).transpose(1, 2)
-
-
-def join_heads(tokens: Tensor) -> Tensor:
-    """The inverse of :func:`split_heads`: (B, heads, N, d) -> (B, N, heads * d)."""
-    return tokens.transpose(1, 2).flatten(2)
-
-
-def all_pairs(content: Tensor, degradation: Tensor) -> Tensor:
-    """Joins every content token to every degradation token: (B, n, C), (B, m, C) -> (B, n * m, 2 C)."""
-    content, degradation = torch.broadcast_tensors(content.unsqueeze(2), degradation.unsqueeze(1))  # (B, n, m, C)
-    return torch.cat([content, degradation], dim=-1).flatten(1, 2)
-
-
-class CrossAttention(nn.Module):
-    """Lets the tokens of a prior look at the tokens of the image.
-
-    Shape:
-        - query: (B, n, C), context: (B, N, C); returns (B, n, C).
-    """
-
-    def __init__(self, dim: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, query: Tensor, context: Tensor) -> Tensor:
-        """Attends from query to context."""
-        q, k, v = (split_heads(x, self.num_heads) for x in (self.q(query), *self.kv(context).chunk(2, dim=-1)))
-        return self.proj(join_heads(F.scaled_dot_product_attention(q, k, v)))
-
-
-class PairAttention(nn.Module):
-    """Lets the tokens of the image look at all pairs of a content and a degradation token (dense interaction).
-
-    Holds the two cross attentions of the prior as well, only because the published names have them here.
-
-    Shape:
-        - x: (B, N, C), content: (B, n, C), degradation: (B, m, C); returns (B, N, C).
-    """
-
-    def __init__(self, dim: int, num_heads: int, attn_ratio: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = (dim // num_heads) ** -0.5  # of the full width, whatever attn_ratio is: as published
-        narrowed = int(dim * attn_ratio)
-        self.attn_i = CrossAttention(dim, num_heads)
-        self.attn_d = CrossAttention(dim, num_heads)
-        self.q = nn.Linear(dim, narrowed)
-        self.k = nn.Linear(2 * dim, narrowed)
-        self.v = nn.Linear(2 * dim, dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor, content: Tensor, degradation: Tensor) -> Tensor:
-        """Attends from the image to the n * m pairs."""
-        pairs = all_pairs(content, degradation)
-        q, k, v = (split_heads(y, self.num_heads) for y in (self.q(x), self.k(pairs), self.v(pairs)))
-        return self.proj(join_heads(F.scaled_dot_product_attention(q, k, v, scale=self.scale)))
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with a GELU between: (B, N, C) -> (B, N, C)."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps each token."""
-        return self.fc2(self.act(self.fc1(x)))
 
 
 class CrossModalFusion(nn.Module):
@@ -107,15 +30,17 @@ class CrossModalFusion(nn.Module):
     Both forms have the same parameters. With n(.) for LayerNorm, A_i, A_d for the cross attentions of the prior on the
     image and P for the attention of the image on all pairs:
 
-    - 'paper', as published. The stream of the SR network is replaced by its normalised self, the prior by what it saw::
+    - 'paper', as published. The tokens of the SR network are replaced by their normalised values, the prior by the
+      output of its attention::
 
         x, xi, xd = n(x), n(xi), n(xd)
         xi, xd = A_i(xi, x), A_d(xd, x)
         x = x + P(x, xi, xd)
 
-    - 'residual'. The image's stream goes on untouched (it is normalised only to be read), and the prior keeps its own
-      tokens beside what it saw. They are kept as normalised, because the projection that makes them starts at 1/250 of
-      a normalised token's size: kept raw, P would start two orders of magnitude weaker (0.0004 instead of 0.05 rms)::
+    - 'residual'. The image's tokens are kept as they are (normalised only as inputs of attention), and the prior's own
+      tokens are added to the output of their attention. The prior's are kept normalised, because the projection that
+      makes them starts at 1/250 of a normalised token's size: without normalisation, P would start two orders of
+      magnitude weaker (0.0004 instead of 0.05 rms)::
 
         xi, xd = n(xi), n(xd)
         xi, xd = xi + A_i(xi, n(x)), xd + A_d(xd, n(x))
@@ -130,12 +55,12 @@ class CrossModalFusion(nn.Module):
         mlp_ratio: Hidden width of the MLP, in multiples of C.
         form: 'residual' or 'paper', see above.
         init: 'paper': linear layers start as published, with weights of 0.02. 'identity', for the residual form only:
-            the last layers of both branches are zero, so that the image's tokens pass bit by bit at first, and the
+            the last layers of both branches are zero, so that the image's tokens pass unchanged at first, and the
             others start as torch's linear layers do. The last layers learn from the first step on, the others from the
             second.
 
     Shape:
-        - x: (B, N, C) tokens. xi: (B, n, C) content, n = 1 in DePLSR. xd: (B, m, C) degradation, m = 5.
+        - x: (B, N, C) tokens. xi: (B, n, C) content, n = 1 in DePLSR. xd: (B, m, C) degradation, m = 5 there.
         - returns the three, fused, in the same shapes.
 
     Raises:
@@ -172,13 +97,13 @@ class CrossModalFusion(nn.Module):
 
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Fuses tokens x (B, N, C) with the prior xi (B, n, C), xd (B, m, C)."""
-        read, xi, xd = self.norm1_x(x), self.norm1_xi(xi), self.norm1_xd(xd)
-        seen_i, seen_d = self.attn.attn_i(xi, read), self.attn.attn_d(xd, read)
+        normed, xi, xd = self.norm1_x(x), self.norm1_xi(xi), self.norm1_xd(xd)
+        attended_i, attended_d = self.attn.attn_i(xi, normed), self.attn.attn_d(xd, normed)
         if self.form == 'paper':
-            x, xi, xd = read, seen_i, seen_d
+            x, xi, xd = normed, attended_i, attended_d
         else:
-            xi, xd = xi + seen_i, xd + seen_d
-        x = x + self.attn(read, xi, xd)
+            xi, xd = xi + attended_i, xd + attended_d
+        x = x + self.attn(normed, xi, xd)
         return x + self.mlp(self.norm2(x)), xi, xd
 
     def _start(self, init: FusionInit) -> None:
@@ -194,45 +119,62 @@ class CrossModalFusion(nn.Module):
 
 
 class PriorModulation(nn.Module):
-    """Scales and shifts the channels of an SR network by what the prior says (FiLM); no attention, so no cost a pixel.
+    """Scales and shifts the channels of an SR network by the prior (FiLM), the same for all pixels, without attention.
 
-    All tokens of the prior are read side by side, so that each has its own weights: the five degradation types need not be told
-    apart by their directions. The last layer starts at zero: at first the tokens of the image pass bit by bit.
+    All tokens of the prior are concatenated, so that each has its own weights: the degradation types need not differ in
+    the direction of their embeddings. The last layer starts at zero: at first the image's tokens pass unchanged.
 
-    Source: FiLM (Perez et al., AAAI 2018); its place in super-resolution by a read degradation is that of DASR
-    (Wang et al., CVPR 2021).
+    Source: FiLM (Perez et al., AAAI 2018); in super-resolution, modulation by an estimated degradation: DASR (Wang et
+    al., CVPR 2021).
 
     Args:
         dim: Channels C.
+        num_degradation_types: Number K of degradation tokens.
 
     Shape:
-        - x: (B, N, C) tokens. xi: (B, 1, C) content. xd: (B, 5, C) degradation; xi and xd are given back as they are.
+        - x: (B, N, C) tokens. xi: (B, 1, C) content. xd: (B, K, C) degradation; xi and xd are returned unchanged.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, num_degradation_types: int = NUM_DEGRADATION_TYPES) -> None:
         super().__init__()
-        self.mix = nn.Linear(PRIOR_TOKENS * dim, dim)
+        self.num_degradation_types = num_degradation_types
+        self.mix = nn.Linear((1 + num_degradation_types) * dim, dim)
         self.act = nn.GELU()
         self.out = nn.Linear(dim, 2 * dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Modulates tokens x (B, N, C) by the prior xi (B, 1, C), xd (B, 5, C)."""
-        prior = torch.cat([xi, xd], dim=1)
-        fits = prior.shape[1] == PRIOR_TOKENS
-        hint = 'take fusion: residual for other numbers of tokens'
-        expect(fits, 'prior', f'{PRIOR_TOKENS} tokens with fusion: film', prior.shape[1], hint)
-        gain, shift = self.out(self.act(self.mix(prior.flatten(1)))).unsqueeze(1).chunk(2, dim=-1)  # each (B, 1, C)
+        """Modulates tokens x (B, N, C) by the prior xi (B, 1, C), xd (B, K, C)."""
+        self._expect_tokens(xi.shape[1], xd.shape[1])
+        prior = torch.cat([xi, xd], dim=1).flatten(1)
+        gain, shift = self.out(self.act(self.mix(prior))).unsqueeze(1).chunk(2, dim=-1)  # each (B, 1, C)
         return x * (1 + gain) + shift, xi, xd
+
+    def _expect_tokens(self, content: int, degradation: int) -> None:
+        if (content, degradation) == (1, self.num_degradation_types):
+            return
+        hint = 'take fusion: residual' if content != 1 else f'set network_g.num_degradation_types: {degradation}'
+        raise OptionError(
+            f'prior: expected 1 content and {self.num_degradation_types} degradation tokens with fusion: film, '
+            f'got {content} and {degradation}; {hint}'
+        )
 
 
 def build_fusion(
-    dim: int, num_heads: int, *, attn_ratio: float, mlp_ratio: float, form: Fusion, init: FusionInit | None
+    dim: int,
+    num_heads: int,
+    *,
+    attn_ratio: float,
+    mlp_ratio: float,
+    form: Fusion,
+    init: FusionInit | None,
+    num_degradation_types: int = NUM_DEGRADATION_TYPES,
 ) -> CrossModalFusion | PriorModulation:
     """Builds the fusion that an option file names; see :class:`CrossModalFusion` and :class:`PriorModulation`.
 
-    ``init`` None takes 'paper' for the published form and 'identity' else.
+    ``init`` None takes 'paper' for the published form and 'identity' otherwise. Only 'film' depends on
+    ``num_degradation_types``: attention takes any number of tokens.
 
     Raises:
         ValueError: An argument is wrong.
@@ -245,17 +187,17 @@ def build_fusion(
         return CrossModalFusion(dim, num_heads, attn_ratio=attn_ratio, mlp_ratio=mlp_ratio, form=form, init=init)
     hint = 'film starts as identity; leave fusion_init out'
     expect(init != 'paper', 'fusion_init', "'identity' with fusion: film", init, hint)
-    return PriorModulation(dim)
+    return PriorModulation(dim, num_degradation_types)
 
 
 class PriorProjection(nn.Sequential):
-    """Takes the prior's embeddings to the width of the SR network; all fusions share it.
+    """Projects the prior's embeddings to the width of the SR network; all fusions share it.
 
-    Two linear layers. In the 'paper' form each is followed by a ReLU and starts with weights of 0.02: from embeddings
-    of unit length come values of about 0.001, and in narrow networks most of the second ReLUs die within some 40 steps,
-    and the prior with them (width 16: 15 of 16, after which words change the output by less than 1e-6). The 'residual'
-    form has the same parameters, but takes embeddings whose entries, not whose lengths, are about 1, has a GELU between
-    its layers and nothing behind them, and starts as torch's linear layers do; so does that of 'film'.
+    Two linear layers. In the 'paper' form each is followed by a ReLU and starts with weights of 0.02: embeddings of
+    unit length become values of about 0.001, and in narrow networks most of the second ReLUs die within some 40 steps,
+    and the prior with them (width 16: 15 of 16, after which the prior changes the output by less than 1e-6). The forms
+    'residual' and 'film' have the same parameters, but scale embeddings so that their entries are about 1, have a GELU
+    between the layers and nothing after them, and start as torch's linear layers do.
 
     Shape:
         - embedding: (..., prior_dim) of unit length; returns (..., dim).
@@ -277,5 +219,5 @@ class PriorProjection(nn.Sequential):
 def expect_prior(name: str, prior: Tensor, batch: int, prior_dim: int) -> None:
     """Refuses a prior that is not (batch, n, prior_dim)."""
     fits = prior.ndim == 3 and prior.shape[0] == batch and prior.shape[1] > 0 and prior.shape[2] == prior_dim
-    hint = 'give one prior for each image, of width prior_dim'
+    hint = 'pass one prior for each image, of width prior_dim'
     expect(fits, name, f'({batch}, n, {prior_dim})', tuple(prior.shape), hint)

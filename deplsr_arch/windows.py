@@ -1,9 +1,9 @@
-"""Windows of attention as pure functions: cut, shift, mask, attend, put back.
+"""Windows of attention as pure functions: cut, shift, mask, attend, merge.
 
-A window is given as its (height, width); L = height * width is its number of positions. After a cyclic shift only the
-windows in the last row and the last column of the grid hold positions from opposite borders of the image, so there
-are no more than four kinds of windows: inner, right, bottom, corner. A mask for each kind serves every image size,
-where the published code keeps or makes one mask per window.
+A window is described by its (height, width); L = height * width is its number of positions. After a cyclic shift only
+the windows in the last row and the last column of the grid hold positions from opposite borders of the image, so there
+are at most four sorts of windows: inner, right, bottom, corner. One mask for each serves every image size; the
+published code keeps or computes one mask per window.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 Size = tuple[int, int]
 Triple = tuple[Tensor, Tensor, Tensor]
 
-# The published masks forbid with -100, not with -inf: exp(-100) is nothing, and it is safe in half precision.
+# The published masks forbid with -100, not with -inf: exp(-100) is practically zero, and it is safe in half precision.
 FORBIDDEN = -100.0
 
 
@@ -40,7 +40,7 @@ def partition(x: Tensor, window: Size) -> Tensor:
 
 
 def merge(windows: Tensor, window: Size) -> Tensor:
-    """Puts windows back together, the inverse of :func:`partition`: (B, rows, columns, L, ...) -> (B, H, W, ...)."""
+    """Merges windows, the inverse of :func:`partition`: (B, rows, columns, L, ...) -> (B, H, W, ...)."""
     x = windows.unflatten(3, window).transpose(2, 3)  # (B, rows, height, columns, width, ...)
     return x.flatten(3, 4).flatten(1, 2)
 
@@ -52,7 +52,7 @@ def offset_grid(window: Size) -> Tensor:
 
 
 def bias_between_positions(table: Tensor, window: Size) -> Tensor:
-    """Spreads a bias per offset over all pairs of positions.
+    """Expands a bias per offset to all pairs of positions.
 
     Entry (i, j) of the result is the table's value at the offset of position i from position j. Both sides of the table
     are slid over, which needs no stored index (2.5x faster than gathering by one, forward, 8 x 32, one core).
@@ -66,7 +66,7 @@ def bias_between_positions(table: Tensor, window: Size) -> Tensor:
 
 
 def shift_masks(window: Size, shift: Size) -> Tensor:
-    """Says which pairs of positions a cyclic shift has brought into one window from opposite borders.
+    """Returns which pairs of positions a cyclic shift has brought into one window from opposite borders.
 
     Shape:
         - returns bool (4, L, L), True where attention is forbidden, for inner, right, bottom and corner windows.
@@ -88,22 +88,22 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout:
         - bias: (1, heads, L, L) for all windows, or (4, heads, L, L) for inner, right, bottom and corner windows.
     """
     if bias.shape[0] == 1:
-        return _attend_alike((q, k, v), bias, scale, dropout)
+        return _attend_equal((q, k, v), bias, scale, dropout)
     strips = []
-    for strip, biases in zip(_part_last((q, k, v), dim=1), bias.split(2), strict=True):
-        parts = zip(_part_last(strip, dim=2), biases.split(1), strict=True)
-        strips.append(torch.cat([_attend_alike(part, bias, scale, dropout) for part, bias in parts], dim=2))
+    for strip, biases in zip(_split_last((q, k, v), dim=1), bias.split(2), strict=True):
+        parts = zip(_split_last(strip, dim=2), biases.split(1), strict=True)
+        strips.append(torch.cat([_attend_equal(part, bias, scale, dropout) for part, bias in parts], dim=2))
     return torch.cat(strips, dim=1)
 
 
-def _part_last(qkv: Triple, dim: int) -> tuple[Triple, Triple]:
-    """Parts windows into all but the last and the last along ``dim``."""
+def _split_last(qkv: Triple, dim: int) -> tuple[Triple, Triple]:
+    """Splits windows along ``dim`` into the last and all before it, which come first."""
     (q, q_last), (k, k_last), (v, v_last) = (x.split((x.shape[dim] - 1, 1), dim) for x in qkv)
     return (q, k, v), (q_last, k_last, v_last)
 
 
-def _attend_alike(qkv: Triple, bias: Tensor, scale: float, dropout: float) -> Tensor:
-    """Attention in windows of one kind; ``bias`` is (1, heads, L, L)."""
+def _attend_equal(qkv: Triple, bias: Tensor, scale: float, dropout: float) -> Tensor:
+    """Attention in windows with the same bias (1, heads, L, L)."""
     q, k, v = qkv
     if q.numel() == 0:
         return v

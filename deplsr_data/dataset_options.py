@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
+from basicsr_plugin.options import TypedBlock
+from deplsr_data.degradation.recipes import RECIPES
 from deplsr_data.tokens import check_tokenizer
 
 __all__ = [
@@ -95,7 +97,7 @@ class CaptionedDegradationOptions(DatasetOptions):
     """
 
     meta_info: str | None = None
-    recipe: dict[str, Any] | None = None
+    recipe: Annotated[dict[str, Any] | None, TypedBlock(RECIPES, default='semantic')] = None
     draws_per_image: Annotated[int, Field(ge=1)] = 1
     degrade_on: Literal['worker', 'device'] = 'worker'
     shrink: tuple[float, float] | None = None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import open_clip
 import torch
 from torch import Tensor
 
@@ -18,6 +17,8 @@ __all__ = ['check_tokenizer', 'tokenize']
 
 @lru_cache(maxsize=4)
 def _tokenizer(model: str, context_length: int | None) -> Any:
+    import open_clip
+
     return open_clip.get_tokenizer(model, context_length=context_length)
 
 
@@ -33,6 +34,8 @@ def check_tokenizer(model: str, where: str) -> None:
     Raises:
         OptionError: One line that begins with ``where`` and ends in the nearest name.
     """
+    import open_clip
+
     if ':' not in model and model not in open_clip.list_models():
         known = open_clip.list_models()
         raise OptionError(f'{where}: expected the name of an open_clip model, got {model!r}{nearest(model, known)}')

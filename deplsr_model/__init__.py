@@ -1,10 +1,10 @@
-"""Training steps of DePLSR: importing this registers its models, losses and metrics with BasicSR."""
+"""Training steps of DePLSR: importing this registers its models and losses with BasicSR."""
 
 from __future__ import annotations
 
 from basicsr_plugin.compat import apply_fixes
 
-apply_fixes()  # BasicSR 1.4.2 cannot be imported beside today's torchvision without it
+apply_fixes()  # without it, BasicSR 1.4.2 cannot be imported with today's torchvision
 
 from deplsr_model.degradation_adaptor_model import DegradationAdaptorModel  # noqa: E402
 from deplsr_model.degradation_contrastive_loss import (  # noqa: E402
@@ -15,7 +15,6 @@ from deplsr_model.degradation_contrastive_loss import (  # noqa: E402
 from deplsr_model.deplsr_gan_model import DePLSRGANModel  # noqa: E402
 from deplsr_model.deplsr_model import DePLSRModel  # noqa: E402
 from deplsr_model.level_regressor_model import LevelRegressorModel  # noqa: E402
-from deplsr_model.reading_accuracy_metric import level_accuracy  # noqa: E402
 
 __all__ = [
     'DePLSRGANModel',
@@ -25,5 +24,4 @@ __all__ = [
     'DegradationSigmoidLoss',
     'DegradationSoftmaxLoss',
     'LevelRegressorModel',
-    'level_accuracy',
 ]

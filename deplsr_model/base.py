@@ -1,9 +1,10 @@
-"""What both training stages add to BasicSR's base model."""
+"""What both training stages add to BasicSR's base model: optimizers, checks, safe loading, metrics as a file."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepResta
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import nn
+from torch.utils.data import DataLoader
 
 from basicsr_plugin.checks import check_keys
 from basicsr_plugin.errors import OptionError
@@ -20,9 +22,12 @@ from basicsr_plugin.options import nearest
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into
-from deplsr_model.pair_pool import TrainingPairPool
+from deplsr_model.pair_pool import Batch, TrainingPairPool
 
-__all__ = ['DePLSRBaseModel']
+__all__ = ['Batch', 'DePLSRBaseModel', 'ParameterGroup', 'Parameters']
+
+ParameterGroup = dict[str, float | list[nn.Parameter]]
+Parameters = Iterable[nn.Parameter] | Iterable[ParameterGroup]
 
 SCHEDULERS = {
     'MultiStepLR': MultiStepRestartLR,
@@ -33,19 +38,19 @@ OPTIMIZERS = {name: getattr(torch.optim, name) for name in ('Adam', 'AdamW', 'Ad
 
 
 class DePLSRBaseModel(BaseModel):
-    """BasicSR's base model with more optimisers, safe loading, and metrics that a program can read."""
+    """BasicSR's base model with more optimizers, safe loading, and metrics in a file that a program can parse."""
 
     _pool: TrainingPairPool | None = None
     _validating = False
 
-    def degraded(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Gives a batch its ``lq`` if the data set left that to the device, and in training sends it through the pool.
+    def degraded(self, data: Batch) -> Batch:
+        """Adds ``lq`` to a batch if the data set left that to the device, and in training exchanges it with the pool.
 
         Returns:
-            The batch with ``lq`` and, where the recipe sharpens GT in training, ``gt_usm`` beside ``gt``.
+            The batch with ``lq`` and, where the recipe sharpens GT in training, ``gt_usm`` in addition to ``gt``.
 
         Raises:
-            OptionError: ``queue_size`` does not hold a batch.
+            OptionError: ``queue_size`` is smaller than a batch.
         """
         data = degrade_deferred(data, self.device)
         size = int(self.opt.get('queue_size') or 0)
@@ -56,8 +61,10 @@ class DePLSRBaseModel(BaseModel):
             self._pool = TrainingPairPool(size, rng_for(seed, 0, self.opt.get('rank', 0), 0, 'pool'))
         return self._pool.exchange(data)
 
-    def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Validates as BasicSR does; what is fed meanwhile stays out of the pool."""
+    def validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: object, save_img: bool = False
+    ) -> None:
+        """Validates as BasicSR does; the batches of the validation do not enter the pool."""
         self._validating = True
         try:
             super().validation(dataloader, current_iter, tb_logger, save_img)
@@ -65,12 +72,12 @@ class DePLSRBaseModel(BaseModel):
             self._validating = False
 
     def get_optimizer(
-        self, optim_type: str, params: Any, lr: float | None = None, **kwargs: Any
+        self, optim_type: str, params: Parameters, lr: float | None = None, **kwargs: object
     ) -> torch.optim.Optimizer:
-        """Builds an optimiser of torch by name; BasicSR 1.4.2 knows Adam alone.
+        """Builds an optimizer of torch by name; BasicSR 1.4.2 has Adam only.
 
         Raises:
-            OptionError: The name is not known, or the optimiser does not take an argument.
+            OptionError: The name is unknown, or the optimizer does not take an argument.
         """
         if optim_type not in OPTIMIZERS:
             raise OptionError(
@@ -89,8 +96,8 @@ class DePLSRBaseModel(BaseModel):
         """Builds the schedulers.
 
         Raises:
-            OptionError: The type or a key is unknown or missing, or a cosine schedule ends before the training does;
-                BasicSR would fail when it gets there.
+            OptionError: The type or a key is unknown or missing, or a cosine schedule ends before the training does,
+                where BasicSR would fail.
         """
         train = self.opt['train']
         settings = dict(train['scheduler'])
@@ -108,10 +115,10 @@ class DePLSRBaseModel(BaseModel):
         super().setup_schedulers()
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Goes on as BasicSR does.
+        """Resumes as BasicSR does.
 
         Raises:
-            OptionError: The cosine schedule that is gone on with ends before the training; BasicSR would fail there.
+            OptionError: The resumed cosine schedule ends before the training does, where BasicSR would fail.
         """
         super().resume_training(resume_state)
         total = self.opt['train']['total_iter']
@@ -119,14 +126,14 @@ class DePLSRBaseModel(BaseModel):
             periods = getattr(scheduler, 'periods', [math.inf])
             if sum(periods) < total:
                 raise OptionError(
-                    f'train.total_iter: expected at most {sum(periods)}, the cosine schedule that the training state '
-                    f'goes on with, got {total:.0f}; keep it, or start a new run from the weights'
+                    f'train.total_iter: expected at most {sum(periods)}, the length of the cosine schedule in the '
+                    f'training state, got {total:.0f}; keep it, or start a new run from the weights'
                 )
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:
-        """Loads a checkpoint; what does not fit, or that a backbone's file lacks the fusion, is said in one line."""
+        """Loads a checkpoint; logs or raises in one line what does not fit, or that a backbone's file has no fusion."""
         net = self.get_bare_model(net)
         name = type(net).__name__
         get_root_logger().info(f'Loading {name} from {load_path}, key {param_key}')
@@ -136,15 +143,15 @@ class DePLSRBaseModel(BaseModel):
         trained = self.get_bare_model(self.net_g)
         if net is trained:
             count = sum(net.state_dict()[key].numel() for key in kept)
-            get_root_logger().info(f'{load_path} has no fusion weights: {count:,d} parameters keep their start')
+            get_root_logger().info(f'{load_path} has no fusion weights: {count:,d} parameters keep their start values')
         else:  # the averaged network must start from the same random weights
             state = trained.state_dict()
             net.load_state_dict({key: state[key] for key in kept}, strict=False)
 
     @master_only
-    def record_metrics(self, current_iter: int | str, dataset: str, metrics: dict[str, float]) -> None:
+    def record_metrics(self, current_iter: int | str, dataset: str, metrics: Mapping[str, float]) -> None:
         """Adds a line to ``metrics.jsonl`` in the folder of the run: iter, dataset and each metric by name."""
-        if isinstance(current_iter, int) and self.is_train:  # BasicSR counts on when training has ended
+        if isinstance(current_iter, int) and self.is_train:  # BasicSR counts one further when training has ended
             current_iter = min(current_iter, int(self.opt['train']['total_iter']))
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         path = Path(self.opt['path']['log']) / 'metrics.jsonl'

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,14 +31,14 @@ def load_into(
         where: The option that named the file, for messages.
 
     Returns:
-        Names of the fusion weights that the file, a backbone's checkpoint, lacks; they keep their start.
+        Names of the fusion weights that the file, a backbone's checkpoint, does not have; they keep their start values.
 
     Raises:
         UserError: The file cannot be read, or its names or shapes do not fit the network.
     """
-    rename: Any = getattr(net, 'own_names', dict)
+    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = getattr(net, 'own_names', dict)
     state = rename(read_state_dict(path, param_key, where))
-    missing = _lacking_fusion(net, state)
+    missing = _missing_fusion(net, state)
     state.update(missing)
     problems = shape_mismatches(net, state)
     if not problems:
@@ -50,11 +49,11 @@ def load_into(
             problems = mismatches(net, state) or [str(error).replace('\n', ' ')]
     name = type(net).__name__
     raise UserError(
-        f'{where}: {path} does not fit {name}: {"; ".join(problems)}; give the options the file was trained with'
+        f'{where}: {path} does not fit {name}: {"; ".join(problems)}; set the options that the file was trained with'
     )
 
 
-def _lacking_fusion(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _missing_fusion(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the network's own fusion weights if the checkpoint has none at all."""
     prefixes = getattr(net, 'fusion_prefixes', ())
     if not prefixes or any(key.startswith(prefixes) for key in state):

@@ -1,4 +1,4 @@
-"""Stage 1: an adaptor of CLIP learns to read how a photo was degraded."""
+"""Stage 1: an adaptor of CLIP learns to estimate how a photo was degraded."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 
 import torch
 from basicsr.losses import build_loss
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
-from basicsr_plugin.options import read_options
+from deplsr_arch.degradation_adaptor_arch import DegradationAdaptor
+from deplsr_model.base import Batch, ParameterGroup
+from deplsr_model.consistency import check_tokens
+from deplsr_model.degradation_contrastive_loss import ContrastiveLoss
 from deplsr_model.estimator_model import EstimatorModel
-from deplsr_model.options import AdaptorOptions
-from deplsr_model.reading import LevelEstimator, PriorForm
-from deplsr_model.recipe import apply_recipe
-from deplsr_model.text_cache import TextCache
-from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels
+from deplsr_model.estimator_options import AdaptorOptions, AdaptorTrainOptions
+from deplsr_model.functional import ContrastiveBatch
+from deplsr_model.level_text import LevelEstimator, PriorForm, TextCache, embed_levels
+from deplsr_model.options import required
 
 __all__ = ['DegradationAdaptorModel']
 
@@ -26,62 +28,65 @@ MAX_LOGIT_SCALE = math.log(100)
 
 @MODEL_REGISTRY.register()
 class DegradationAdaptorModel(EstimatorModel):
-    """Trains ``network_da`` against the text embeddings of captions that say how the photo was degraded.
+    """Trains ``network_da`` against the text embeddings of captions that describe how the photo was degraded.
 
-    Option file: :class:`~deplsr_model.options.AdaptorOptions`. Only the control tower, its heads, scale and bias are
-    optimised; CLIP itself is frozen. Validation reads each photo's levels back and reports, for each degradation type, the share
-    that is right beside the share that the best constant answer would get.
+    Option file: :class:`~deplsr_model.estimator_options.AdaptorOptions`. Only the control tower, its heads, scale and
+    bias are optimised; CLIP itself is frozen. Validation estimates the levels of each photo and reports, for each
+    degradation type, the share of correct estimates and that of the best constant answer.
 
     Source: Sci. Rep. 15, 28837 (2025), Degradation Adaptor.
 
     Raises:
-        OptionError: A key is unknown or its value is out of range.
+        OptionError: A key is unknown, its value is out of range, or the data sets do not fit the adaptor.
     """
 
+    options_class = AdaptorOptions
+    options: AdaptorOptions
+
     def __init__(self, opt: dict[str, Any]) -> None:
-        apply_recipe(opt, ('network_da', 'train'))
-        self.options = read_options(AdaptorOptions, opt, '')
-        if self.options.find_unused_parameters:
+        if opt.get('find_unused_parameters'):
             raise OptionError('find_unused_parameters: expected false in stage 1, got true; leave it out')
         super().__init__(opt)
-        net = self.get_bare_model(self.net_da)
+        net: DegradationAdaptor = self.get_bare_model(self.net_da)
         self.encode_text = TextCache(net.encode_text)
-        tokenizer = next(iter(opt['datasets'].values())).get('tokenizer', 'ViT-B-32')
-        self.reader = LevelEstimator(net, tokenizer, self.options.val.template, self._reading_form())
+        self.level_estimator = LevelEstimator(net, self._estimate_form(), self.options.val.template or '{}')
         if self.is_train:
-            self.vocabulary = embed_levels(net, TRAINING_LEVELS, tokenizer, '{}', self.device)
-            self._init_training()
+            self._start_training(net, required(self.options.train))
 
-    def _reading_form(self) -> PriorForm:
-        """Says how the loss wants its embeddings to be read; without a loss, as the recipe has it."""
-        loss = (self.opt.get('train') or {}).get('contrastive_opt')
-        if loss is None:
-            return 'embedding' if self.options.recipe == 'paper' else 'words'
-        return 'words' if loss.get('type') == 'DegradationOrdinalLoss' and loss.get('spread', True) else 'embedding'
-
-    def _init_training(self) -> None:
+    def _estimate_form(self) -> PriorForm:
+        """How levels are estimated follows the loss; without a loss, that is in a test, ``val.template``."""
+        template = self.options.val.template
         if self.options.train is None:
+            return 'mixture' if template is None else 'embedding'
+        name = self.options.train.contrastive_opt.get('type')
+        loss = dict(iter(LOSS_REGISTRY)).get(name)
+        if not (isinstance(loss, type) and issubclass(loss, ContrastiveLoss)):
             raise OptionError(
-                "train: missing section; expected 'total_iter', 'optim_da', 'scheduler', 'contrastive_opt'"
+                f'train.contrastive_opt.type: expected a loss of stage 1, got {name}; take DegradationOrdinalLoss, '
+                'DegradationSigmoidLoss or DegradationSoftmaxLoss'
             )
+        if template is not None and loss.estimate_form == 'mixture':
+            raise OptionError(
+                f"val.template: expected with the published losses only, got '{template}' with {name}, where it has no "
+                'effect; remove it'
+            )
+        return loss.estimate_form
+
+    def _start_training(self, net: DegradationAdaptor, train: AdaptorTrainOptions) -> None:
+        check_tokens(self.options.datasets, ['train'], net)
+        self.vocabulary = embed_levels(net)
         self.net_da.train()
-        self.cri_contrastive = build_loss(self.opt['train']['contrastive_opt']).to(self.device)
-        settings = dict(self.options.train.optim_da)
-        groups = parameter_groups(self.get_bare_model(self.net_da), settings.pop('weight_decay', 0))
+        self.cri_contrastive = build_loss(dict(train.contrastive_opt)).to(self.device)
+        settings = dict(train.optim_da)
+        groups = parameter_groups(net, settings.pop('weight_decay', 0))
         self.start_optimizer(groups, settings)
 
-    def feed_data(self, data: dict[str, Any]) -> None:
-        """Takes a batch with ``lq`` (B, 3, h, w), ``tokens`` (B, 7, L) and ``levels`` (B, 5)."""
+    def feed_data(self, data: Batch) -> None:
+        """Takes a batch with ``lq`` (B, 3, h, w), ``tokens`` (B, 2 + K, L) and ``levels`` (B, K)."""
         if 'tokens' not in data or 'levels' not in data:
             raise UserError(
                 'datasets: expected photos with captions and levels in stage 1, got a data set without; '
                 'take CaptionedDegradationDataset or CaptionedPairDataset'
-            )
-        context = self.get_bare_model(self.net_da).context_length
-        if data['tokens'].shape[-1] != context:
-            raise UserError(
-                f'datasets.*.context_length: expected the {context} tokens that network_da reads, '
-                f'got {data["tokens"].shape[-1]}; set it to {context}'
             )
         data = self.degraded(data)
         self.lq = data['lq'].to(self.device, non_blocking=True)
@@ -94,12 +99,9 @@ class DegradationAdaptorModel(EstimatorModel):
         self.optimizer_da.zero_grad()
         text = self.encode_text(self.tokens, self.device)
         losses = self.cri_contrastive(
-            self.net_da(self.lq),
-            text,
-            net.logit_scale.exp(),
-            net.logit_bias,
-            levels=self.levels,
-            vocabulary=self.vocabulary,
+            ContrastiveBatch(
+                self.net_da(self.lq), text, net.logit_scale.exp(), net.logit_bias, self.levels, self.vocabulary
+            )
         )
         total = losses['l_total']
         if self.opt['dist']:  # DistributedDataParallel waits for a gradient of every parameter, needed or not
@@ -112,11 +114,11 @@ class DegradationAdaptorModel(EstimatorModel):
         self.log_dict['scale'] = net.logit_scale.exp().item()
 
     def estimate_levels(self, lq: Tensor) -> Tensor:
-        """Reads the fine embeddings back as their loss means them."""
-        return self.reader.read(self.get_bare_model(self.net_da)(lq).fine_degradation)
+        """Estimates levels from the fine embeddings in the way that suits their loss."""
+        return self.level_estimator.estimate(self.get_bare_model(self.net_da)(lq).fine_degradation)
 
 
-def parameter_groups(net: Any, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(net: DegradationAdaptor, weight_decay: float) -> list[ParameterGroup]:
     """Splits the trained parameters: matrices decay; gains, biases, scale and bias of the logits do not."""
     trained = list(net.trainable_parameters())
     return [

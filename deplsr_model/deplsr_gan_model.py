@@ -12,32 +12,37 @@ from basicsr.models.realesrgan_model import RealESRGANModel
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_data.ops.usm import sharpen_batch
+from deplsr_model.base import Batch
 from deplsr_model.deplsr_model import DePLSRModel
-from deplsr_model.options import GANOptions, StockDegradationOptions
+from deplsr_model.options import required
+from deplsr_model.prior import PriorInputs
+from deplsr_model.sr_options import GANOptions, StockDegradationOptions
 
 __all__ = ['DePLSRGANModel']
 
 
 @MODEL_REGISTRY.register()
 class DePLSRGANModel(DePLSRModel, RealESRGANModel):
-    """BasicSR's RealESRGANModel whose generator also gets the prior.
+    """BasicSR's RealESRGANModel whose generator also takes the prior.
 
-    Option file: :class:`~deplsr_model.options.GANOptions`, which is Real-ESRGAN's with ``network_da``. Data sets: ours,
-    plain pairs, and RealESRGANDataset, whose batches BasicSR degrades and pools as it always does; the prior is read
-    off what comes out. VGG weights for the perceptual loss come from
-    ``experiments/pretrained_models/vgg19-dcbb9e9d.pth`` if that is there, else from torchvision.
+    Option file: :class:`~deplsr_model.sr_options.GANOptions`, which is Real-ESRGAN's with ``network_da``. Data sets:
+    ours, plain pairs, and RealESRGANDataset, whose batches BasicSR degrades and pools as it always does; the prior is
+    estimated from the result. VGG weights for the perceptual loss come from
+    ``experiments/pretrained_models/vgg19-dcbb9e9d.pth`` if that file exists, else from torchvision.
 
     Source: Real-ESRGAN (ICCVW 2021) and Sci. Rep. 15, 28837 (2025).
 
     Raises:
-        OptionError: A key is unknown, missing or out of range, or there is no trained adaptor.
-        UserError: The VGG weights can be had from nowhere.
+        OptionError: A key is unknown, missing or out of range, or there is no trained estimator.
+        UserError: The VGG weights are not found and cannot be downloaded.
     """
 
     options_class = GANOptions
+    options: GANOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
         _check_stock_degradation(opt)
@@ -49,17 +54,17 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
                 'vgg19-dcbb9e9d.pth of torchvision into experiments/pretrained_models/'
             ) from error
 
-    def feed_data(self, data: dict[str, Any]) -> None:
-        """Takes a batch of our data sets, of pairs, or of RealESRGANDataset, and reads its prior."""
+    def feed_data(self, data: Batch) -> None:
+        """Takes a batch of our data sets, of pairs, or of RealESRGANDataset, and computes its prior."""
         if 'kernel1' in data:
             RealESRGANModel.feed_data(self, data)
-            self.prior = self.read_prior(self.lq)
+            self.prior = self.prior_source(PriorInputs(self.lq))
         else:
             DePLSRModel.feed_data(self, data)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one step of the generator and one of the discriminator."""
-        options = self.options.train
+        options = required(self.options.train)
         self.output = self.net_g(self.lq, *self._training_prior(current_iter))
         losses: OrderedDict[str, Tensor] = OrderedDict()
         if current_iter % options.net_d_iters == 0 and current_iter > options.net_d_init_iters:
@@ -87,7 +92,7 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
         return losses
 
     def _discriminator_step(self) -> OrderedDict[str, Tensor]:
-        """Returns the discriminator its gradients; one pass at a time, as its spectral norm moves in each."""
+        """Computes the discriminator's gradients; one pass at a time, as its spectral norm changes in each."""
         losses: OrderedDict[str, Tensor] = OrderedDict()
         for name, images in (('real', self._target(self.options.gan_gt_usm)), ('fake', self.output.detach())):
             answer = self.net_d(images)
@@ -103,13 +108,15 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
             self.gt_usm = sharpen_batch(self.gt)
         return self.gt_usm
 
-    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+    def nondist_validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: object, save_img: bool
+    ) -> None:
         """Validates as BasicSR's SRModel does."""
         SRModel.nondist_validation(self, dataloader, current_iter, tb_logger, save_img)
 
 
 def _check_stock_degradation(opt: dict[str, Any]) -> None:
-    """Checks that the keys are there by which BasicSR degrades the batches of RealESRGANDataset.
+    """Checks that the option file has the keys by which BasicSR degrades the batches of RealESRGANDataset.
 
     Raises:
         OptionError: One is missing.

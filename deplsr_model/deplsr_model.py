@@ -1,4 +1,4 @@
-"""Stage 2: an SR network that is told how the photo was degraded."""
+"""Stage 2: an SR network that is conditioned on how the photo was degraded."""
 
 from __future__ import annotations
 
@@ -10,64 +10,66 @@ from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
-from deplsr_model.base import DePLSRBaseModel
-from deplsr_model.options import SROptions
-from deplsr_model.prior import SOURCES, Prior, drop_prior, parse_levels
-from deplsr_model.recipe import apply_recipe
+from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator, is_text_estimator
+from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_model.base import Batch, DePLSRBaseModel
+from deplsr_model.consistency import check_tokens, check_type_count
+from deplsr_model.options import refuse_old_options
+from deplsr_model.prior import PriorInputs, PriorSetup, build_prior, check_source, drop_prior, needs_estimator
+from deplsr_model.sr_options import SROptions
 from deplsr_model.tiling import upscale_tiled
 
 __all__ = ['DePLSRModel']
 
-_NO_ADAPTOR = ('none', 'levels')
-
 
 @MODEL_REGISTRY.register()
 class DePLSRModel(DePLSRBaseModel, SRModel):
-    """BasicSR's SRModel whose network also gets the prior that a frozen adaptor reads off the LR photo.
+    """BasicSR's SRModel whose network also takes the prior that a frozen estimator finds in the LR photo.
 
-    Option file: :class:`~deplsr_model.options.SROptions`. ``network_g`` is a network whose forward takes
+    Option file: :class:`~deplsr_model.sr_options.SROptions`. ``network_g`` is a network whose forward takes
     ``(lq, content, degradation)``, such as FusedDAT or Fused; ``network_da`` with ``path.pretrain_network_da`` is the
-    adaptor of stage 1. A photo's prior is read once, from the whole photo, also where the network runs in tiles.
+    degradation estimator of stage 1. A photo's prior is computed once, from the complete photo, also where the network
+    runs in tiles.
 
     Source: Sci. Rep. 15, 28837 (2025).
 
     Raises:
-        OptionError: A key is unknown or its value is out of range, or there is no trained adaptor.
+        OptionError: A key is unknown or its value is out of range, or there is no trained estimator.
     """
 
     options_class: type[SROptions] = SROptions
-    gt_usm: Any = None
+    options: SROptions
+    gt_usm: Tensor | None = None
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is read
+        if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is parsed
             opt['prior'] = 'none'
-        apply_recipe(opt, ('prior_form', 'network_g', 'network_da'))
-        self.options: Any = read_options(self.options_class, opt, '')
+        refuse_old_options(opt)
+        self.options = read_options(self.options_class, opt, '')
         self._check_prior()
         self._check_scale()
         if self.options.train and 'type' not in self.options.train.optim_g:
             raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
         super().__init__(opt)
-        net_g: Any = self.get_bare_model(self.net_g)
-        if not hasattr(net_g, 'prior_dim'):
+        net_g = self.get_bare_model(self.net_g)
+        if not is_conditioned(net_g):
             raise OptionError(
                 f'network_g.type: expected a network that takes a prior, got {opt["network_g"]["type"]}; '
                 'take FusedDAT, FusedRRDBNet, FusedSwinIR or Fused, or a model_type of BasicSR'
             )
+        check_type_count(net_g, 'network_g')
         self._check_scale(getattr(net_g, 'scale', None))
-        net_da = None if self.options.prior in _NO_ADAPTOR else self._frozen_adaptor()
-        form = self.options.prior_form
-        self.read_prior = Prior(self.options.prior, net_da, net_g.prior_dim, self._tokenizer(), form)
+        estimator = self._frozen_estimator() if needs_estimator(self.options.prior) else None
+        setup = PriorSetup(estimator, net_g.prior_dim, self.options.prior_form, len(DEGRADATION_TYPES))
+        self.prior_source = build_prior(self.options.prior, setup)
 
     def _check_prior(self) -> None:
-        prior = self.options.prior
-        if prior not in SOURCES:
-            parse_levels(prior)  # refuses what it cannot read
-        if prior in _NO_ADAPTOR:
+        check_source(self.options.prior)
+        if not needs_estimator(self.options.prior):
             return
         if self.options.network_da is None:
             raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
@@ -78,7 +80,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             )
 
     def _check_scale(self, built: int | None = None) -> None:
-        """Holds the scale of the network against that of the run, before and after it is built."""
+        """Compares the scale of the network with that of the run, before and after it is built."""
         network = self.options.network_g.get('backbone', self.options.network_g)
         key = 'scale' if 'scale' in network else 'upscale'
         scale = built or network.get(key, self.options.scale)
@@ -87,28 +89,29 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 f'network_g.{key}: expected {self.options.scale}, the scale of the run, got {scale}; change one'
             )
 
-    def _frozen_adaptor(self) -> Any:
-        path = self.opt['path']['pretrain_network_da']
-        net_da = build_network(self.opt['network_da'])
-        self.load_network(net_da, path, param_key=self.options.path.param_key_da)
-        return net_da.requires_grad_(False).eval().to(self.device)
+    def _frozen_estimator(self) -> Estimator:
+        net = build_network(self.opt['network_da'])
+        if not is_estimator(net):
+            raise OptionError(
+                f'network_da.type: expected a degradation estimator, got {type(net).__name__}; take DegradationAdaptor '
+                'or LevelRegressor'
+            )
+        check_type_count(net, 'network_da')
+        if self.options.prior == 'captions' and self.options.prior_form == 'embedding' and is_text_estimator(net):
+            check_tokens(self.options.datasets, self.options.datasets, net)
+        self.load_network(net, self.opt['path']['pretrain_network_da'], param_key=self.options.path.param_key_da)
+        return net.requires_grad_(False).eval().to(self.device)
 
-    def _tokenizer(self) -> str:
-        """Names the tokenizer of the captions: what a data set says, else that of the adaptor's own CLIP."""
-        said = [one['tokenizer'] for one in self.options.datasets.values() if one.get('tokenizer')]
-        clip = (self.options.network_da or {}).get('clip')
-        return (said or [clip if isinstance(clip, str) else 'ViT-B-32'])[0]
-
-    def feed_data(self, data: dict[str, Any]) -> None:
-        """Takes a batch with ``lq`` (B, 3, h, w) and, except for looking, ``gt``; reads its prior.
+    def feed_data(self, data: Batch) -> None:
+        """Takes a batch with ``lq`` (B, 3, h, w) and, except in a test without metrics, ``gt``; computes its prior.
 
         Where GT is sharpened in training (``gt_usm``), the sharpened one is the target; where there is a ``context``
-        around ``lq``, the prior is read off that.
+        around ``lq``, the prior is estimated from that.
         """
         data = self.degraded(data)
         if 'lq' not in data:
             raise UserError(
-                'datasets: expected a data set that gives lq, got one that leaves the degradation to the model; take '
+                'datasets: expected a data set that returns lq, got one that leaves the degradation to the model; take '
                 'CaptionedDegradationDataset with recipe: {type: realesrgan}, or model_type: DePLSRGANModel'
             )
         self.lq = data['lq'].to(self.device, non_blocking=True)
@@ -116,7 +119,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             self.gt = data['gt'].to(self.device, non_blocking=True)
             self.gt_usm = data['gt_usm'].to(self.device, non_blocking=True) if 'gt_usm' in data else None
         seen = data['context'].to(self.device, non_blocking=True) if 'context' in data else self.lq
-        self.prior = self.read_prior(seen, data.get('tokens'), data.get('levels'))
+        self.prior = self.prior_source(PriorInputs(seen, data.get('tokens'), data.get('levels')))
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Does one training step."""
@@ -131,7 +134,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
 
     def _training_prior(self, current_iter: int) -> tuple[Tensor, Tensor]:
         key = (self.options.manual_seed or 0, self.options.rank, current_iter)
-        return drop_prior(self.prior, self.options.train.prior_dropout, key)
+        return drop_prior(self.prior, self.options.train.prior_dropout if self.options.train else 0, key)
 
     def _losses(self) -> OrderedDict[str, Tensor]:
         target = self.gt if self.gt_usm is None else self.gt_usm
@@ -148,7 +151,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         """Enlarges the batch, in blended tiles if ``val.tile`` is set, with the averaged weights if there are any."""
         averaged = getattr(self, 'net_g_ema', None)
         # without its DDP wrapper, whose forward would wait for the other processes
-        net: Any = self.get_bare_model(self.net_g) if averaged is None else averaged
+        net: nn.Module = self.get_bare_model(self.net_g) if averaged is None else averaged
         net.eval()
         self.output = upscale_tiled(
             lambda tile: net(tile, *self.prior),
@@ -160,11 +163,11 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         if averaged is None:
             net.train(self.is_train)
 
-    def _log_validation_metric_values(self, current_iter: int | str, dataset_name: str, tb_logger: Any) -> None:
+    def _log_validation_metric_values(self, current_iter: int | str, dataset_name: str, tb_logger: object) -> None:
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
         self.record_metrics(current_iter, dataset_name, self.metric_results)
 
-    def print_network(self, net: torch.nn.Module) -> None:
+    def print_network(self, net: nn.Module) -> None:
         """Logs the size of a network; its full listing would fill pages."""
         net = self.get_bare_model(net)
         count = sum(p.numel() for p in net.parameters())

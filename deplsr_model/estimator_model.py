@@ -1,10 +1,10 @@
-"""What the models of stage 1 have in common, whatever reads: the network, validation by levels, saving."""
+"""What the models of stage 1 have in common: the network, validation by levels, saving."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from basicsr.archs import build_network
@@ -13,25 +13,38 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from basicsr_plugin.errors import UserError
-from deplsr_data.degradation.captions import DEGRADATION_TYPE_NAMES, DEGRADATION_TYPES
-from deplsr_model.base import DePLSRBaseModel
-from deplsr_model.reading_accuracy_metric import level_accuracy
+from basicsr_plugin.options import read_options
+from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_model.base import Batch, DePLSRBaseModel, Parameters
+from deplsr_model.consistency import check_type_count
+from deplsr_model.estimator_options import EstimatorOptions
+from deplsr_model.functional import level_accuracy
+from deplsr_model.options import Section, refuse_old_options
 
-__all__ = ['EstimatorModel', 'accuracy_metrics']
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ['EstimatorModel', 'accuracy_metrics', 'same_size_batches']
 
 
 class EstimatorModel(DePLSRBaseModel, ABC):
-    """Trains ``network_da``; validation reads each photo's levels and reports, for each degradation type, the share that is right.
+    """Trains ``network_da``; validation estimates the levels of each photo and reports the share of correct estimates.
 
-    A subclass sets ``options`` (:class:`~deplsr_model.options.EstimatorOptions`) before it calls ``__init__``.
+    Raises:
+        OptionError: A key is unknown or its value is out of range.
     """
 
-    options: Any
+    options_class: type[EstimatorOptions] = EstimatorOptions
+    options: EstimatorOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        refuse_old_options(opt)
+        self.options = read_options(self.options_class, opt, '')
         super().__init__(opt)
         # channels last: a step on the CPU takes 0.78 of the time with a CNN, 0.92 with an adaptor's stem
         net = build_network(opt['network_da']).to(memory_format=torch.channels_last)
+        check_type_count(net, 'network_da')
         path = self.options.path
         if path.pretrain_network_da is not None:
             self.load_network(net, path.pretrain_network_da, param_key=path.param_key_da)
@@ -40,11 +53,12 @@ class EstimatorModel(DePLSRBaseModel, ABC):
 
     @abstractmethod
     def estimate_levels(self, lq: Tensor) -> Tensor:
-        """Reads the levels (B, 5) of photos (B, 3, h, w)."""
+        """Estimates the levels (B, K) of photos (B, 3, h, w)."""
 
-    def start_optimizer(self, groups: Any, settings: dict[str, Any]) -> None:
-        """Builds the optimiser of ``optim_da`` and the schedulers."""
-        self.optimizer_da = self.get_optimizer(settings.pop('type', 'AdamW'), groups, **settings)
+    def start_optimizer(self, groups: Parameters, settings: Section) -> None:
+        """Builds the optimizer of ``optim_da`` and the schedulers."""
+        settings = {'type': 'AdamW', **settings}
+        self.optimizer_da = self.get_optimizer(settings.pop('type'), groups, **settings)
         self.optimizers.append(self.optimizer_da)
         self.setup_schedulers()
 
@@ -53,31 +67,36 @@ class EstimatorModel(DePLSRBaseModel, ABC):
         total = sum(p.numel() for p in net.parameters())
         get_root_logger().info(f'Network: {type(net).__name__}, {total:,d} parameters, {trained:,d} of them trained')
 
-    def dist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+    def dist_validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: SummaryWriter | None, save_img: bool
+    ) -> None:
         """Validates on the first process."""
         if self.opt['rank'] == 0:
             self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     @torch.no_grad()
-    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Reads every photo of the set and reports the accuracy for each degradation type."""
+    def nondist_validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: SummaryWriter | None, save_img: bool
+    ) -> None:
+        """Estimates the levels of every photo of the set and reports the accuracy for each degradation type."""
+        name = dataloader.dataset.opt['name']  # type: ignore[attr-defined]  # BasicSR's data sets have it
         net = self.get_bare_model(self.net_da).eval()
-        progress = tqdm(dataloader, unit='photo', desc='reading', disable=not self.options.val.pbar, leave=False)
-        read, true = [], []
+        progress = tqdm(dataloader, unit='photo', desc='estimating', disable=not self.options.val.pbar, leave=False)
+        estimated, true = [], []
         for lq, levels in same_size_batches(progress, self.options.val.batch):
-            read.append(self.estimate_levels(lq.to(self.device)).cpu())
+            estimated.append(self.estimate_levels(lq.to(self.device)).cpu())
             true.append(levels)
         net.train(self.is_train)
-        if not read:
-            raise UserError(f'datasets: {dataloader.dataset.opt["name"]} has no photo to validate on')
-        metrics = accuracy_metrics(torch.cat(read), torch.cat(true))
-        self._report(metrics, current_iter, dataloader.dataset.opt['name'], tb_logger)
+        if not estimated:
+            raise UserError(f'datasets: {name} has no photo to validate on')
+        self._report(accuracy_metrics(torch.cat(estimated), torch.cat(true)), current_iter, name, tb_logger)
 
-    def _report(self, metrics: dict[str, float], current_iter: int | str, dataset: str, tb_logger: Any) -> None:
-        lines = [f'Validation {dataset}: share read right (share of the best constant answer)']
-        lines += [
-            f'\t # {name:<9} {metrics[name]:.3f} ({metrics[f"{name}_constant"]:.3f})' for name in DEGRADATION_TYPE_NAMES
-        ]
+    def _report(
+        self, metrics: Mapping[str, float], current_iter: int | str, dataset: str, tb_logger: SummaryWriter | None
+    ) -> None:
+        lines = [f'Validation {dataset}: share of correct estimates (that of the best constant answer)']
+        for name in (degradation_type.name for degradation_type in DEGRADATION_TYPES):
+            lines.append(f'\t # {name:<9} {metrics[name]:.3f} ({metrics[f"{name}_constant"]:.3f})')
         get_root_logger().info('\n'.join(lines))
         self.record_metrics(current_iter, dataset, metrics)
         if tb_logger:
@@ -90,21 +109,28 @@ class EstimatorModel(DePLSRBaseModel, ABC):
         self.save_training_state(epoch, current_iter)
 
 
-def accuracy_metrics(read: Tensor, true: Tensor) -> dict[str, float]:
-    """Accuracy of each degradation type, that of the best constant answer, and the mean accuracy, from levels (N, 5)."""
+def accuracy_metrics(estimated: Tensor, true: Tensor) -> dict[str, float]:
+    """Returns the accuracy of each degradation type, that of the best constant answer, and the mean accuracy.
+
+    Args:
+        estimated: (N, K) estimated levels.
+        true: (N, K) levels as applied.
+    """
     metrics = {}
-    for degradation_type, answers, truth in zip(DEGRADATION_TYPES, read.unbind(1), true.unbind(1), strict=True):
-        metrics[degradation_type.name] = level_accuracy(answers, truth, degradation_type.tolerance)
+    accuracies = []
+    for degradation_type, answers, truth in zip(DEGRADATION_TYPES, estimated.unbind(1), true.unbind(1), strict=True):
+        accuracies.append(level_accuracy(answers, truth, degradation_type.tolerance))
+        metrics[degradation_type.name] = accuracies[-1]
         metrics[f'{degradation_type.name}_constant'] = max(
             level_accuracy(torch.full_like(truth, level), truth, degradation_type.tolerance)
             for level in degradation_type.evaluation_levels
         )
-    metrics['mean'] = sum(metrics[name] for name in DEGRADATION_TYPE_NAMES) / len(DEGRADATION_TYPE_NAMES)
+    metrics['mean'] = sum(accuracies) / len(accuracies)
     return metrics
 
 
-def same_size_batches(data: Iterable[dict[str, Any]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Joins neighbouring samples of one image size; BasicSR's validation loader gives one at a time."""
+def same_size_batches(data: Iterable[Batch], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Joins neighbouring samples of one image size; BasicSR's validation loader returns one at a time."""
     lq: list[Tensor] = []
     levels: list[Tensor] = []
     for sample in data:

@@ -1,4 +1,4 @@
-"""Stage 1 without words: a small CNN learns to read levels as numbers."""
+"""Stage 1 without text: a small CNN learns to estimate levels as numbers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
-from basicsr_plugin.errors import OptionError, UserError
-from basicsr_plugin.options import read_options
+from basicsr_plugin.errors import UserError
+from deplsr_model.base import Batch
 from deplsr_model.estimator_model import EstimatorModel
-from deplsr_model.options import EstimatorOptions
-from deplsr_model.vocabulary import level_positions, positions_to_levels
+from deplsr_model.estimator_options import EstimatorOptions
+from deplsr_model.level_text import level_positions, positions_to_levels
+from deplsr_model.options import required
 
 __all__ = ['LevelRegressorModel']
 
@@ -20,24 +21,23 @@ __all__ = ['LevelRegressorModel']
 class LevelRegressorModel(EstimatorModel):
     """Trains a LevelRegressor by the L1 distance of its numbers from the true levels, each scaled to 0..1.
 
-    Option file: :class:`~deplsr_model.options.EstimatorOptions`; data sets as for the adaptor. In stage 2 its
-    checkpoint stands in the adaptor's place, as the control that tells whether words beat numbers.
+    Option file: :class:`~deplsr_model.estimator_options.EstimatorOptions`; data sets as for the adaptor. In stage 2 its
+    checkpoint replaces the adaptor's, as the control that shows whether text embeddings are better than numbers.
 
     Raises:
         OptionError: A key is unknown or its value is out of range.
     """
 
+    options_class = EstimatorOptions
+
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.options = read_options(EstimatorOptions, opt, '')
         super().__init__(opt)
         if self.is_train:
-            if self.options.train is None:
-                raise OptionError("train: missing section; expected 'total_iter', 'optim_da', 'scheduler'")
             self.net_da.train()
-            self.start_optimizer(self.net_da.parameters(), dict(self.options.train.optim_da))
+            self.start_optimizer(self.net_da.parameters(), required(self.options.train).optim_da)
 
-    def feed_data(self, data: dict[str, Any]) -> None:
-        """Takes a batch with ``lq`` (B, 3, h, w) and ``levels`` (B, 5)."""
+    def feed_data(self, data: Batch) -> None:
+        """Takes a batch with ``lq`` (B, 3, h, w) and ``levels`` (B, K)."""
         if 'levels' not in data:
             raise UserError(
                 'datasets: expected photos with levels in stage 1, got a data set without; '
@@ -56,5 +56,5 @@ class LevelRegressorModel(EstimatorModel):
         self.log_dict = self.reduce_loss_dict({'l_levels': loss})
 
     def estimate_levels(self, lq: Tensor) -> Tensor:
-        """Reads the numbers as levels."""
+        """Estimates levels from the network's numbers."""
         return positions_to_levels(self.get_bare_model(self.net_da)(lq))

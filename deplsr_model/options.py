@@ -1,23 +1,71 @@
-"""What the option file of each training stage may say, outside of data sets and networks."""
+"""Options that both training stages have, except for data sets and networks.
+
+docs/options.md and the JSON schema are generated from the dataclasses of the options and their docstrings.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from deplsr_model.reading import PriorForm
-from deplsr_model.recipe import RecipeName
+from basicsr_plugin.errors import OptionError
+
+__all__ = [
+    'LoggerOptions',
+    'PathOptions',
+    'Positive',
+    'RunOptions',
+    'Section',
+    'ValOptions',
+    'refuse_old_options',
+    'required',
+]
 
 Positive = Annotated[int, Field(gt=0)]
 Section = Mapping[str, Any]
+T = TypeVar('T')
+
+
+def refuse_old_options(opt: Mapping[str, Any]) -> None:
+    """Refuses options of version 0.1 that have another name now.
+
+    Raises:
+        OptionError: One line that states what to write instead.
+    """
+    if 'recipe' in opt:
+        raise OptionError(
+            f"recipe: expected no such key at the top level, got '{opt['recipe']}'; remove it: the measured form is "
+            'the default, and the published form is written out in options/paper/*.yml'
+        )
+    for key, old, new in (('prior', 'adaptor', 'estimated'), ('prior_form', 'words', 'mixture')):
+        if opt.get(key) == old:
+            raise OptionError(f"{key}: '{old}' is an option of version 0.1; did you mean '{new}'?")
+
+
+def required(train: T | None) -> T:
+    """Returns section ``train``, which may be missing in an option file for testing only.
+
+    Raises:
+        OptionError: It is missing.
+    """
+    if train is None:
+        raise OptionError("train: missing section; expected 'total_iter', 'scheduler' and an optimizer")
+    return train
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoggerOptions:
-    """Section ``logger``: what is printed and how often checkpoints are written, in iterations."""
+    """Section ``logger``.
+
+    Attributes:
+        print_freq: Iterations between two log lines.
+        save_checkpoint_freq: Iterations between two checkpoints.
+        use_tb_logger: Whether to log to TensorBoard too.
+        wandb: Block with ``project`` and ``resume_id`` of Weights & Biases; none without a project.
+    """
 
     print_freq: Positive = 100
     save_checkpoint_freq: Annotated[float, Field(gt=0)] = 5000
@@ -27,7 +75,20 @@ class LoggerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PathOptions:
-    """Keys of section ``path`` that both stages know; BasicSR adds the folders of the run."""
+    """Keys of section ``path`` that both stages have.
+
+    Attributes:
+        pretrain_network_da: Checkpoint of the degradation estimator (``.pth`` or ``.safetensors``).
+        param_key_da: Key of the weights in that file.
+        resume_state: Training state (``.state``) to resume from.
+        ignore_resume_networks: Names of networks (such as ``network_da``) whose checkpoint is not looked for on resume.
+        experiments_root: Folder of the run in training; set by BasicSR.
+        results_root: Folder of the run in a test; set by BasicSR.
+        models: Folder of the checkpoints; set by BasicSR.
+        training_states: Folder of the training states; set by BasicSR.
+        log: Folder of the log and of ``metrics.jsonl``; set by BasicSR.
+        visualization: Folder of the output images; set by BasicSR.
+    """
 
     pretrain_network_da: str | None = None
     param_key_da: str = 'params'
@@ -42,57 +103,15 @@ class PathOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRPathOptions(PathOptions):
-    """Section ``path`` of stage 2."""
-
-    pretrain_network_g: str | None = None
-    param_key_g: str = 'params'
-    strict_load_g: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class EstimatorTrainOptions:
-    """Section ``train`` of stage 1, whatever reads."""
-
-    total_iter: Annotated[float, Field(gt=0)]
-    optim_da: Section
-    scheduler: Section
-    warmup_iter: int = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptorTrainOptions(EstimatorTrainOptions):
-    """Section ``train`` of the adaptor."""
-
-    contrastive_opt: Section
-
-
-@dataclass(frozen=True, kw_only=True)
-class SRTrainOptions:
-    """Section ``train`` of stage 2.
+class ValOptions:
+    """Keys of section ``val`` that both stages have.
 
     Attributes:
-        prior_dropout: Share of photos whose content prior is zeroed in training, and likewise the degradation prior, so
-            that one network serves with either, with both, and without.
+        val_freq: Iterations between two validations.
+        save_img: Whether to write the output images.
+        pbar: Whether to show a progress bar.
+        suffix: Added to the names of the output images; the name of the run if not set.
     """
-
-    total_iter: Annotated[float, Field(gt=0)]
-    optim_g: Section
-    scheduler: Section
-    pixel_opt: Section | None = None
-    perceptual_opt: Section | None = None
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
-    prior_dropout: Annotated[float, Field(ge=0, le=1)] = 0
-    warmup_iter: int = -1
-
-    def __post_init__(self) -> None:
-        if not self.pixel_opt and not self.perceptual_opt:
-            raise ValueError('expected pixel_opt or perceptual_opt, got neither; add pixel_opt: {type: L1Loss}')
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValOptions:
-    """Keys of section ``val`` that both stages know."""
 
     val_freq: Annotated[float, Field(gt=0)] = 5000
     save_img: bool = False
@@ -101,49 +120,27 @@ class ValOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptorValOptions(ValOptions):
-    """Section ``val`` of stage 1.
-
-    Attributes:
-        template: With the published losses, what a level is asked with; ``{}`` stands for the fine caption; published:
-            ``A photo with {}``.
-        batch: Photos of one size that are read at once.
-    """
-
-    template: str = '{}'
-    batch: Positive = 32
-
-    def __post_init__(self) -> None:
-        if self.template.count('{}') != 1 or self.template.count('{') != 1 or self.template.count('}') != 1:
-            raise ValueError(f"expected a template with one {{}} such as 'A photo with {{}}', got '{self.template}'")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SRValOptions(ValOptions):
-    """Section ``val`` of stage 2.
-
-    Attributes:
-        tile: Side of a tile in LR pixels; 0 for the whole image at once.
-        tile_overlap: LR pixels that neighbouring tiles share.
-    """
-
-    metrics: Section | None = None
-    tile: Annotated[int, Field(ge=0)] = 0
-    tile_overlap: Annotated[int, Field(ge=0)] = 16
-
-    def __post_init__(self) -> None:
-        if 0 < self.tile <= self.tile_overlap:
-            raise ValueError(f'expected a tile above tile_overlap ({self.tile_overlap}), got {self.tile}; enlarge it')
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Top-level keys that both stages know; those in the second half are set by BasicSR.
+    """Top-level keys that both stages have.
 
     Attributes:
+        name: Name of the run and of its folder.
+        model_type: Registered model class.
+        num_gpu: Number of GPUs, ``auto`` for all; 0 for the CPU.
+        datasets: Blocks of the data sets by phase: ``train``, ``val``, ``test``, or ``val_2`` and so on.
+        scale: Enlargement.
+        manual_seed: Seed of all random numbers; drawn if not set.
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
-        recipe: What losses, adaptor, prior and fusion are where the file leaves it open: as ``measured``, or as in the
-            ``paper`` (:mod:`deplsr_model.recipe`).
+        plugins: Packages or files to import, whose classes the file can name.
+        logger: Section of what is logged and saved how often.
+        dist_params: Block with ``backend`` and ``port`` of distributed training.
+        find_unused_parameters: As in torch's DistributedDataParallel.
+        dist: Whether training is distributed; set by BasicSR.
+        rank: Number of this process; set by BasicSR.
+        world_size: Number of processes; set by BasicSR.
+        auto_resume: Whether to resume from the latest complete checkpoint; set by the command line.
+        is_train: Whether the run trains; set by BasicSR.
+        root_path: Folder that holds ``experiments`` and ``results``; set by BasicSR.
     """
 
     name: str
@@ -153,7 +150,6 @@ class RunOptions:
     scale: Positive = 4
     manual_seed: int | None = None
     queue_size: Annotated[int, Field(ge=0)] = 0
-    recipe: RecipeName = 'measured'
     plugins: list[str] = field(default_factory=list)
     logger: LoggerOptions = field(default_factory=LoggerOptions)
     dist_params: Section | None = None
@@ -165,103 +161,3 @@ class RunOptions:
     auto_resume: bool = False
     is_train: bool = True
     root_path: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EstimatorOptions(RunOptions):
-    """Option file of stage 1, whatever reads; that of :class:`LevelRegressorModel`."""
-
-    network_da: Section
-    path: PathOptions = field(default_factory=PathOptions)
-    train: EstimatorTrainOptions | None = None
-    val: AdaptorValOptions = field(default_factory=AdaptorValOptions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptorOptions(EstimatorOptions):
-    """Option file of :class:`DegradationAdaptorModel`."""
-
-    train: AdaptorTrainOptions | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SROptions(RunOptions):
-    """Option file of stage 2, :class:`DePLSRModel`.
-
-    Attributes:
-        prior: Where the prior comes from, see :class:`~deplsr_model.prior.Prior`. ``adaptor``: read off the LR photo.
-            ``none``: zeros, the same network without knowledge of the degradation. Else words, such as ``jpeg with
-            quality factor:40.0``. To compare with: ``captions`` and ``levels``, what is true, in words and in numbers;
-            ``clip``, what the frozen CLIP sees.
-        prior_form: How what is read or said comes to the SR network. ``words``: as a mixture of texts that keeps the
-            order of levels (:class:`~deplsr_model.level_words.LevelEmbeddings`). ``embedding``: as it is, as published.
-    """
-
-    network_g: Section
-    network_da: Section | None = None
-    prior: str = 'adaptor'
-    prior_form: PriorForm = 'words'
-    path: SRPathOptions = field(default_factory=SRPathOptions)
-    train: SRTrainOptions | None = None
-    val: SRValOptions = field(default_factory=SRValOptions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GANPathOptions(SRPathOptions):
-    """Section ``path`` of stage 2 with a discriminator."""
-
-    pretrain_network_d: str | None = None
-    param_key_d: str = 'params'
-    strict_load_d: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class GANTrainOptions(SRTrainOptions):
-    """Section ``train`` of stage 2 with a discriminator."""
-
-    optim_d: Section
-    gan_opt: Section
-    net_d_iters: Positive = 1
-    net_d_init_iters: Annotated[int, Field(ge=0)] = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class StockDegradationOptions:
-    """Top-level keys of a Real-ESRGAN option file whose data set is RealESRGANDataset; needed for that one only."""
-
-    gt_size: Positive | None = None
-    resize_prob: list[float] | None = None
-    resize_range: list[float] | None = None
-    gaussian_noise_prob: float | None = None
-    noise_range: list[float] | None = None
-    poisson_scale_range: list[float] | None = None
-    gray_noise_prob: float | None = None
-    jpeg_range: list[float] | None = None
-    second_blur_prob: float | None = None
-    resize_prob2: list[float] | None = None
-    resize_range2: list[float] | None = None
-    gaussian_noise_prob2: float | None = None
-    noise_range2: list[float] | None = None
-    poisson_scale_range2: list[float] | None = None
-    gray_noise_prob2: float | None = None
-    jpeg_range2: list[float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GANOptions(StockDegradationOptions, SROptions):
-    """Option file of stage 2 with a discriminator, :class:`DePLSRGANModel`: Real-ESRGAN's keys and the prior's.
-
-    Attributes:
-        l1_gt_usm: Whether the target of the pixel loss is sharpened.
-        percep_gt_usm: The same of the perceptual loss.
-        gan_gt_usm: The same of what the discriminator takes for real.
-        high_order_degradation: Known from Real-ESRGAN; here the data set decides.
-    """
-
-    network_d: Section
-    l1_gt_usm: bool = True
-    percep_gt_usm: bool = True
-    gan_gt_usm: bool = True
-    high_order_degradation: bool = True
-    path: GANPathOptions = field(default_factory=GANPathOptions)
-    train: GANTrainOptions | None = None

@@ -1,8 +1,7 @@
-"""A pool of training samples, from which batches are mixed anew."""
+"""A pool of training samples, from which new batches are mixed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,14 @@ from torch.utils.data import default_collate
 
 from basicsr_plugin.errors import OptionError
 
-__all__ = ['TrainingPairPool']
+__all__ = ['Batch', 'TrainingPairPool']
+
+#: What a data loader returns: tensors, lists of texts, and nested ones, by name.
+Batch = dict[str, Any]
 
 
 class TrainingPairPool:
-    """Holds back samples and gives others in their stead, so that neighbours in a batch come from many batches.
+    """Keeps samples and returns others in their place, so that a batch contains samples of many batches.
 
     Everything of a sample stays together: lq, gt, captions, tokens, levels, record, paths. Until the pool is full
     batches pass unchanged, also after a resume, as the pool is not stored.
@@ -23,17 +25,17 @@ class TrainingPairPool:
     Source: Real-ESRGAN (ICCVW 2021), training pair pool; there only lq and gt take part.
 
     Args:
-        size: Samples to hold, ``queue_size`` of a Real-ESRGAN option file.
-        rng: Where all chance comes from.
+        size: Number of samples in the pool, ``queue_size`` of a Real-ESRGAN option file.
+        rng: The source of all randomness.
     """
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self._size = size
         self._rng = rng
-        self._held: list[dict[str, Any]] = []
+        self._samples: list[Batch] = []
 
-    def exchange(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Takes a collated batch and gives one of the same size from the pool, on the same devices.
+    def exchange(self, batch: Batch) -> Batch:
+        """Takes a collated batch and returns one of the same size from the pool, on the same devices.
 
         Raises:
             OptionError: The batch is larger than the pool.
@@ -44,18 +46,18 @@ class TrainingPairPool:
                 f'queue_size: expected at least one batch ({count}), got {self._size}; enlarge it, or leave it out'
             )
         samples = [{key: _sample(value, i) for key, value in batch.items()} for i in range(count)]
-        if len(self._held) + count <= self._size:
-            self._held += samples
+        if len(self._samples) + count <= self._size:
+            self._samples += samples
             return dict(batch)
-        places = self._rng.choice(len(self._held), count, replace=False)
-        given = [self._held[place] for place in places]
+        places = self._rng.choice(len(self._samples), count, replace=False)
+        exchanged = [self._samples[place] for place in places]
         for place, sample in zip(places, samples, strict=True):
-            self._held[place] = sample
-        return default_collate(given)
+            self._samples[place] = sample
+        return default_collate(exchanged)
 
 
 def _sample(value: Any, index: int) -> Any:
-    """Takes one sample out of what ``default_collate`` made: tensors, texts, or lists of these by position."""
+    """Returns one sample of what ``default_collate`` made: tensors, texts, or lists of these by position."""
     if isinstance(value, Tensor):
         return value[index].clone()  # a view would keep its whole batch in memory
     if isinstance(value[0], str):

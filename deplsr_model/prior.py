@@ -1,64 +1,257 @@
-"""Where the prior of stage 2 comes from: read off the photo, said in words, or nowhere."""
+"""Where the prior of stage 2 comes from: one class for each source, and a registry of them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
-from deplsr_arch.level_regressor_arch import number_tokens
-from deplsr_data.degradation.captions import DEGRADATION_TYPE_NAMES, DEGRADATION_TYPES, parse_caption
+from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
+from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
+from deplsr_data.degradation.captions import DEGRADATION_TYPES, parse_caption
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.tokens import tokenize
-from deplsr_model.level_words import LevelEmbeddings
-from deplsr_model.text_cache import TextCache
-from deplsr_model.vocabulary import TRAINING_LEVELS, embed_levels, level_positions
+from deplsr_model.level_text import LevelEmbeddings, PriorForm, TextCache, embed_levels
 
-__all__ = ['SOURCES', 'Prior', 'drop_prior', 'parse_levels']
-
-#: Where the prior may come from, beside words.
-SOURCES = ('adaptor', 'none', 'captions', 'levels', 'clip')
+__all__ = [
+    'PRIORS',
+    'CaptionPrior',
+    'EstimatedPrior',
+    'NoPrior',
+    'PriorInputs',
+    'PriorSetup',
+    'PriorSource',
+    'TextPrior',
+    'build_prior',
+    'check_source',
+    'drop_prior',
+    'needs_estimator',
+    'parse_levels',
+    'register_prior',
+    'text_estimator',
+]
 
 _LEAD = 'a photo with '
 
 
-def parse_levels(words: str) -> list[float]:
-    """Returns the five levels that words stand for; a degradation type that they do not name is at its zero level.
+@dataclass(frozen=True)
+class PriorInputs:
+    """What a source may use of a batch.
+
+    Attributes:
+        lq: (B, 3, h, w), the LR photos, or what surrounds them where the data set returns a ``context``.
+        tokens: (B, 2 + K, L), the tokens of the captions, if the data set has captions.
+        levels: (B, K), the true levels, if the data set has captions.
+    """
+
+    lq: Tensor
+    tokens: Tensor | None = None
+    levels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class PriorSetup:
+    """What a source is built from.
+
+    Attributes:
+        estimator: A frozen degradation estimator on its device; None where the source needs none.
+        dim: Width D of the SR network's prior.
+        form: How levels are represented: ``mixture`` of level texts (:class:`~deplsr_model.level_text.LevelEmbeddings`)
+            or ``embedding``, the embeddings of photos and captions themselves, as published.
+        num_types: Number K of degradation types.
+    """
+
+    estimator: Estimator | None
+    dim: int
+    form: PriorForm = 'mixture'
+    num_types: int = NUM_DEGRADATION_TYPES
+
+
+class PriorSource(Protocol):
+    """Returns the prior of a batch: content (B, 1, D) and degradation (B, K, D)."""
+
+    def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content and degradation; raises a UserError if an input that it needs is missing."""
+        ...
+
+
+PriorFactory = Callable[[PriorSetup], PriorSource]
+Factory = TypeVar('Factory', bound=PriorFactory)
+
+#: The sources that option ``prior`` can name; any other text is parsed as fine captions.
+PRIORS: dict[str, PriorFactory] = {}
+_WITHOUT_ESTIMATOR: set[str] = set()
+
+
+def register_prior(name: str, *, needs_estimator: bool = True) -> Callable[[Factory], Factory]:
+    """Registers a source of the prior under the name that option ``prior`` uses.
+
+    Args:
+        name: The name.
+        needs_estimator: Whether stage 2 has to load ``network_da`` for it.
+
+    Returns:
+        A decorator of a class or function that builds a source from a :class:`PriorSetup`.
+    """
+
+    def register(factory: Factory) -> Factory:
+        PRIORS[name] = factory
+        if not needs_estimator:
+            _WITHOUT_ESTIMATOR.add(name)
+        return factory
+
+    return register
+
+
+def needs_estimator(source: str) -> bool:
+    """Returns whether a source, a registered name or a text, needs ``network_da``."""
+    return source not in _WITHOUT_ESTIMATOR
+
+
+def check_source(source: str) -> None:
+    """Refuses a source that is neither a registered name nor a text of fine captions.
+
+    Raises:
+        OptionError: One line.
+    """
+    if source not in PRIORS:
+        parse_levels(source)
+
+
+def build_prior(source: str, setup: PriorSetup) -> PriorSource:
+    """Builds the source that option ``prior`` names; a text that is no name is parsed as fine captions.
+
+    Raises:
+        OptionError: The text is not made of captions, or the estimator cannot do what the source needs.
+    """
+    factory = PRIORS.get(source)
+    return factory(setup) if factory else TextPrior(setup, source)
+
+
+@register_prior('estimated')
+class EstimatedPrior:
+    """Content and degradation that the estimator finds in the LR photo.
+
+    An estimator without a text tower defines its own tokens, whatever the form.
+    """
+
+    def __init__(self, setup: PriorSetup) -> None:
+        if setup.estimator is None:
+            raise OptionError('prior: expected a network_da for prior: estimated, got none; add it, or set prior: none')
+        self._estimator = setup.estimator
+        self._text: tuple[TextEstimator, LevelEmbeddings] | None = None
+        if setup.form == 'mixture' and is_text_estimator(setup.estimator):
+            self._text = setup.estimator, LevelEmbeddings(embed_levels(setup.estimator))
+
+    @torch.no_grad()
+    def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content (B, 1, D) and degradation (B, K, D)."""
+        content, degradation = self._estimator.prior(inputs.lq)
+        if self._text is not None:
+            estimator, embeddings = self._text
+            degradation = embeddings.from_estimate(degradation, estimator.logit_scale.exp())
+        return content, degradation
+
+
+@register_prior('none', needs_estimator=False)
+class NoPrior:
+    """Zeros: the same network without knowledge of content and degradation."""
+
+    def __init__(self, setup: PriorSetup) -> None:
+        self._setup = setup
+
+    def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content (B, 1, D) and degradation (B, K, D)."""
+        shape = len(inputs.lq), self._setup.num_types, self._setup.dim
+        return no_content(inputs, self._setup), inputs.lq.new_zeros(shape)
+
+
+@register_prior('captions')
+class CaptionPrior:
+    """The true captions of the data set, without content: levels in the form ``mixture``, tokens in ``embedding``."""
+
+    def __init__(self, setup: PriorSetup) -> None:
+        estimator = text_estimator(setup, 'captions')
+        self._setup = setup
+        self._encode = TextCache(estimator.encode_text)
+        self._embeddings = LevelEmbeddings(embed_levels(estimator)) if setup.form == 'mixture' else None
+
+    @torch.no_grad()
+    def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content (B, 1, D) and degradation (B, K, D)."""
+        if self._embeddings is not None:
+            levels = _required(inputs.levels, 'levels', self._setup.form).to(inputs.lq.device)
+            degradation = self._embeddings.from_levels(levels)
+        else:
+            tokens = _required(inputs.tokens, 'tokens', self._setup.form)
+            degradation = self._encode(tokens[:, 2:].cpu(), inputs.lq.device)
+        return no_content(inputs, self._setup), degradation
+
+
+class TextPrior:
+    """Fine captions given by the user, the same for all photos, without content.
+
+    Args:
+        setup: See :class:`PriorSetup`.
+        text: Captions as :func:`parse_levels` takes them.
+    """
+
+    def __init__(self, setup: PriorSetup, text: str) -> None:
+        known = parse_levels(text)
+        estimator = text_estimator(setup, text)
+        self._setup = setup
+        with torch.no_grad():
+            if setup.form == 'mixture':
+                levels = torch.tensor([known], device=estimator.logit_scale.device)
+                self._degradation = LevelEmbeddings(embed_levels(estimator)).from_levels(levels)  # (1, K, D)
+            else:
+                texts = [one.caption(level) for one, level in zip(DEGRADATION_TYPES, known, strict=True)]
+                tokens = tokenize(texts, estimator.tokenizer, estimator.context_length)
+                self._degradation = estimator.encode_text(tokens.to(estimator.logit_scale.device))[None]
+
+    def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
+        """Returns content (B, 1, D) and degradation (B, K, D)."""
+        degradation = self._degradation.to(inputs.lq.device).expand(len(inputs.lq), -1, -1)
+        return no_content(inputs, self._setup), degradation
+
+
+def parse_levels(text: str) -> list[float]:
+    """Parses fine captions to a level of each degradation type; one that they do not name is at its zero level.
 
     >>> parse_levels('A photo with blur with sigma:1.5, jpeg with quality factor:40.0')
     [1.5, 0.0, 0.0, 40.0, 0.0]
 
     Raises:
-        OptionError: They are no captions, or name a degradation type twice; one line.
+        OptionError: A part is no caption, or a degradation type is named twice; one line.
     """
-    text = words.strip()
-    text = text[len(_LEAD) :] if text.lower().startswith(_LEAD) else text
+    stripped = text.strip()
+    stripped = stripped[len(_LEAD) :] if stripped.lower().startswith(_LEAD) else stripped
     levels: dict[str, float] = {}
-    for part in text.split(','):
+    for part in stripped.split(','):
         try:
-            degradation_type, level = parse_caption(part)
+            name, level = parse_caption(part)
         except ValueError:
             raise OptionError(
-                f"prior: expected {', '.join(SOURCES)}, or words such as 'gaussian noise with sigma:25.0, "
-                f"jpeg with quality factor:40.0', got '{words}'; '{part.strip()}' is no caption"
+                f"prior: expected {', '.join(PRIORS)}, or a text such as 'gaussian noise with sigma:25.0, "
+                f"jpeg with quality factor:40.0', got '{text}'; '{part.strip()}' is no caption"
             ) from None
-        if degradation_type in levels:
-            raise OptionError(
-                f"prior: expected each degradation type once, got '{words}'; leave one {degradation_type} out"
-            )
-        levels[degradation_type] = level
-    return [levels.get(degradation_type.name, degradation_type.zero) for degradation_type in DEGRADATION_TYPES]
+        if name in levels:
+            raise OptionError(f"prior: expected each degradation type once, got '{text}'; leave one {name} out")
+        levels[name] = level
+    return [levels.get(one.name, one.zero_level) for one in DEGRADATION_TYPES]
 
 
 def drop_prior(prior: tuple[Tensor, Tensor], probability: float, key: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """Replaces the content and the degradation prior of each photo by zeros, independently, with a probability.
 
     Args:
-        prior: Content (B, 1, D) and degradation (B, 5, D).
+        prior: Content (B, 1, D) and degradation (B, K, D).
         probability: 0 to 1.
-        key: Seed, rank and iteration of the run, from which alone all is drawn: a resumed run draws as the whole one.
+        key: Seed, rank and iteration of the run, the only source of randomness: a resumed run draws the same.
 
     Returns:
         Both in the same shapes; the very tensors for a probability of 0.
@@ -73,85 +266,30 @@ def drop_prior(prior: tuple[Tensor, Tensor], probability: float, key: tuple[int,
     return content, degradation
 
 
-class Prior:
-    """Returns the prior of a batch as the SR network takes it.
-
-    Args:
-        source: ``adaptor`` reads it off the photos. ``none`` gives zeros. ``captions`` says what the data set knows to
-            be true; other words are fine captions themselves, the same for all photos. ``levels`` gives the true levels
-            as numbers. ``clip`` gives what the frozen CLIP sees, once as content and five times as degradation. But for
-            ``adaptor`` and ``clip`` nothing is said of the content: that part is zeros.
-        net_da: A frozen adaptor on its device, or another network with its method ``prior``; not needed for ``none``
-            and ``levels``.
-        dim: Width D of the SR network's prior.
-        tokenizer: open_clip model whose tokenizer the captions of training went through.
-        form: ``words``: levels are said so that their order is kept, see :class:`LevelEmbeddings`. ``embedding``: the fine
-            embeddings of photos and captions as they are, as published.
+def text_estimator(setup: PriorSetup, source: str) -> TextEstimator:
+    """Returns the estimator of a setup.
 
     Raises:
-        OptionError: Words that are no captions, or a network that cannot do what the source needs.
+        OptionError: There is none, or it has no text tower, which the source needs; one line.
     """
+    if is_text_estimator(setup.estimator):
+        return setup.estimator
+    given = 'none' if setup.estimator is None else type(setup.estimator).__name__
+    raise OptionError(
+        f'prior: expected a network_da with a text tower for {source!r}, got {given}; take DegradationAdaptor, or '
+        'prior: estimated'
+    )
 
-    def __init__(self, source: str, net_da: Any, dim: int, tokenizer: str, form: str = 'words') -> None:
-        self._source = source
-        self._net_da = net_da
-        self._dim = dim
-        self._words: LevelEmbeddings | None = None
-        has_text = hasattr(net_da, 'encode_text')
-        if not has_text and (source not in SOURCES or source in ('captions', 'clip')):
-            raise OptionError(
-                f'prior: expected a network_da with a text tower for {source!r}, got {type(net_da).__name__}; '
-                'take DegradationAdaptor, or prior: adaptor'
-            )
-        self._said: tuple[Tensor, Tensor] | None = None  # fine tokens (1, 5, L) and levels (1, 5)
-        if source not in SOURCES:
-            known = parse_levels(source)
-            texts = [
-                degradation_type.say(level) for degradation_type, level in zip(DEGRADATION_TYPES, known, strict=True)
-            ]
-            self._said = tokenize(texts, tokenizer, net_da.context_length)[None], torch.tensor([known])
-        self._encode = TextCache(net_da.encode_text) if has_text else None
-        if has_text and form == 'words':
-            device = next(net_da.parameters()).device
-            self._words = LevelEmbeddings(embed_levels(net_da, TRAINING_LEVELS, tokenizer, '{}', device))
 
-    @torch.no_grad()
-    def __call__(self, lq: Tensor, tokens: Tensor | None = None, levels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Returns content (B, 1, D) and degradation (B, 5, D).
+def no_content(inputs: PriorInputs, setup: PriorSetup) -> Tensor:
+    """Returns the content (B, 1, D) of a source that has none: zeros."""
+    return inputs.lq.new_zeros(len(inputs.lq), 1, setup.dim)
 
-        Args:
-            lq: (B, 3, h, w).
-            tokens: (B, 7, L) of the captions, for ``captions`` in the form ``embedding``.
-            levels: (B, 5) of the captions, for ``levels``, and ``captions`` in the form ``words``.
 
-        Raises:
-            UserError: The data set gives no captions where they are needed.
-        """
-        if self._source == 'adaptor':
-            content, degradation = self._net_da.prior(lq)
-            if self._words is not None:
-                degradation = self._words.from_estimate(degradation, self._net_da.logit_scale.exp())
-            return content, degradation
-        if self._source == 'clip':
-            seen = self._net_da.clip_embedding(lq).unsqueeze(1)
-            return seen, seen.expand(-1, len(DEGRADATION_TYPE_NAMES), -1)
-        return lq.new_zeros(len(lq), 1, self._dim), self._degradation(lq, tokens, levels)
-
-    def _degradation(self, lq: Tensor, tokens: Tensor | None, levels: Tensor | None) -> Tensor:
-        if self._source == 'none':
-            return lq.new_zeros(len(lq), len(DEGRADATION_TYPE_NAMES), self._dim)
-        fine = None if tokens is None else tokens[:, 2:]
-        if self._said is not None:
-            fine, levels = (part.expand(len(lq), *part.shape[1:]) for part in self._said)
-        numbers = self._source == 'levels'
-        if not numbers and self._words is None and self._encode is not None and fine is not None:
-            return self._encode(fine.cpu(), lq.device)
-        if levels is None:
-            raise UserError(
-                f'prior: expected a data set with captions for prior: {self._source}, got one without; '
-                'take CaptionedDegradationDataset or CaptionedPairDataset, or prior: adaptor'
-            )
-        levels = levels.to(lq.device)
-        if numbers or self._words is None:
-            return number_tokens(level_positions(levels), self._dim)
-        return self._words.from_levels(levels)
+def _required(value: Tensor | None, name: str, form: PriorForm) -> Tensor:
+    if value is None:
+        raise UserError(
+            f"prior: expected a data set with captions for prior: captions, got one without; in the form '{form}' it "
+            f"needs '{name}'; take CaptionedDegradationDataset or CaptionedPairDataset, or prior: estimated"
+        )
+    return value

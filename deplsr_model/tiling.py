@@ -1,30 +1,15 @@
-"""The one tiler: runs a network over overlapping tiles and blends them, so that no seam shows."""
+"""The one tiler: runs a network over overlapping tiles and blends them, so that no seam is visible."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = ['tile_starts', 'upscale_tiled']
+from deplsr_arch.grid import starts
 
-
-def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Returns the first pixel of each tile along one side.
-
-    Tiles are spread evenly, so that all have the full size and neighbours share at least ``overlap`` pixels.
-
-    Args:
-        length: Side of the image in pixels.
-        tile: Side of a tile in pixels.
-        overlap: Least number of pixels that neighbours share; smaller than ``tile``.
-    """
-    if length <= tile:
-        return [0]
-    count = math.ceil((length - overlap) / (tile - overlap))
-    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+__all__ = ['upscale_tiled']
 
 
 def _blend_weight(start: int, size: int, length: int, ramp: int) -> Tensor:
@@ -41,14 +26,14 @@ def _blend_weight(start: int, size: int, length: int, ramp: int) -> Tensor:
 def upscale_tiled(upscale: Callable[[Tensor], Tensor], lq: Tensor, scale: int, tile: int, overlap: int = 16) -> Tensor:
     """Applies ``upscale`` tile by tile and blends the results.
 
-    Where tiles overlap, their weights fall linearly; the result is the weighted mean. A image no larger than one tile
-    is passed through in one piece, unchanged.
+    Where tiles overlap, their weights fall linearly; the result is the weighted mean. An image no larger than one
+    tile is passed through in one piece, unchanged.
 
     Args:
         upscale: Maps (B, C, h, w) to (B, C, h * scale, w * scale).
         lq: (B, C, H, W), any size.
         scale: Enlargement of ``upscale``.
-        tile: Side of a tile in LR pixels; 0 for the whole image at once.
+        tile: Side of a tile in LR pixels; 0 for the complete image at once.
         overlap: LR pixels that neighbouring tiles share.
 
     Returns:
@@ -63,10 +48,10 @@ def upscale_tiled(upscale: Callable[[Tensor], Tensor], lq: Tensor, scale: int, t
     if not 0 <= overlap < tile:
         raise ValueError(f'tile overlap: expected 0 <= overlap < tile ({tile}), got {overlap}; make it smaller')
     total, weight_sum = lq.new_zeros(()), lq.new_zeros(height * scale, width * scale)
-    for top in tile_starts(height, tile, overlap):
-        for left in tile_starts(width, tile, overlap):
+    for top in starts(height, tile, overlap):
+        for left in starts(width, tile, overlap):
             sr = upscale(lq[..., top : top + tile, left : left + tile])
-            if not total.ndim:  # the first tile tells how many channels come out
+            if not total.ndim:  # the number of channels is that of the first tile
                 total = sr.new_zeros(*sr.shape[:2], *weight_sum.shape)
             h, w = sr.shape[-2:]
             y, x = top * scale, left * scale

@@ -59,6 +59,12 @@ PARTS = {
 }
 #: What is allowed all the same: (file, word).
 EXCEPTIONS = {
+    # the field of records of version 0.1
+    ('deplsr_data/degradation/steps.py', 'kind'),
+    ('tests/data/commands/test_synthesize.py', 'kind'),
+    ('tests/data/degradation/test_records.py', 'kind'),
+    ('tests/data/test_captioned_pair_dataset.py', 'kind'),
+    ('basicsr_plugin/signatures.py', 'kind'),  # an attribute of inspect.Parameter
     ('tests/test_language.py', '*'),  # names them all
     ('CHANGELOG.md', '*'),  # names what was renamed
     ('deplsr_data/ops/filter_resize_batch.py', 'kind'),  # an argument of numpy's argsort

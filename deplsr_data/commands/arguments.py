@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from basicsr_plugin.discovery import warn
+from basicsr_plugin.errors import warn
 from deplsr_data.files.bad_photos import too_many
 
 __all__ = ['Skipped', 'add_common', 'at_least_0', 'at_least_1', 'is_lmdb', 'shard', 'uncollated']

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='YAML file with the keys of a degradation recipe (default: the semantic recipe)',
     )
-    recipe.add_argument('-opt', metavar='FILE', help='option file; its first recipe is used')
+    recipe.add_argument('-opt', metavar='FILE', help='option file from which recipe and scale are read')
     add(
         '--draws',
         type=at_least_1,
@@ -157,9 +157,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     if args.no_gt and recipe.gt_usm:
         raise UserError('--no-gt: expected a recipe without gt_usm, which changes the clean image; remove one of them')
     if os.path.realpath(args.output).startswith(os.path.join(os.path.realpath(args.input), '')):
-        raise UserError(
-            f"--output: expected a folder outside of --input, got '{args.output}'; else it would read its own output"
-        )
+        raise UserError(f"--output: expected a folder outside of --input, got '{args.output}'; choose another")
     in_lmdb = is_lmdb(args.input)
     photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'))
     names = output_names(args.input, photos, in_lmdb, ascii_only=args.format == 'lmdb')

@@ -81,6 +81,7 @@ def _area(sizes: list[list[int]]) -> int:
 
 def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> Tensor:
     """Takes images (B, H, 3, W) through all rounds; operators that no sample needs are skipped."""
+    same_size = same_size_operators()
     for r in range(ROUNDS):
         before, after = ([tuple(sizes[place]) for sizes in plan['sizes']] for place in (r, r + 1))
         modes = [mode[r] for mode in plan['modes']], [0] * len(x)
@@ -89,11 +90,13 @@ def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> 
             if any(terms) or sizes != after:
                 filters = work['filters'][:, r, place]
                 x = transform(x, filters, Plan(terms, taps, modes[place], sizes, after), _canvas(after))
-        for name, operator in same_size_operators().items():
-            parameters = {parameter: work[f'{name}.{parameter}'][:, r] for parameter in operator.empty}
-            for number, function in enumerate(operator.functions, 1):
-                needed = [choice[r] == number for choice in plan[name]]
-                x = _on_some(x, needed, function, parameters, work['sizes'][:, r + 1])
+        for name, operator in same_size.items():
+            choices = [choice[r] for choice in plan[name]]
+            if any(choices):
+                parameters = {parameter: work[f'{name}.{parameter}'][:, r] for parameter in operator.empty}
+                for number, function in enumerate(operator.functions, 1):
+                    needed = [choice == number for choice in choices]
+                    x = _on_some(x, needed, function, parameters, work['sizes'][:, r + 1])
     return x
 
 

@@ -21,6 +21,7 @@ __all__ = ['ROUNDS', 'pack', 'same_size_operators']
 ROUNDS = 3
 _FILTER_SLOTS, _RESIZE_SLOTS = (0, 2), (1,)
 _FIRST_SAME_SIZE_SLOT = 3
+BatchForm = Filter[Step] | Resizing[Step] | SameSize[Step] | None
 
 
 def same_size_operators() -> dict[str, SameSize[Step]]:
@@ -62,15 +63,13 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
     for name, operator in same_size.items():
         packed[name] = np.zeros(ROUNDS, np.int64)
         for parameter, empty in operator.empty.items():
-            packed[f'{name}.{parameter}'] = np.stack([empty] * ROUNDS)
+            packed[f'{name}.{parameter}'] = np.full((ROUNDS, *empty.shape), empty, empty.dtype)
     placed = _laid_out(record.steps, list(same_size))
-    for step, round_, _ in placed:  # first all sizes, since a filter looks at the resize that follows it
-        form = operator_of(step).batch
+    for step, form, round_, _ in placed:  # first all sizes, since a filter looks at the resize that follows it
         if isinstance(form, Resizing):
             height, width, packed['modes'][round_] = form.target(step)
             packed['sizes'][round_ + 1 :] = height, width
-    for step, round_, slot in placed:
-        form = operator_of(step).batch
+    for step, form, round_, slot in placed:
         if isinstance(form, Filter):
             _put_filter(packed, form, step, round_, slot // 2)
         elif isinstance(form, SameSize):
@@ -80,24 +79,24 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
     return {name: torch.from_numpy(array) for name, array in packed.items()}
 
 
-def _laid_out(steps: tuple[Step, ...], same_size: list[str]) -> list[tuple[Step, int, int]]:
-    """Returns each step with the next free slot that suits it: (step, round, slot)."""
+def _laid_out(steps: tuple[Step, ...], same_size: list[str]) -> list[tuple[Step, BatchForm, int, int]]:
+    """Returns each step with its batch form and the next free slot that suits it: (step, form, round, slot)."""
     count = _FIRST_SAME_SIZE_SLOT + len(same_size)
     placed, at = [], -1
     for step in steps:
-        slots = _slots_of(step, same_size)
+        form = operator_of(step).batch
+        slots = _slots_of(step, form, same_size)
         at = min(slot + count * max(0, math.ceil((at + 1 - slot) / count)) for slot in slots)
         if at >= ROUNDS * count:
             raise ValueError(
                 f'expected steps that fit into {ROUNDS} rounds of filter, resize, filter, {", ".join(same_size)}, got '
                 f'{", ".join(step.op for step in steps)}'
             )
-        placed.append((step, *divmod(at, count)))
+        placed.append((step, form, *divmod(at, count)))
     return placed
 
 
-def _slots_of(step: Step, same_size: list[str]) -> tuple[int, ...]:
-    form = operator_of(step).batch
+def _slots_of(step: Step, form: BatchForm, same_size: list[str]) -> tuple[int, ...]:
     if form is None:
         raise ValueError(f"expected operators with a batch form, got '{step.op}', which has none")
     if isinstance(form, SameSize):

@@ -166,7 +166,7 @@ def _bands(plan: Plan, axis: int, canvas: int, x: Tensor, taps: int) -> list[tup
 
 
 def _or_identity(filters: Tensor, terms: list[int]) -> Tensor:
-    """Gives samples without a kernel the identity kernel."""
+    """Assigns the identity kernel to samples without a kernel."""
     if all(terms):
         return filters
     none = torch.tensor([not n for n in terms], device=filters.device)

@@ -1,23 +1,21 @@
-"""The open_clip backbone: what it builds, loads, refuses, and how images come to its input."""
+"""The open_clip backbone: what it builds and refuses, and how images are brought to its input size."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-import pickle
 
-import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from clip_cases import config, refusal
 from open_clip.transformer import Transformer
-from safetensors.torch import save_file
 
 from basicsr_plugin.errors import UserError
-from deplsr_arch import clip_backbone, clip_weights
 from deplsr_arch.clip_backbone import (
     MAX_CROPS_PER_SIDE,
     build_backbone,
+    check_tokenizer,
     clip_views,
     embed_patches,
     freeze,
@@ -34,16 +32,8 @@ TOWERS = {
     'average pooling, norm last': {'pool_type': 'avg', 'no_ln_pre': True, 'final_ln_after_pool': True},
     'average pooling, norm first': {'pool_type': 'avg'},
     'fixed positions': {'pos_embed_type': 'sin_cos_2d'},
-    'dropout and tokens asked for': {'patch_dropout': 0.5, 'output_tokens': True},
+    'dropout and output tokens': {'patch_dropout': 0.5, 'output_tokens': True},
 }
-
-
-def config(**vision):
-    return {
-        'embed_dim': 24,
-        'vision_cfg': {'image_size': 48, 'layers': 2, 'width': 32, 'head_width': 16, 'patch_size': 16, **vision},
-        'text_cfg': {'context_length': 8, 'vocab_size': 50, 'width': 16, 'heads': 2, 'layers': 1},
-    }
 
 
 def in_blocks(visual, image):
@@ -53,17 +43,9 @@ def in_blocks(visual, image):
     return pool_tokens(visual, tokens)
 
 
-def refusal(clip, pretrained=None):
-    with pytest.raises(UserError) as caught:
-        build_backbone(clip, pretrained)
-    message = str(caught.value)
-    assert '\n' not in message
-    return message
-
-
 @pytest.fixture
 def log():
-    """Records of BasicSR's logger, which does not pass them on once BasicSR has set it up."""
+    """Messages of BasicSR's logger, which does not propagate them once BasicSR has set it up."""
     records = []
 
     class Keep(logging.Handler):
@@ -76,22 +58,14 @@ def log():
     logger.removeHandler(handler)
 
 
-@pytest.fixture
-def offline(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError('the network is not there\nand a second line')
-
-    monkeypatch.setattr(open_clip, 'download_pretrained', refuse)
-
-
 @pytest.mark.parametrize('vision', TOWERS.values(), ids=TOWERS)
-def test_a_tower_run_block_by_block_gives_the_embedding_of_open_clip(vision):
+def test_a_tower_run_block_by_block_returns_the_embedding_of_open_clip(vision):
     clip = build_backbone(config(**vision)).clip.train()  # train mode: a patch dropout left on would show
     image = torch.randn(2, 3, 48, 48)
     torch.testing.assert_close(in_blocks(clip.visual, image), clip.encode_image(image), rtol=0, atol=1e-6)
 
 
-def test_blocks_that_take_the_sequence_first_give_the_same_embedding():
+def test_blocks_that_take_the_sequence_first_return_the_same_embedding():
     visual = build_backbone(config()).clip.visual
     image = torch.randn(2, 3, 48, 48)
     expected = visual(image)
@@ -122,7 +96,7 @@ def test_a_frozen_tower_is_in_eval_mode_and_takes_no_gradient():
     assert not any(value.requires_grad for value in clip.parameters())
 
 
-def test_an_unknown_model_name_is_answered_with_the_nearest_one():
+def test_the_error_for_an_unknown_model_name_suggests_the_nearest_one():
     assert "'ViT-B32'" in refusal('ViT-B32')
     assert 'did you mean' in refusal('ViT-B32')
 
@@ -167,7 +141,7 @@ def test_sizes_that_cannot_be_built_are_refused_in_one_line(vision):
     assert refusal(config(**vision)).startswith('clip: expected sizes that open_clip can build')
 
 
-def test_random_weights_of_a_named_model_are_said_once_and_fetch_nothing(log, offline):
+def test_random_weights_of_a_named_model_are_logged_once_and_fetch_nothing(log, offline):
     with torch.device('meta'):
         build_backbone('ViT-B-32')
     assert len(log) == 1
@@ -175,124 +149,35 @@ def test_random_weights_of_a_named_model_are_said_once_and_fetch_nothing(log, of
     assert 'set `pretrained`' in log[0]
 
 
-def test_an_inline_config_is_random_without_a_word(log):
+def test_an_inline_config_is_random_without_a_log_message(log):
     build_backbone(config())
     assert log == []
 
 
-def test_an_unknown_tag_is_answered_with_the_nearest_one(offline):
-    assert "did you mean 'laion2b_s34b_b79k'" in refusal('ViT-B-32', 'laion2b_s34b_b79')
-
-
-def test_a_missing_file_is_named(tmp_path):
-    path = str(tmp_path / 'absent.pt')
-    assert f"got '{path}', which does not exist" in refusal('ViT-B-32', path)
-    assert 'which does not exist' in refusal(config(), 'laion2b_s34b_b79k')
-
-
-def test_a_tag_that_cannot_be_fetched_is_an_error_in_one_line(offline):
-    assert "expected to fetch 'ViT-B-32:laion2b_s34b_b79k', got OSError" in refusal('ViT-B-32', 'laion2b_s34b_b79k')
-
-
-def test_a_tag_trained_with_the_other_activation_is_refused(offline, monkeypatch):
-    assert refusal('ViT-B-32', 'openai').endswith('set clip: ViT-B-32-quickgelu')
-    monkeypatch.setattr(open_clip, 'get_pretrained_cfg', lambda name, tag: {'quick_gelu': False})
-    assert refusal('ViT-B-32-quickgelu', 'openai').endswith('set clip: ViT-B-32')
-
-
-def test_a_tag_brings_its_own_pixel_statistics(monkeypatch):
-    monkeypatch.setattr(open_clip, 'download_pretrained', lambda tag: 'fetched.pt')
-    monkeypatch.setattr(clip_backbone, 'load_strictly', lambda model, path: None)
-    with torch.device('meta'):
-        assert build_backbone('ViT-L-14', 'laion2b_s32b_b82k').mean == (0.5, 0.5, 0.5)
-        assert build_backbone('ViT-B-32', 'laion2b_s34b_b79k').mean == open_clip.OPENAI_DATASET_MEAN
-
-
-def test_statistics_without_a_tag_are_those_of_clip():
-    backbone = build_backbone(config())
-    assert (backbone.mean, backbone.std) == (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-
-
-@pytest.mark.parametrize('form', ['plain', 'training checkpoint', 'safetensors', 'logit scale of one element'])
-def test_a_local_file_is_loaded_whole(tmp_path, form):
-    source = open_clip.CLIP(**config())
-    state = source.state_dict()
-    path = tmp_path / ('weights.safetensors' if form == 'safetensors' else 'weights.pt')
-    if form == 'safetensors':
-        save_file(state, path)
-    elif form == 'training checkpoint':
-        wrapped = {f'module.{key}': value for key, value in state.items()}
-        torch.save({'epoch': 3, 'name': 'run', 'state_dict': wrapped}, path)
-    elif form == 'plain':
-        torch.save(state, path)
-    else:
-        torch.save({**state, 'logit_scale': state['logit_scale'].reshape(1)}, path)
-    loaded = build_backbone(config(), str(path)).clip.state_dict()
-    assert loaded.keys() == state.keys()
-    assert all(torch.equal(loaded[key], state[key]) for key in state)
-
-
-def test_a_file_of_another_model_is_an_error_that_counts_what_does_not_fit(tmp_path):
-    path = tmp_path / 'weights.pt'
-    torch.save(open_clip.CLIP(**config(image_size=64)).state_dict(), path)
-    assert "1 of another shape (first 'visual.positional_embedding')" in refusal(config(), str(path))
-    torch.save(open_clip.CLIP(**config(layers=3)).state_dict(), path)
-    assert "12 unknown (first 'visual.transformer.resblocks.2.ln_1.weight')" in refusal(config(), str(path))
-    torch.save(open_clip.CLIP(**config(layers=1)).state_dict(), path)
-    assert "12 missing (first 'visual.transformer.resblocks.1.ln_1.weight')" in refusal(config(), str(path))
-
-
-class _RunsCode:
-    def __reduce__(self):
-        return exec, ('import pathlib; pathlib.Path("ran").touch()',)
-
-
-@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
-def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save({'weights': _RunsCode()}, 'archive.pt')
-    (tmp_path / 'bare.pt').write_bytes(pickle.dumps(_RunsCode()))
-    for name in ('archive.pt', 'bare.pt'):
-        assert 'expected a file of plain tensors' in refusal(config(), f'./{name}')
-    assert not (tmp_path / 'ran').exists()
-
-
-@pytest.mark.parametrize('name', ['noise.pt', 'noise.safetensors', 'empty.pt'])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes(b'' if name.startswith('empty') else b'no checkpoint at all')
-    assert 'expected a file of plain tensors' in refusal(config(), str(path))
-
-
-def test_a_file_with_other_content_is_refused(tmp_path):
-    torch.save([1, 2, 3], tmp_path / 'list.pt')
-    assert 'expected a state dict' in refusal(config(), str(tmp_path / 'list.pt'))
-
-
-def test_resize_squashes_as_bilinear_interpolation_without_antialiasing_does():
+def test_the_resize_view_is_bilinear_interpolation_without_antialiasing():
     image = torch.rand(2, 3, 100, 60)
     expected = F.interpolate(image, (32, 32), mode='bilinear', align_corners=False)
     torch.testing.assert_close(clip_views(image, 32, 'resize'), expected[:, None])
 
 
 @pytest.mark.parametrize('shape', [(32, 32), (16, 32), (32, 9), (8, 8), (1, 1)])
-def test_the_native_view_mirrors_a_small_picture_pixel_for_pixel(shape):
+def test_the_native_view_mirrors_a_small_image_pixel_for_pixel(shape):
     image = torch.rand(1, 3, *shape)
     view = clip_views(image, 32, 'native')[0, 0]
     rows, columns = ([(i // side % 2) * (side - 1 - 2 * (i % side)) + i % side for i in range(32)] for side in shape)
     assert torch.equal(view, image[0][:, rows][:, :, columns])
 
 
-def test_a_picture_of_exactly_the_input_size_is_not_touched():
+def test_an_image_of_exactly_the_input_size_is_unchanged():
     image = torch.rand(1, 3, 32, 32)
     assert torch.equal(clip_views(image, 32, 'resize')[:, 0], image)
 
 
 @pytest.mark.parametrize('height', [8, 32, 33, 64, 65, 96, 97, 300])
 @pytest.mark.parametrize('width', [8, 40, 95, 1000])
-def test_native_crops_are_pieces_of_the_picture_on_the_grid_of_jpeg(height, width):
+def test_native_crops_are_pieces_of_the_image_on_the_grid_of_jpeg(height, width):
     size = 32
-    # each pixel carries its own place, so a crop tells where it was cut
+    # each pixel carries its own place, so a crop shows where it was cut
     places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')).float()
     crops = clip_views(places[None], size, 'native')[0]  # (K, 2, 32, 32)
     assert len(crops) <= MAX_CROPS_PER_SIDE**2
@@ -306,12 +191,15 @@ def test_native_crops_are_pieces_of_the_picture_on_the_grid_of_jpeg(height, widt
             assert all(after - before <= size for before, after in itertools.pairwise(starts))
 
 
-def test_native_crops_of_a_larger_picture_are_cut_at_its_own_scale():
+def test_native_crops_of_a_larger_image_keep_its_scale():
     image = torch.rand(1, 3, 50, 70)
     crops = clip_views(image, 32, 'native')[0]
     expected = [image[0, :, top : top + 32, left : left + 32] for top in (0, 16) for left in (0, 16, 32)]
     assert torch.equal(crops, torch.stack(expected))
 
 
-def test_one_line_of_an_error_without_a_message_is_its_name():
-    assert clip_weights.one_line(AssertionError()) == 'AssertionError'
+def test_the_error_for_an_unknown_tokenizer_suggests_the_nearest_one():
+    check_tokenizer('ViT-B-32')
+    check_tokenizer('hf-hub:timm/ViT-B-16-SigLIP')
+    with pytest.raises(UserError, match=r"^tokenizer: expected a model name of open_clip, got 'ViT-B32'; did you mean"):
+        check_tokenizer('ViT-B32')

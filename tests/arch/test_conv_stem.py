@@ -1,3 +1,5 @@
+"""The convolutions that replace the patch embedding of the control tower."""
+
 from __future__ import annotations
 
 import pytest
@@ -15,18 +17,18 @@ CLIP = {
 
 
 @pytest.mark.parametrize('patch', [2, 4, 8, 32])
-def test_the_stem_gives_the_grid_of_the_patch_embedding(patch):
+def test_the_stem_returns_the_grid_of_the_patch_embedding(patch):
     assert conv_stem(24, patch)(torch.rand(2, 3, 64, 64)).shape == (2, 24, 64 // patch, 64 // patch)
 
 
-def test_a_patch_that_is_no_power_of_two_is_refused():
-    with pytest.raises(UserError, match='power of 2'):
+def test_a_patch_size_that_is_no_power_of_two_is_refused():
+    with pytest.raises(UserError, match=r'^patch_size: expected a power of 2, at least 2, got 14; take 8, 16 or 32$'):
         conv_stem(24, 14)
 
 
 def test_with_the_stem_the_content_of_step_0_is_still_that_of_clip():
     net = DegradationAdaptor(CLIP, stem='conv').eval()
-    plain = DegradationAdaptor(CLIP).eval()
+    plain = DegradationAdaptor(CLIP, stem='patch').eval()
     plain.clip.load_state_dict(net.clip.state_dict())
     lq = torch.rand(2, 3, 32, 32)
     assert torch.allclose(net(lq).content, plain(lq).content, atol=1e-6)
@@ -40,7 +42,7 @@ def test_the_stem_is_trained_and_the_frozen_tower_keeps_its_patches():
     assert net.clip.visual.conv1.weight.grad is None
 
 
-def test_the_stem_looks_twice_at_half_scale_before_it_goes_on():
+def test_the_stem_has_two_convolutions_at_half_scale():
     sides = []
     stem = conv_stem(24, 8)
     for layer in stem:

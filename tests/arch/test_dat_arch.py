@@ -33,7 +33,7 @@ def is_stored(key):
 
 @pytest.mark.filterwarnings('ignore:Initializing zero-element tensors')
 @pytest.mark.parametrize('name', case_names('DAT'))
-def test_dat_gives_the_published_output(name):
+def test_dat_returns_the_published_output(name):
     case, arrays = read_case(name)
     network = build(case).eval()
     assert fill(network) == case['state_dict_keys_filled']
@@ -97,7 +97,7 @@ def test_any_input_size_comes_out_enlarged(size, tail):
     assert out.isfinite().all()
 
 
-def test_shifted_blocks_stand_where_published():
+def test_blocks_are_shifted_as_published():
     shifted = {(group, block) for group in range(2) for block in range(0, 8, 2) if is_shifted(group, block)}
     assert shifted == {(0, 2), (0, 6), (1, 0), (1, 4)}
 
@@ -237,7 +237,7 @@ def test_a_wrong_argument_is_named_in_one_line(argument, value):
 
 @pytest.mark.parametrize('shape', [(3, 8, 8), (1, 4, 8, 8), (1, 3, 0, 8)])
 def test_a_wrong_input_is_refused_in_one_line(shape):
-    with pytest.raises(ValueError, match=r'^x: expected \(B, 3, h, w\), got .*; give a batch'):
+    with pytest.raises(ValueError, match=r'^x: expected \(B, 3, h, w\), got .*; pass a batch'):
         DAT(**SMALL).eval()(torch.rand(shape))
 
 

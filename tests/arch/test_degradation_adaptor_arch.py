@@ -8,10 +8,11 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from clip_cases import config
 from torchvision.transforms.functional import normalize
 
 from basicsr_plugin.errors import UserError
-from deplsr_arch.degradation_adaptor_arch import AdaptorOutput, DegradationAdaptor
+from deplsr_arch.degradation_adaptor_arch import DegradationAdaptor
 
 TOWERS = {
     'patch 16': {},
@@ -22,14 +23,6 @@ TOWERS = {
     'fixed positions': {'pos_embed_type': 'sin_cos_2d'},
     'patch dropout': {'patch_dropout': 0.5},
 }
-
-
-def config(**vision):
-    return {
-        'embed_dim': 24,
-        'vision_cfg': {'image_size': 48, 'layers': 3, 'width': 32, 'head_width': 16, 'patch_size': 16, **vision},
-        'text_cfg': {'context_length': 8, 'vocab_size': 50, 'width': 16, 'heads': 2, 'layers': 1},
-    }
 
 
 def small_adaptor(**options):
@@ -45,10 +38,10 @@ def small_adaptor(**options):
 
 @pytest.mark.parametrize('vision', TOWERS.values(), ids=TOWERS)
 @pytest.mark.parametrize('training', [False, True])
-def test_before_training_content_and_degradation_are_plain_clip_s(tmp_path, vision, training):
+def test_before_training_content_and_degradation_are_those_of_plain_clip(tmp_path, vision, training):
     plain = open_clip.CLIP(**config(**vision)).eval()
     torch.save(plain.state_dict(), tmp_path / 'clip.pt')
-    adaptor = DegradationAdaptor(config(**vision), str(tmp_path / 'clip.pt')).train(training)
+    adaptor = DegradationAdaptor(config(**vision), str(tmp_path / 'clip.pt'), stem='patch').train(training)
     lq = torch.rand(2, 3, 48, 48)
     pixels = normalize(lq, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     expected = plain.encode_image(pixels, normalize=True)
@@ -58,7 +51,7 @@ def test_before_training_content_and_degradation_are_plain_clip_s(tmp_path, visi
 
 
 def test_the_control_tower_starts_as_a_copy_that_shares_nothing():
-    adaptor = DegradationAdaptor(config())
+    adaptor = DegradationAdaptor(config(), stem='patch')
     frozen = adaptor.clip.visual.state_dict()
     control = adaptor.visual_control.state_dict()
     assert frozen.keys() == control.keys()
@@ -69,7 +62,7 @@ def test_the_control_tower_starts_as_a_copy_that_shares_nothing():
 @pytest.mark.parametrize(
     ('logit_init', 'scale', 'bias'), [('clip', 1 / 0.07, None), ('siglip', 10.0, -10.0)], ids=['clip', 'siglip']
 )
-def test_scale_and_bias_start_where_the_loss_wants_them(logit_init, scale, bias):
+def test_scale_and_bias_start_as_their_loss_needs_them(logit_init, scale, bias):
     adaptor = DegradationAdaptor(config(), logit_init=logit_init)
     assert adaptor.logit_scale.exp().item() == pytest.approx(scale)
     assert (adaptor.logit_bias if bias is None else adaptor.logit_bias.item()) == bias
@@ -142,7 +135,7 @@ def test_tokens_of_another_length_are_refused_in_one_line():
 
 @pytest.mark.parametrize('view', ['resize', 'native'])
 @pytest.mark.parametrize('size', [(8, 8), (8, 300), (47, 48), (48, 48), (49, 63), (100, 31), (300, 300), (64, 1000)])
-def test_grey_pictures_of_any_size_give_unit_embeddings(view, size):
+def test_grey_images_of_any_size_have_embeddings_of_unit_length(view, size):
     adaptor = small_adaptor(view=view)
     grey = torch.rand(2, 1, *size)
     output = adaptor(grey)
@@ -152,8 +145,8 @@ def test_grey_pictures_of_any_size_give_unit_embeddings(view, size):
         assert torch.equal(value, of_three)
 
 
-def test_both_views_agree_on_a_picture_of_exactly_the_input_size():
-    resize, native = small_adaptor(), DegradationAdaptor(config(), view='native').eval()
+def test_both_views_agree_on_an_image_of_exactly_the_input_size():
+    resize, native = small_adaptor(view='resize'), DegradationAdaptor(config(), view='native').eval()
     native.load_state_dict(resize.state_dict())
     lq = torch.rand(2, 3, 48, 48)
     assert all(torch.equal(a, b) for a, b in zip(resize(lq), native(lq), strict=True))
@@ -174,7 +167,7 @@ def test_the_embeddings_of_a_photo_do_not_depend_on_its_batch():
         torch.testing.assert_close(together[1:2], alone)
 
 
-def test_pixels_are_normalised_unless_told_not_to():
+def test_pixels_are_normalised_unless_switched_off():
     normalised = small_adaptor()
     plain = DegradationAdaptor(config(), clip_normalize=False).eval()
     plain.load_state_dict(normalised.state_dict())
@@ -184,7 +177,7 @@ def test_pixels_are_normalised_unless_told_not_to():
     assert not torch.allclose(normalised(lq).content, plain(lq).content)
 
 
-def test_bfloat16_autocast_trains_and_still_gives_float32_unit_embeddings():
+def test_bfloat16_autocast_trains_and_still_returns_float32_unit_embeddings():
     adaptor = small_adaptor()
     lq = torch.rand(2, 3, 48, 48)
     with torch.autocast('cpu', torch.bfloat16):
@@ -197,7 +190,7 @@ def test_bfloat16_autocast_trains_and_still_gives_float32_unit_embeddings():
     assert adaptor.zero_modules[0].weight.grad.isfinite().all()
 
 
-def test_a_deep_copy_gives_the_same_embeddings_and_goes_its_own_way():
+def test_a_deep_copy_returns_the_same_embeddings_and_shares_no_weights():
     adaptor = small_adaptor()
     twin = copy.deepcopy(adaptor)
     lq = torch.rand(1, 3, 48, 48)
@@ -219,7 +212,7 @@ def test_a_file_with_a_bias_loads_into_an_adaptor_without_one():
 
 
 @pytest.mark.parametrize('key', ['out_linear.bias', 'zero_modules.1.weight', 'clip.ln_final.weight', 'logit_scale'])
-def test_a_file_that_lacks_weights_does_not_load_strictly(key):
+def test_a_file_with_missing_weights_does_not_load_strictly(key):
     adaptor = DegradationAdaptor(config())
     state = adaptor.state_dict()
     del state[key]
@@ -235,36 +228,3 @@ def test_a_checkpoint_needs_neither_pretrained_weights_nor_their_pixel_statistic
     fresh.load_state_dict(trained.state_dict())
     lq = torch.rand(1, 3, 60, 60)
     assert all(torch.equal(a, b) for a, b in zip(trained(lq), fresh(lq), strict=True))
-
-
-# --- building ---
-
-
-def test_an_adaptor_is_built_by_name_from_options():
-    from basicsr.archs import build_network
-
-    adaptor = build_network({'type': 'DegradationAdaptor', 'clip': config(), 'pretrained': None, 'view': 'native'})
-    assert (adaptor.embed_dim, adaptor.image_size, adaptor.context_length) == (24, 48, 8)
-
-
-def test_the_published_size_has_the_published_number_of_parameters():
-    with torch.device('meta'):
-        adaptor = DegradationAdaptor('ViT-B-32')
-    counts = {name: sum(value.numel() for value in part.parameters()) for name, part in adaptor.named_children()}
-    assert counts == {
-        'visual_control': 94_936_320 - 7_087_104,
-        'clip': 151_277_313,
-        'zero_modules': 7_087_104,
-        'out_linear': 1_313_280,
-    }
-    assert sum(value.numel() for value in adaptor.parameters()) == 247_526_914
-
-
-@pytest.mark.parametrize(('option', 'value'), [('view', 'natve'), ('logit_init', 'siglib')])
-def test_an_unknown_choice_is_refused_with_the_nearest_one(option, value):
-    with pytest.raises(UserError, match=rf"^{option}: expected one of .*, got '{value}'; did you mean .*\Z"):
-        DegradationAdaptor(config(), **{option: value})
-
-
-def test_the_output_is_a_named_tuple_in_the_order_of_the_losses():
-    assert AdaptorOutput._fields == ('content', 'global_degradation', 'fine_degradation')

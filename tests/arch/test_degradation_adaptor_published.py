@@ -1,4 +1,4 @@
-"""The degradation adaptor against the published network: its numbers in every weight state, and its files."""
+"""The degradation adaptor against the published network: its numbers for several weights, and its files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from weight_rule import weight
 
-from deplsr_arch.degradation_adaptor_arch import DegradationAdaptor, rename_published
+from deplsr_arch import DegradationAdaptor
+from deplsr_arch.published_adaptor import rename_published
 
 GOLDEN = Path(__file__).parent / 'golden' / 'srclip'
 LAYOUT = json.loads((GOLDEN / 'state_dict_small.json').read_text())['state_dict']
 SIDECAR = json.loads((GOLDEN / 'srclip_v2_small.json').read_text())
 FLOAT32 = SIDECAR['tolerance']['float32']
+PUBLISHED = {'clip_normalize': False, 'view': 'resize', 'stem': 'patch', 'logit_init': 'siglip'}
 ZERO = 'visual_control.transformer.zero_modules.'
 
 
@@ -35,7 +37,7 @@ def published_state():
 
 
 def with_zero_modules(state, kept=()):
-    """The state with the zero layers put to 0, but those in ``kept``."""
+    """The state with the zero layers set to 0, except those in ``kept``."""
     return {
         key: torch.zeros_like(value) if key.startswith(ZERO) and int(key.split('.')[3]) not in kept else value
         for key, value in state.items()
@@ -54,7 +56,7 @@ def with_copied_tower(state):
 
 
 def with_published_initialisation(state):
-    """The state after the published copy of two parameter lists that have slipped against each other."""
+    """The state after the published copy of two parameter lists that are shifted against each other."""
     start = with_zero_modules(with_copied_tower(state))
     gain, bias = state['clip.visual.ln_post.weight'], state['clip.visual.ln_post.bias']
     return {
@@ -66,8 +68,8 @@ def with_published_initialisation(state):
     }
 
 
-def published_adaptor(state, **changes):
-    adaptor = DegradationAdaptor(SIDECAR['clip_config'], clip_normalize=False, **changes)
+def published_adaptor(state):
+    adaptor = DegradationAdaptor(SIDECAR['clip_config'], **PUBLISHED)
     adaptor.load_state_dict(state)
     return adaptor.eval()
 
@@ -91,17 +93,17 @@ def test_all_embeddings_are_the_published_ones_in_float64(golden):
     same(output.fine_degradation, golden['all_f64__fine_degra_features'], tolerance)
 
 
-def test_zero_modules_hand_over_the_published_corrections(golden):
-    adaptor, handed_over = published_adaptor(published_state()), []
+def test_zero_modules_compute_the_published_corrections(golden):
+    adaptor, corrections = published_adaptor(published_state()), []
     for zero_module in adaptor.zero_modules:
-        zero_module.register_forward_hook(lambda module, args, output: handed_over.append(output))
+        zero_module.register_forward_hook(lambda module, args, output: corrections.append(output))
     adaptor.embed(golden['image'])
-    assert len(handed_over) == 3
-    for index, correction in enumerate(handed_over):
+    assert len(corrections) == 3
+    for index, correction in enumerate(corrections):
         same(correction, golden[f'all__hidden_{index}'])
 
 
-def test_without_corrections_the_content_is_plain_clip_s(golden):
+def test_without_corrections_the_content_is_that_of_plain_clip(golden):
     output = published_adaptor(with_zero_modules(published_state())).embed(golden['image'])
     same(output.content, golden['zero__image_features'])
     same(output.content, golden['plain_image_features'])
@@ -116,7 +118,7 @@ def test_each_correction_enters_where_the_published_one_does(golden, index):
     same(output.global_degradation, golden['all__degra_features'])
 
 
-def test_the_published_initialisation_gives_its_published_embeddings(golden):
+def test_the_published_initialisation_has_its_published_embeddings(golden):
     output = published_adaptor(with_published_initialisation(published_state())).embed(golden['image'])
     same(output.content, golden['init_published__image_features'])
     same(output.global_degradation, golden['init_published__degra_features'])
@@ -127,7 +129,7 @@ def test_the_corrected_initialisation_starts_at_plain_clip(golden, tmp_path):
     state = published_state()
     clip_file = tmp_path / 'clip.pt'
     torch.save({key[5:]: value for key, value in state.items() if key.startswith('clip.')}, clip_file)
-    built = DegradationAdaptor(SIDECAR['clip_config'], str(clip_file), clip_normalize=False)
+    built = DegradationAdaptor(SIDECAR['clip_config'], str(clip_file), **PUBLISHED)
     with torch.no_grad():
         built.out_linear.weight.copy_(state['out_linear.weight'])
         built.out_linear.bias.copy_(state['out_linear.bias'])
@@ -151,16 +153,16 @@ def test_the_prior_is_the_published_embeddings_at_unit_length(golden):
 
 
 def test_our_layout_is_the_published_one_renamed_with_pixel_statistics():
-    ours = set(DegradationAdaptor(SIDECAR['clip_config'], logit_init='siglip').state_dict())
+    ours = set(DegradationAdaptor(SIDECAR['clip_config'], **PUBLISHED).state_dict())
     assert ours == set(rename_published(LAYOUT)) | {'image_mean', 'image_std', 'logit_bias'}
 
 
-def test_renaming_leaves_a_state_of_ours_as_it_is():
-    state = DegradationAdaptor(SIDECAR['clip_config'], logit_init='siglip').state_dict()
+def test_renaming_leaves_a_state_dict_of_ours_unchanged():
+    state = DegradationAdaptor(SIDECAR['clip_config'], **PUBLISHED).state_dict()
     assert rename_published(state).keys() == state.keys()
 
 
-def test_the_name_under_clip_decides_where_an_alias_differs():
+def test_the_entry_under_clip_wins_where_an_alias_differs():
     differing = {key: value + 1 if key.startswith('visual.') else value for key, value in published_state().items()}
     expected = rename_published(published_state())
     for state in (differing, dict(reversed(differing.items()))):
@@ -178,7 +180,7 @@ def test_every_form_of_a_published_file_loads_strictly(aliases, prefix, bias):
     elif aliases == 'aliases only':
         state = {key: value for key, value in state.items() if not key.startswith('clip.visual.')}
     state |= {key: torch.tensor(-3.0) for key in bias}
-    adaptor = DegradationAdaptor(SIDECAR['clip_config'], logit_init='siglip')
+    adaptor = DegradationAdaptor(SIDECAR['clip_config'], **PUBLISHED)
     adaptor.load_state_dict({prefix + key: value for key, value in state.items()})
     expected = rename_published(published_state())
     loaded = adaptor.state_dict()

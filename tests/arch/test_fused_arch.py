@@ -1,4 +1,4 @@
-"""Fusion in networks that are not ours: at first exactly the backbone, then it learns."""
+"""Fusion in networks of BasicSR: at first exactly the backbone, then it learns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.errors import UserError
 from deplsr_arch import Fused, FusedDAT, FusedRRDBNet, FusedSwinIR
 from deplsr_arch.fusion import PriorModulation
 from deplsr_model.checkpoint import load_into
@@ -55,8 +55,8 @@ NETWORKS = {
 }
 
 
-def _wake(net):
-    """Lets the fusions act, as after some training."""
+def _activate(net):
+    """Sets the weights of the fusions to values other than zero, as after some training."""
     for block in net.fusion_blocks.values():
         torch.nn.init.normal_(block.out.weight if isinstance(block, PriorModulation) else block.attn.proj.weight)
 
@@ -104,7 +104,7 @@ def test_fifty_steps_move_all_fusion_weights_and_lower_the_loss(name):
 @pytest.mark.parametrize('name', NETWORKS)
 def test_once_it_has_learned_the_prior_changes_the_output(name):
     net = NETWORKS[name]().eval()
-    _wake(net)
+    _activate(net)
     x = torch.rand(1, 3, 16, 16)
     with torch.no_grad():
         assert (net(x, *_prior(1)) - net(x, *_prior(1, seed=1))).abs().max() > 1e-6
@@ -119,7 +119,7 @@ def _published_rrdb(folder):
     return net, path
 
 
-def test_a_checkpoint_of_the_backbone_loads_as_it_is_and_what_it_lacks_is_named(tmp_path):
+def test_a_checkpoint_of_the_backbone_loads_unchanged_and_missing_weights_are_returned(tmp_path):
     stock, path = _published_rrdb(tmp_path)
     net = FusedRRDBNet(**RRDB, prior_dim=D)
     kept = load_into(net, path, param_key='params_ema')
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_the_backbone_loads_as_it_is_and_what_it_lacks_is_named(
         torch.testing.assert_close(net(x, *_prior(1)), stock(x), atol=1e-6, rtol=0)
 
 
-@pytest.mark.skipif(not REAL_WEIGHTS.exists(), reason='the published weights are not beside the repository')
+@pytest.mark.skipif(not REAL_WEIGHTS.exists(), reason='the published weights are not in shared/data/weights')
 def test_real_esrgan_with_fusion_is_real_esrgan_at_first():
     stock = ARCH_REGISTRY.get('RRDBNet')(num_in_ch=3, num_out_ch=3, num_block=6)
     load_into(stock, REAL_WEIGHTS, param_key='params_ema')
@@ -167,7 +167,7 @@ def test_a_checkpoint_with_half_of_the_fusion_is_refused(tmp_path):
         load_into(net, tmp_path / 'x.pth')
 
 
-def test_a_dat_takes_a_plain_dats_checkpoint_and_gives_its_output(tmp_path):
+def test_fused_dat_takes_a_plain_dats_checkpoint_and_returns_its_output(tmp_path):
     sizes = {'upscale': 2, 'img_size': 16, 'split_size': [4, 8], 'depth': [2], 'embed_dim': 16, 'num_heads': [2]}
     sizes |= {'expansion_factor': 2, 'pos_dim': 4}
     plain = ARCH_REGISTRY.get('DAT')(**sizes).eval()
@@ -179,7 +179,7 @@ def test_a_dat_takes_a_plain_dats_checkpoint_and_gives_its_output(tmp_path):
         torch.testing.assert_close(net(x, *_prior(1)), plain(x), atol=1e-6, rtol=0)
 
 
-def test_its_own_checkpoint_comes_back(tmp_path):
+def test_its_own_checkpoint_loads_completely(tmp_path):
     nets = [_edsr(), _edsr()]
     torch.save({'params': nets[0].state_dict()}, tmp_path / 'x.pth')
     assert load_into(nets[1], tmp_path / 'x.pth') == []
@@ -187,7 +187,7 @@ def test_its_own_checkpoint_comes_back(tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_sides_that_the_backbone_cannot_take_are_mirrored():
+def test_images_are_mirrored_to_the_sides_that_the_backbone_needs():
     swin = NETWORKS['SwinIR']().eval()
     halving = FusedRRDBNet(**RRDB, scale=2, prior_dim=D).eval()
     with torch.no_grad():
@@ -197,7 +197,7 @@ def test_sides_that_the_backbone_cannot_take_are_mirrored():
 
 def test_copies_and_threads_do_not_mix_their_priors():
     net = _edsr()
-    _wake(net)
+    _activate(net)
     twin = copy.deepcopy(net)
     x = torch.rand(1, 3, 32, 32)
     alone = [net(x, *_prior(1, seed=seed)).detach() for seed in range(4)]
@@ -222,7 +222,7 @@ def test_it_runs_in_half_precision():
     assert out.isfinite().all()
 
 
-def test_building_it_leaves_the_backbone_as_it_starts():
+def test_building_it_does_not_change_the_start_of_the_backbone():
     torch.manual_seed(3)
     plain = ARCH_REGISTRY.get('EDSR')(num_in_ch=3, num_out_ch=3, num_feat=16, num_block=4)
     torch.manual_seed(3)
@@ -230,79 +230,3 @@ def test_building_it_leaves_the_backbone_as_it_starts():
     assert net.backbone.training
     for ours, theirs in zip(net.backbone.parameters(), plain.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-
-
-class _Twice(torch.nn.Module):
-    """A backbone that runs a part twice, leaves one out, and gives one no tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = torch.nn.Conv2d(3, 8, 3, 1, 1)
-        self.wide = torch.nn.Conv2d(8, 16, 1)
-        self.narrow = torch.nn.Conv2d(16, 8, 1)
-        self.again = torch.nn.Conv2d(8, 8, 3, 1, 1)
-        self.never = torch.nn.Conv2d(8, 8, 1)
-        self.listed = _Sum()
-        self.group = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 1))
-        self.group.use_checkpoint = True
-        self.last = torch.nn.Conv2d(8, 3, 1)
-
-    def forward(self, x):
-        x = self.group(self.narrow(self.wide(self.first(x))))
-        return self.last(self.listed([x, self.again(self.again(x))]))
-
-
-class _Sum(torch.nn.Module):
-    def forward(self, parts):
-        return sum(parts)
-
-
-if 'TwiceForTests' not in ARCH_REGISTRY:
-    ARCH_REGISTRY.register(type('TwiceForTests', (_Twice,), {'__module__': 'tests'}))
-
-
-@pytest.mark.parametrize(
-    ('changes', 'message'),
-    [
-        ({'fuse_at': ['bodi.0']}, "fuse_at: EDSR has no part 'bodi.0'; did you mean 'body.0'"),
-        ({'fuse_at': []}, 'fuse_at: expected a list of names, each once, got []'),
-        ({'fuse_at': ['body.0', 'body.0']}, 'each once'),
-        ({'fuse_at': 'body.0'}, 'fuse_at: expected a list of names'),
-        ({'fusion': 'residual', 'fusion_num_heads': 5}, 'fusion_num_heads: expected a divisor of 16 channels, got 5'),
-        ({'fusion': 'paper', 'fusion_init': 'identity'}, 'take fusion: residual, or fusion_init: paper'),
-        ({'fusion_init': 'paper'}, 'film starts as identity; leave fusion_init out'),
-        ({'fusion_init': 'same'}, "fusion_init: expected 'paper' or 'identity'"),
-        ({'backbone': {'type': 'EDSSR'}}, "network_g.backbone.type: nothing called 'EDSSR'"),
-        ({'backbone': {'type': 'EDSR', 'num_feet': 4}}, "network_g.backbone: unknown key 'num_feet'"),
-        ({'backbone': {'type': 'EDSR'}}, "network_g.backbone: missing key 'num_in_ch'"),
-        ({'backbone': {'type': 'TwiceForTests'}, 'fuse_at': ['again']}, 'runs once in a forward pass, got'),
-        ({'backbone': {'type': 'TwiceForTests'}, 'fuse_at': ['never']}, 'runs once in a forward pass, got'),
-        ({'backbone': {'type': 'TwiceForTests'}, 'fuse_at': ['listed']}, 'is a map (B, C, h, w) or tokens'),
-        (
-            {'backbone': {'type': 'TwiceForTests'}, 'fuse_at': ['wide', 'narrow']},
-            'parts that all have as many channels',
-        ),
-    ],
-)
-def test_a_mistake_is_one_clear_line(changes, message):
-    with pytest.raises(OptionError) as caught:
-        _edsr(**changes)
-    assert message in str(caught.value)
-    assert '\n' not in str(caught.value)
-
-
-def test_a_part_that_is_computed_anew_in_the_backward_pass_is_refused():
-    backbone = {'type': 'TwiceForTests'}
-    Fused(backbone=backbone, fuse_at=['group'], prior_dim=D)  # in front of what is computed anew
-    with pytest.raises(OptionError, match=r"got 'group\.0'; switch use_checkpoint off"):
-        Fused(backbone=backbone, fuse_at=['group.0'], prior_dim=D)
-
-
-def test_a_backbone_that_does_not_run_is_named_with_its_reason():
-    with pytest.raises(OptionError, match=r'network_g\.backbone: EDSR fails on a image of 3 x 48 x 48: '):
-        _edsr(backbone={'type': 'EDSR', 'num_in_ch': 4, 'num_out_ch': 3})
-
-
-def test_a_prior_of_another_width_is_refused():
-    with pytest.raises(OptionError, match=r'xi: expected \(1, n, 8\), got \(1, 1, 4\)'):
-        _edsr()(torch.rand(1, 3, 16, 16), *_prior(1, dim=4))

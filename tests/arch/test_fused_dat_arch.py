@@ -39,7 +39,7 @@ def prior(batch=2, dim=24):
 
 
 @pytest.mark.parametrize('name', case_names('FusedDAT'))
-def test_fused_dat_gives_the_published_output(name):
+def test_fused_dat_returns_the_published_output(name):
     case, arrays = read_case(name)
     network = build(case).eval()
     assert fill(network) == case['state_dict_keys_filled']
@@ -51,7 +51,7 @@ def test_fused_dat_gives_the_published_output(name):
             assert_matches(got, arrays['out_f64'], case['tolerance']['float64'])
 
 
-def test_every_part_gives_the_published_intermediate_tensors():
+def test_every_part_returns_the_published_intermediate_tensors():
     case, arrays = read_case('fused_all_x2_b2_11x13_mid')
     network, seen = build(case).eval(), {}
     fill(network)
@@ -89,7 +89,7 @@ def assert_same_sums(named, stored, norm_rtol):
 
 
 @pytest.mark.parametrize(('dtype', 'tiny'), [(torch.float32, 1e-6), (torch.float64, 1e-10)], ids=['float32', 'float64'])
-def test_a_training_step_gives_the_published_gradients_and_statistics(dtype, tiny):
+def test_a_training_step_has_the_published_gradients_and_statistics(dtype, tiny):
     case, arrays = read_case('grad_fused_x2')
     network = build(case)
     fill(network)
@@ -140,7 +140,7 @@ def test_parameter_counts_are_the_published_ones(variant, scale):
     assert got == {name: want[name] for name in got}
 
 
-def test_the_papers_network_is_the_default_but_for_the_form_of_fusion():
+def test_the_papers_network_is_the_default_except_for_the_form_of_fusion():
     assert sum(p.numel() for p in FusedDAT(fusion='paper').parameters()) == 18_061_131
     assert {type(block) for block in FusedDAT().fusion_blocks.values()} == {PriorModulation}
 
@@ -151,7 +151,7 @@ def test_arguments_shared_with_dat_have_the_same_defaults():
 
 
 @pytest.mark.parametrize('fusion', FORMS)
-def test_without_fusion_the_output_is_dats(fusion):
+def test_without_fusion_the_output_is_that_of_dat(fusion):
     fused = FusedDAT(**SMALL_FUSED, fusion_layers='none', fusion=fusion).eval()
     plain = DAT(**SMALL).eval()
     fill(fused)
@@ -190,7 +190,16 @@ def test_any_input_size_comes_out_enlarged(size):
     assert out.shape == (2, 3, 3 * size[0], 3 * size[1])
 
 
-def test_other_numbers_of_prior_tokens_are_welcome_with_attention():
+def test_it_is_built_for_another_number_of_degradation_types():
+    network = FusedDAT(**SMALL_FUSED, num_degradation_types=6).eval()
+    assert network.num_degradation_types == 6
+    x, content, degradation = torch.rand(1, 3, 4, 4), torch.rand(1, 1, 24), torch.rand(1, 6, 24)
+    assert network(x, content, degradation).shape == (1, 3, 16, 16)
+    with pytest.raises(ValueError, match=r'got 1 and 5; set network_g\.num_degradation_types: 5$'):
+        network(x, content, degradation[:, :5])
+
+
+def test_attention_takes_any_number_of_prior_tokens():
     network = FusedDAT(**SMALL_FUSED, fusion='residual').eval()
     assert network(torch.rand(1, 3, 4, 4), torch.rand(1, 2, 24), torch.rand(1, 7, 24)).shape == (1, 3, 16, 16)
 
@@ -223,5 +232,5 @@ def test_a_wrong_argument_is_named_in_one_line(argument, value):
     [('xi', (2, 24), (2, 5, 24)), ('xi', (1, 1, 24), (2, 5, 24)), ('xd', (2, 1, 24), (2, 5, 512))],
 )
 def test_a_wrong_prior_is_refused_in_one_line(name, xi, xd):
-    with pytest.raises(ValueError, match=rf'^{name}: expected \(2, n, 24\), got .*; give one prior for each image'):
+    with pytest.raises(ValueError, match=rf'^{name}: expected \(2, n, 24\), got .*; pass one prior for each image'):
         FusedDAT(**SMALL_FUSED).eval()(torch.rand(2, 3, 4, 4), torch.rand(xi), torch.rand(xd))

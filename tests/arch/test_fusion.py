@@ -1,4 +1,4 @@
-"""The Cross-Modal Fusion Module: the published form by its numbers, the residual form by what it must keep."""
+"""The Cross-Modal Fusion Module: the published form by its numbers, the residual form by what it must preserve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from weight_rule import fill
 
-from deplsr_arch.fusion import CrossModalFusion, PriorModulation, all_pairs
+from deplsr_arch.fusion import CrossModalFusion, PriorModulation
+from deplsr_arch.pair_attention import all_pairs
 
 FORMS = ['residual', 'paper']
 
@@ -24,7 +25,7 @@ def tokens(dim=48, batch=2):
     return torch.randn(batch, 35, dim), torch.randn(batch, 1, dim), torch.randn(batch, 5, dim)
 
 
-def test_the_paper_form_gives_the_published_outputs():
+def test_the_paper_form_returns_the_published_outputs():
     case, arrays = read_case('fusion_block')
     block = fusion('paper')
     assert {key: list(value.shape) for key, value in block.state_dict().items()} == case['state_dict']
@@ -37,7 +38,7 @@ def test_the_paper_form_gives_the_published_outputs():
             assert_matches(output, arrays[name], case['tolerance']['float64'])
 
 
-def test_the_picture_attends_to_the_pairs_as_published():
+def test_the_image_attends_to_the_pairs_as_published():
     case, arrays = read_case('fusion_block')
     block, seen = fusion('paper'), {}
     for name in ('q', 'k'):
@@ -56,13 +57,13 @@ def test_pairs_hold_every_content_token_with_every_degradation_token():
 
 
 def silence(block):
-    """Makes every attention and the MLP give nothing, so that only what is kept as residual is left."""
+    """Sets the output of every attention and of the MLP to zero, so that only the residual paths are left."""
     for layer in (block.attn.proj, block.attn.attn_i.proj, block.attn.attn_d.proj, block.mlp.fc2):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
 
 
-def test_the_residual_form_keeps_the_picture_untouched_and_the_prior_normalised():
+def test_the_residual_form_keeps_the_image_unchanged_and_the_prior_normalised():
     block, (x, xi, xd) = fusion('residual'), tokens()
     silence(block)
     out_x, out_xi, out_xd = block(x, xi, xd)
@@ -71,7 +72,7 @@ def test_the_residual_form_keeps_the_picture_untouched_and_the_prior_normalised(
     torch.testing.assert_close(out_xd, F.layer_norm(xd, [48], block.norm1_xd.weight, block.norm1_xd.bias))
 
 
-def test_the_paper_form_normalises_the_picture_and_drops_the_prior():
+def test_the_paper_form_normalises_the_image_and_drops_the_prior():
     block, (x, xi, xd) = fusion('paper'), tokens()
     silence(block)
     out_x, out_xi, out_xd = block(x, xi, xd)
@@ -94,7 +95,7 @@ def test_the_residual_form_passes_on_more_of_the_prior_than_the_paper_form():
 
 
 @pytest.mark.parametrize('form', FORMS)
-def test_gradients_reach_the_picture_the_prior_and_every_parameter(form):
+def test_gradients_reach_the_image_the_prior_and_every_parameter(form):
     block, leaves = fusion(form), [leaf.requires_grad_() for leaf in tokens()]
     (block(*leaves)[0] ** 2).sum().backward()
     assert all(leaf.grad.abs().sum() > 1e-3 for leaf in leaves)
@@ -145,17 +146,27 @@ def test_modulation_scales_and_shifts_each_channel_by_the_prior():
     assert all(map(torch.equal, passed, (xi, xd)))
     gain, shift = ((fusion(torch.full_like(x, value), xi, xd)[0]) for value in (1.0, 0.0))
     torch.testing.assert_close(out, x * (gain - shift) + shift)
-    assert torch.equal(gain, gain[:, :1].expand_as(gain))  # the same at every place of a image
+    assert torch.equal(gain, gain[:, :1].expand_as(gain))  # the same for all pixels
     assert not torch.allclose(gain[0], gain[1])
 
 
-def test_modulation_tells_the_kinds_apart():
+def test_modulation_distinguishes_the_degradation_types():
     fusion = PriorModulation(8)
     torch.nn.init.normal_(fusion.out.weight)
     x, xi, xd = torch.rand(1, 9, 8), torch.rand(1, 1, 8), torch.rand(1, 5, 8)
     assert not torch.allclose(fusion(x, xi, xd)[0], fusion(x, xi, xd.flip(1))[0])
 
 
-def test_modulation_wants_one_content_and_five_degradations():
-    with pytest.raises(ValueError, match='prior: expected 6 tokens with fusion: film, got 7; take fusion: residual'):
-        PriorModulation(8)(torch.rand(1, 9, 8), torch.rand(1, 2, 8), torch.rand(1, 5, 8))
+@pytest.mark.parametrize(
+    ('content', 'degradation', 'reason'),
+    [(2, 5, 'got 2 and 5; take fusion: residual'), (1, 6, 'got 1 and 6; set network_g.num_degradation_types: 6')],
+)
+def test_modulation_expects_one_content_token_and_one_for_each_degradation_type(content, degradation, reason):
+    expected = '^prior: expected 1 content and 5 degradation tokens with fusion: film, '
+    with pytest.raises(ValueError, match=expected + reason):
+        PriorModulation(8)(torch.rand(1, 9, 8), torch.rand(1, content, 8), torch.rand(1, degradation, 8))
+
+
+def test_modulation_takes_as_many_degradation_types_as_it_is_built_for():
+    fusion = PriorModulation(8, num_degradation_types=6)
+    assert fusion(torch.rand(1, 9, 8), torch.rand(1, 1, 8), torch.rand(1, 6, 8))[0].shape == (1, 9, 8)

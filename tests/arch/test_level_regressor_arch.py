@@ -1,32 +1,46 @@
-"""The regressor: numbers off photos of any size, and as a prior."""
+"""The regressor: numbers estimated from photos of any size, and the prior made of them."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.errors import OptionError
 from deplsr_arch import LevelRegressor
-from deplsr_arch.level_regressor_arch import number_tokens
+from deplsr_arch.number_tokens import number_tokens
 
 
 @pytest.mark.parametrize('shape', [(2, 3, 16, 24), (1, 1, 5, 40), (1, 3, 1, 1)])
-def test_it_reads_five_numbers_off_photos_of_any_size_colour_or_grey(shape):
-    read = LevelRegressor(prior_dim=8, num_feat=16).eval()(torch.rand(shape))
-    assert read.shape == (shape[0], 5)
-    assert read.min() > 0
-    assert read.max() < 1
+def test_it_estimates_five_numbers_from_photos_of_any_size_colour_or_grey(shape):
+    levels = LevelRegressor(prior_dim=8, num_feat=16).eval()(torch.rand(shape))
+    assert levels.shape == (shape[0], 5)
+    assert levels.min() > 0
+    assert levels.max() < 1
 
 
-def test_numbers_stand_each_at_its_own_place():
+def test_it_is_built_for_another_number_of_degradation_types():
+    network = LevelRegressor(prior_dim=8, num_feat=16, num_degradation_types=6).eval()
+    content, degradation = network.prior(torch.rand(2, 3, 16, 24))
+    assert (network.num_degradation_types, content.shape, degradation.shape) == (6, (2, 1, 8), (2, 6, 8))
+
+
+def test_each_number_has_an_entry_of_its_own_token():
     tokens = number_tokens(torch.tensor([[0.0, 0.25, 0.5, 0.75, 1.0]]), 16)
     assert tokens.shape == (1, 5, 16)
     torch.testing.assert_close(tokens[0, :, :5] * 4, torch.diag(torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0])))
 
 
-@pytest.mark.parametrize('change', [{'prior_dim': 4}, {'num_feat': 0}, {'stride': 6}])
-def test_a_wrong_argument_is_named(change):
-    with pytest.raises((ValueError, UserError), match=r'prior_dim: expected at least 5|num_feat|power of 2'):
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'prior_dim': 4}, 'prior_dim: expected at least 5'),
+        ({'num_feat': 0}, 'num_feat: expected a whole number'),
+        ({'num_degradation_types': 0}, 'num_degradation_types: expected a whole number'),
+        ({'stride': 6}, 'stride: expected a power of 2'),
+    ],
+)
+def test_a_wrong_argument_is_named(change, message):
+    with pytest.raises(OptionError, match=f'^{message}'):
         LevelRegressor(**change)
 
 

@@ -1,4 +1,4 @@
-"""Windows of attention, against slow and plain ways to say the same."""
+"""Windows of attention, compared with slow and plain computations of the same."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_positions_attend_only_within_their_window_and_their_side_of_the_shift(w
     height, width = grid[0] * window[0], grid[1] * window[1]
     qkv = torch.randn(2, height, width, 3, 2, 6)
     bias = torch.randn(1, 2, window[0] * window[1], window[0] * window[1])
-    degradation_types = bias + windows.FORBIDDEN * windows.shift_masks(window, shift).unsqueeze(1)
+    masked = bias + windows.FORBIDDEN * windows.shift_masks(window, shift).unsqueeze(1)
     q, k, v = windows.partition(qkv, window).transpose(3, 5).unbind(4)
-    got = windows.attend(q, k, v, degradation_types, scale=0.3)
+    got = windows.attend(q, k, v, masked, scale=0.3)
 
     # a pixel came over the border with the shift if it is now among the last shift[...] rows or columns
     wrapped = 2 * (torch.arange(height) >= height - shift[0])[:, None] + (torch.arange(width) >= width - shift[1]).int()

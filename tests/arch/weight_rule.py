@@ -18,7 +18,7 @@ def normal(key, shape):
 
 
 def is_filled(key):
-    """Tells whether the rule gives this entry a value."""
+    """Returns whether the rule fills this entry."""
     last = key.rpartition('.')[2]
     return last not in SKIPPED and not last.startswith('attn_mask_')
 

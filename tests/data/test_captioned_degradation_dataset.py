@@ -12,7 +12,6 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from PIL import Image
 from skimage import data
 
-from basicsr_plugin import resume
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
@@ -22,12 +21,6 @@ from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.records import from_json
 from deplsr_data.files.crops import draw_shrunk_side
 from deplsr_data.ops.usm import sharpen
-
-
-@pytest.fixture(autouse=True)
-def _no_run_was_resumed(monkeypatch):
-    """A test that resumed a run in this process leaves its place in an epoch behind."""
-    monkeypatch.setattr(resume, '_resumed', None)
 
 
 @pytest.fixture(scope='module')
@@ -145,9 +138,9 @@ def test_a_photo_of_one_pixel_is_mirrored_in_training_and_skipped_in_validation(
     Image.fromarray(data.astronaut()[:1, :1]).save(tmp_path / 'pixel.png')
     train = CaptionedDegradationDataset(_opt(tmp_path))[0]['gt']
     assert torch.equal(train, train[:, :1, :1].expand(3, 64, 64))
-    Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / 'large.png')
+    Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / 'usable.png')
     item = CaptionedDegradationDataset(_opt(tmp_path, phase='val'))[0]
-    assert item['gt_path'].endswith('large.png')
+    assert item['gt_path'].endswith('usable.png')
     assert 'pixel.png' in caplog.text
 
 

@@ -11,7 +11,7 @@ from basicsr.data.data_sampler import EnlargedSampler
 from PIL import Image
 from skimage import data
 
-from basicsr_plugin import cli, resume
+from basicsr_plugin import cli
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
@@ -27,12 +27,6 @@ FINE = [
     'jpeg with quality factor:57.4',
     'no ringing and overshoot artifacts',
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_run_was_resumed(monkeypatch):
-    """A test that resumed a run in this process leaves its place in an epoch behind."""
-    monkeypatch.setattr(resume, '_resumed', None)
 
 
 @pytest.fixture(scope='module')

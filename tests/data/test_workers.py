@@ -11,19 +11,13 @@ from basicsr.data.data_sampler import EnlargedSampler
 from PIL import Image
 from skimage import data
 
-from basicsr_plugin import resume
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.resume import ResumePosition
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 
 PHOTOS = 5
 RATIO = 4
 BATCH = 2
-
-
-@pytest.fixture(autouse=True)
-def _no_run_was_resumed(monkeypatch):
-    """A test that resumed a run in this process leaves its place in an epoch behind."""
-    monkeypatch.setattr(resume, '_resumed', None)
 
 
 @pytest.fixture
@@ -49,11 +43,12 @@ def options(root, **changes):
     }
 
 
-def batches(opt, epoch, taken=None):
+def batches(opt, epoch, taken=None, resume_position=None):
     """What an epoch of training sees: records, captions, and the images themselves."""
     dataset = build_dataset(opt)
     sampler = EnlargedSampler(dataset, 1, 0, RATIO)
     sampler.set_epoch(epoch)
+    sampler.resume_position = resume_position
     found = []
     for batch in build_dataloader(dataset, opt, sampler=sampler, seed=0):
         found.append((tuple(batch['record']), tuple(map(tuple, batch['captions'])), batch['lq'].numpy().tobytes()))
@@ -81,14 +76,15 @@ def test_two_epochs_and_two_seeds_have_no_record_in_common(root):
 
 
 @pytest.mark.parametrize(('before', 'after'), [(0, 2), (2, 0), (2, 8)])
-def test_a_resumed_epoch_has_the_remaining_samples(root, monkeypatch, before, after):
-    """The run is stopped in epoch 1 after four batches and resumed with another number of workers."""
-    complete = batches(options(root), epoch=1)
+def test_an_interrupted_epoch_resumes_with_the_samples_that_are_left(root, before, after):
+    """The run is stopped in epoch 1 after four batches and resumes with another number of workers."""
+    whole = batches(options(root), epoch=1)
     first = batches(options(root, num_worker_per_gpu=before), epoch=1, taken=4)
-    monkeypatch.setattr(resume, '_resumed', (1, len(complete) + 4, BATCH))
-    rest = batches(options(root, num_worker_per_gpu=after), epoch=1)
-    assert first + rest == complete
-    assert batches(options(root, num_worker_per_gpu=after), epoch=2) == batches(options(root), epoch=2)
+    position = ResumePosition(epoch=1, iteration=len(whole) + 4, batch=BATCH)
+    rest = batches(options(root, num_worker_per_gpu=after), epoch=1, resume_position=position)
+    assert first + rest == whole
+    following = batches(options(root, num_worker_per_gpu=after), epoch=2, resume_position=position)
+    assert following == batches(options(root), epoch=2)
 
 
 def test_a_damaged_photo_is_replaced_by_the_same_photo_in_any_worker(root, caplog):

@@ -71,8 +71,8 @@ def test_a_file_that_would_run_code_is_refused(net, tmp_path, capsys):
 
 def test_a_truncated_file_is_named(net, tmp_path):
     torch.save(net.state_dict(), tmp_path / 'a.pth')
-    whole = (tmp_path / 'a.pth').read_bytes()
-    (tmp_path / 'a.pth').write_bytes(whole[: len(whole) // 2])
+    complete = (tmp_path / 'a.pth').read_bytes()
+    (tmp_path / 'a.pth').write_bytes(complete[: len(complete) // 2])
     with pytest.raises(UserError, match='cannot be read') as error:
         load_into(net, tmp_path / 'a.pth')
     assert one_line(error)

@@ -1,4 +1,4 @@
-"""What a model makes of the batches of each degradation type of data set, through the stock loop."""
+"""How a model treats the batches of each data set, through the stock loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_stage_2_trains_through_the_pool_on_crops_of_larger_ones(
     seen = []
 
     def exchange(pool, batch, exchange=TrainingPairPool.exchange):
-        seen.append((batch['lq'].shape, batch['gt_usm'].shape, len(pool._held)))
+        seen.append((batch['lq'].shape, batch['gt_usm'].shape, len(pool._samples)))
         return exchange(pool, batch)
 
     monkeypatch.setattr(TrainingPairPool, 'exchange', exchange)
@@ -46,11 +46,11 @@ def test_stage_2_trains_through_the_pool_on_crops_of_larger_ones(
         'path__pretrain_network_da': str(trained_adaptor),
     }
     assert workplace.run('train', stage2, queue_size=4, **changes) == 0
-    # four steps of two; what is fed in validation stays out
-    assert seen == [((2, 3, 16, 16), (2, 3, 32, 32), held) for held in (0, 2, 4, 4)]
+    # four steps of two; the batches of the validation do not enter
+    assert seen == [((2, 3, 16, 16), (2, 3, 32, 32), count) for count in (0, 2, 4, 4)]
 
 
-def test_a_pool_that_holds_no_batch_is_one_clear_line(workplace, stage2, trained_adaptor, capfd):
+def test_a_pool_smaller_than_a_batch_is_refused_in_one_line(workplace, stage2, trained_adaptor, capfd):
     code = workplace.run('train', stage2, queue_size=1, path__pretrain_network_da=str(trained_adaptor))
     assert code == 2
     error = capfd.readouterr().err
@@ -58,7 +58,7 @@ def test_a_pool_that_holds_no_batch_is_one_clear_line(workplace, stage2, trained
     assert 'Traceback' not in error
 
 
-def test_without_queue_size_a_batch_passes_as_it_is():
+def test_without_queue_size_a_batch_is_unchanged():
     model = DePLSRBaseModel({'num_gpu': 0, 'is_train': True})
     batch = {'lq': torch.rand(2, 3, 4, 4), 'gt': torch.rand(2, 3, 8, 8)}
     assert model.degraded(batch) is batch

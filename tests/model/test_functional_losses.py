@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,13 @@ import torch.nn.functional as F
 from basicsr_plugin.errors import UserError
 from deplsr_arch.degradation_adaptor_arch import AdaptorOutput
 from deplsr_model.degradation_contrastive_loss import DegradationSigmoidLoss, DegradationSoftmaxLoss
-from deplsr_model.functional import contrastive_terms, sigmoid_contrastive, softmax_contrastive
+from deplsr_model.functional import (
+    ContrastiveBatch,
+    contrastive_terms,
+    level_accuracy,
+    sigmoid_contrastive,
+    softmax_contrastive,
+)
 
 GOLDEN = Path(__file__).parent / 'golden' / 'losses'
 SIDECAR = json.loads((GOLDEN / 'losses.json').read_text())
@@ -40,6 +45,14 @@ def joined_text(features):
     return torch.cat([content[:, None], degradation[:, None], fine], dim=1)  # (B, 7, D)
 
 
+def output_of(features):
+    return AdaptorOutput(*(features[name] for name in FEATURES))
+
+
+def batch_of(output, text, scale, bias=None):
+    return ContrastiveBatch(output, text, scale, bias, torch.zeros(len(text), 5), [])
+
+
 def pair_loss_of(case):
     if case['loss_class'].startswith('softmax'):
         return partial(softmax_contrastive, logit_scale=case['logit_scale'])
@@ -54,16 +67,15 @@ def unit(*shape):
 @pytest.mark.parametrize('case', CASES, ids=case_name)
 def test_terms_and_total_are_the_published_numbers(case, precision):
     features = golden_features(DTYPES[precision])
-    images = [features[name] for name in FEATURES]
-    terms = contrastive_terms(pair_loss_of(case), *images, joined_text(features), case['weights'])
+    terms = contrastive_terms(pair_loss_of(case), output_of(features), joined_text(features))
     values = case['values']
     expected = [values[name] for name in ('contrastive_loss', 'degra_loss', 'fine_degra_loss', 'loss')]
-    got = [term.item() for term in terms]
+    got = [term.item() for term in (*terms, terms.total(case['weights']))]
     np.testing.assert_allclose(got, expected, **SIDECAR['tolerance'][precision])
 
 
 @pytest.mark.parametrize('case', CASES, ids=case_name)
-def test_each_kind_alone_has_its_published_number(case):
+def test_each_degradation_type_alone_has_its_published_number(case):
     features = golden_features(torch.float64)
     got = pair_loss_of(case)(features['image_fine_degra_features'], features['text_fine_degra_features'])
     expected = case['values']['fine_degra_loss_per_type']
@@ -73,8 +85,8 @@ def test_each_kind_alone_has_its_published_number(case):
 @pytest.mark.parametrize('case', CASES, ids=case_name)
 def test_gradients_have_their_published_norms(case):
     features = golden_features(torch.float64)
-    images = [features[name] for name in FEATURES]
-    contrastive_terms(pair_loss_of(case), *images, joined_text(features), case['weights']).total.backward()
+    terms = contrastive_terms(pair_loss_of(case), output_of(features), joined_text(features))
+    terms.total(case['weights']).backward()
     for name, expected in case['values']['grad_norm_of_loss'].items():
         assert features[name].grad.norm().item() == pytest.approx(expected, rel=SIDECAR['tolerance']['grad_norm_rtol'])
 
@@ -90,7 +102,7 @@ def test_sigmoid_agrees_with_the_loss_of_open_clip():
     torch.testing.assert_close(sigmoid_contrastive(image, text, scale, bias), expected)
 
 
-def test_pairs_are_formed_within_a_kind_only():
+def test_pairs_are_formed_within_a_degradation_type_only():
     fine, text = unit(6, 5, 16), unit(6, 5, 16)
     for loss in (partial(softmax_contrastive, logit_scale=9.0), partial(sigmoid_contrastive, logit_scale=9.0)):
         one_by_one = torch.stack(
@@ -112,9 +124,8 @@ def test_half_precision_features_are_compared_in_float32():
 def test_registered_losses_name_the_published_terms_and_weight_only_their_total(case):
     loss_class = DegradationSoftmaxLoss if case['loss_class'].startswith('softmax') else DegradationSigmoidLoss
     features = golden_features(torch.float64)
-    output = AdaptorOutput(*(features[name] for name in FEATURES))
     loss = loss_class(loss_weight=2.0, weights=case['weights'])
-    terms = loss(output, joined_text(features), case['logit_scale'], case['logit_bias'])
+    terms = loss(batch_of(output_of(features), joined_text(features), case['logit_scale'], case['logit_bias']))
     values = case['values']
     expected = {
         'l_content': values['contrastive_loss'],
@@ -125,11 +136,11 @@ def test_registered_losses_name_the_published_terms_and_weight_only_their_total(
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-9, abs=1e-10)
 
 
-def test_softmax_does_not_feel_the_bias():
+def test_softmax_ignores_the_bias():
     output, text = AdaptorOutput(unit(4, 8), unit(4, 8), unit(4, 5, 8)), unit(4, 7, 8)
     scale = torch.tensor(10.0)
-    with_bias = DegradationSoftmaxLoss()(output, text, scale, torch.tensor(-10.0))
-    torch.testing.assert_close(with_bias, DegradationSoftmaxLoss()(output, text, scale))
+    with_bias = DegradationSoftmaxLoss()(batch_of(output, text, scale, torch.tensor(-10.0)))
+    torch.testing.assert_close(with_bias, DegradationSoftmaxLoss()(batch_of(output, text, scale)))
 
 
 def test_losses_are_built_by_name_from_options():
@@ -146,11 +157,5 @@ def test_wrong_weights_are_refused_in_one_line(weights):
         DegradationSoftmaxLoss(weights=weights)
 
 
-def test_equal_captions_as_positives_share_the_target_and_change_nothing_where_all_differ():
-    rng = torch.Generator().manual_seed(0)
-    image, text = (F.normalize(torch.randn(6, 5, 8, generator=rng), dim=-1) for _ in range(2))
-    different = softmax_contrastive(image, text, 10.0, equal_positive=True)
-    torch.testing.assert_close(different, softmax_contrastive(image, text, 10.0))
-    same = text[:1].expand(6, -1, -1)
-    equal = softmax_contrastive(text[:1].expand(6, -1, -1), same, 10.0, equal_positive=True)
-    torch.testing.assert_close(equal, torch.full((5,), math.log(6)))  # each of six is as good
+def test_accuracy_is_the_share_of_levels_nearer_than_the_tolerance():
+    assert level_accuracy(torch.tensor([1.0, 1.4, 2.0, 0.0]), torch.ones(4), 0.5) == 0.5

@@ -1,4 +1,4 @@
-"""What DePLSRGANModel does in one step, beside BasicSR's RealESRGANModel, and where VGG weights come from."""
+"""One step of DePLSRGANModel compared with BasicSR's RealESRGANModel, and where VGG weights come from."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ PERCEPTUAL |= {'use_input_norm': True, 'range_norm': False, 'criterion': 'l1'}
 
 @pytest.fixture
 def narrow_vgg(monkeypatch):
-    """VGG19 with few channels in torchvision's place; returns how it was asked for."""
+    """VGG19 with few channels in place of torchvision's; returns the ``pretrained`` of each call."""
     from torchvision.models import vgg
 
-    asked = []
+    calls = []
 
     def vgg19(pretrained):
-        asked.append(pretrained)
+        calls.append(pretrained)
         torch.manual_seed(1)
         small = vgg.VGG(vgg.make_layers([c if c == 'M' else 4 for c in vgg.cfgs['E']]), num_classes=1)
         small.classifier = torch.nn.Identity()
         return small
 
     monkeypatch.setattr(vgg, 'vgg19', vgg19)
-    return asked
+    return calls
 
 
 def test_vgg_weights_come_from_torchvision_or_from_a_local_file(workplace, gan, narrow_vgg, caplog):

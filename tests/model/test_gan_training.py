@@ -21,15 +21,15 @@ def test_a_hundred_steps_learn_and_an_interrupted_run_ends_where_an_uninterrupte
         assert f'{name}: ' in log
     pixel = [float(value) for value in re.findall(r'l_g_pix: (\S+)', log)]
     assert sum(pixel[-10:]) < sum(pixel[:10])
-    whole = {net: torch.load(f'experiments/gan/models/net_{net}_latest.pth') for net in 'gd'}
-    assert set(whole['g']) == {'params', 'params_ema'}
+    complete = {net: torch.load(f'experiments/gan/models/net_{net}_latest.pth') for net in 'gd'}
+    assert set(complete['g']) == {'params', 'params_ema'}
 
     assert workplace.run('train', gan, name='cut', **changes | {'train__total_iter': 50}) == 0
     assert workplace.run('train', gan, '--auto_resume', name='cut', **changes) == 0
     assert 'Resuming training from epoch' in caplog.text
     for net, key in (('g', 'params'), ('g', 'params_ema'), ('d', 'params')):
         again = torch.load(f'experiments/cut/models/net_{net}_latest.pth')[key]
-        for name, value in whole[net][key].items():
+        for name, value in complete[net][key].items():
             torch.testing.assert_close(again[name], value, atol=1e-6, rtol=1e-5, msg=f'{net} {key} {name}')
 
 

@@ -1,4 +1,4 @@
-"""The regressor trains on the adaptor's data sets, resumes, and stands in the adaptor's place."""
+"""The regressor trains on the adaptor's data sets, and replaces the adaptor in stage 2."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def regressor(stage1):
     return {**stage1, 'model_type': 'LevelRegressorModel', 'network_da': REGRESSOR, 'train': train}
 
 
-def test_it_trains_and_serves_as_prior(workplace, regressor, stage2):
+def test_it_trains_and_its_estimates_are_a_prior(workplace, regressor, stage2):
     assert workplace.run('train', regressor) == 0
     lines = (workplace.path / 'experiments/adaptor/metrics.jsonl').read_text().splitlines()
     assert {'blur', 'jpeg_constant', 'mean'} <= set(json.loads(lines[-1]))
     assert workplace.run('train', {**stage2, 'network_da': REGRESSOR}) == 0
 
 
-def test_a_cosine_schedule_that_is_gone_on_with_cannot_be_lengthened(workplace, regressor, capsys):
+def test_a_resumed_cosine_schedule_cannot_be_lengthened(workplace, regressor, capsys):
     assert workplace.run('train', regressor) == 0
     assert workplace.run('train', regressor, '--auto_resume', train__total_iter=6, train__scheduler__periods=[6]) == 2
-    assert 'train.total_iter: expected at most 4, the cosine schedule' in capsys.readouterr().err
+    assert 'train.total_iter: expected at most 4, the length of the cosine schedule' in capsys.readouterr().err
 
 
-def test_it_wants_levels(workplace, regressor, capsys):
+def test_a_data_set_without_levels_is_refused_in_one_line(workplace, regressor, capsys):
     pairs = {
         'type': 'PairedImageDataset',
         'dataroot_gt': 'photos',
@@ -39,3 +39,8 @@ def test_it_wants_levels(workplace, regressor, capsys):
     datasets = {'train': {'name': 'pairs', **pairs, **loader}}
     assert workplace.run('train', {**regressor, 'datasets': datasets, 'scale': 1}) == 2
     assert 'expected photos with levels in stage 1' in capsys.readouterr().err
+
+
+def test_a_template_which_it_does_not_use_is_refused(workplace, regressor, capsys):
+    assert workplace.run('train', regressor, val__template='A photo with {}') == 2
+    assert "val: unknown key 'template'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Every option file we ship is read strictly, and each mistake in one gives one clear line."""
+"""Every shipped option file is read strictly, and each mistake in an option file is one clear line."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from basicsr_plugin.checks import check_names_and_files, require_keys
 from basicsr_plugin.options import read_options
 from basicsr_plugin.parse_options import read_yaml
 from deplsr_data.degradation.recipes import read_recipe
-from deplsr_model.options import AdaptorOptions, GANOptions, SROptions
-from deplsr_model.recipe import apply_recipe
+from deplsr_model.deplsr_model import DePLSRModel
+from deplsr_model.estimator_options import AdaptorTrainOptions
+from deplsr_model.options import refuse_old_options
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob('options/**/*.yml'))
-READ_AS = {'DegradationAdaptorModel': AdaptorOptions, 'DePLSRModel': SROptions, 'DePLSRGANModel': GANOptions}
+PAPER = ROOT / 'options/paper'
 
 
 @pytest.mark.parametrize('file', FILES, ids=str)
-def test_shipped_option_files_have_no_key_that_nobody_reads(file, monkeypatch):
+def test_shipped_option_files_have_no_unknown_key(file, monkeypatch):
     opt = read_yaml(str(ROOT / file))
     opt.update(is_train='train' in opt, num_gpu=0, auto_resume=False)
     require_keys(opt, opt['is_train'])
     monkeypatch.setattr('os.path.exists', lambda path: True)  # the photos and weights are the user's
     check_names_and_files(opt)
-    if opt['model_type'] in READ_AS:
-        stage1 = opt['model_type'] == 'DegradationAdaptorModel'
-        apply_recipe(opt, ('network_da', 'train') if stage1 else ('prior_form', 'network_g', 'network_da'))
-        read_options(READ_AS[opt['model_type']], opt, '')
+    options_class = getattr(MODEL_REGISTRY.get(opt['model_type']), 'options_class', None)
+    if options_class:
+        refuse_old_options(opt)
+        read_options(options_class, opt, '')
     for name, dataset in opt['datasets'].items():
         if 'recipe' in dataset:
             read_recipe(dataset['recipe'], f'datasets.{name}.recipe')
@@ -53,7 +54,38 @@ def test_everything_the_packages_offer_is_registered():
     assert 'CaptionedDegradationDataset' in DATASET_REGISTRY
     assert {'DegradationAdaptorModel', 'DePLSRModel', 'DePLSRGANModel'} <= set(MODEL_REGISTRY.keys())
     assert {'DegradationOrdinalLoss', 'DegradationSigmoidLoss', 'DegradationSoftmaxLoss'} <= set(LOSS_REGISTRY.keys())
-    assert 'level_accuracy' in METRIC_REGISTRY
+    assert 'level_accuracy' not in METRIC_REGISTRY  # no option file could use it
+
+
+def test_the_defaults_are_the_measured_form_and_options_paper_the_published_one():
+    options = DePLSRModel.options_class.__dataclass_fields__
+    assert (options['prior'].default, options['prior_form'].default) == ('estimated', 'mixture')
+    assert AdaptorTrainOptions(total_iter=1, optim_da={}, scheduler={}).contrastive_opt == {
+        'type': 'DegradationOrdinalLoss'
+    }
+    adaptor = read_yaml(str(PAPER / 'train_degradation_adaptor.yml'))
+    form = {'view': 'resize', 'stem': 'patch', 'logit_init': 'siglip'}
+    assert form.items() <= adaptor['network_da'].items()
+    assert adaptor['train']['contrastive_opt']['type'] == 'DegradationSigmoidLoss'
+    assert adaptor['val']['template'] == 'A photo with {}'
+    files = sorted(PAPER.glob('*.yml'))
+    assert len(files) == 4
+    for file in (one for one in files if 'deplsr' in one.name):
+        opt = read_yaml(str(file))
+        assert form.items() <= opt['network_da'].items()
+        assert (opt['prior_form'], opt['network_g']['fusion']) == ('embedding', 'paper')
+
+
+def test_the_form_of_the_paper_trains_in_both_stages(workplace, stage1, stage2):
+    adaptor = {**stage1['network_da'], 'view': 'resize', 'stem': 'patch', 'logit_init': 'siglip'}
+    changes = {'train__contrastive_opt': {'type': 'DegradationSigmoidLoss'}, 'val__template': 'A photo with {}'}
+    assert workplace.run('train', stage1, network_da=adaptor, **changes) == 0
+    weights = torch.load('experiments/adaptor/models/net_da_latest.pth', weights_only=True)['params']
+    assert 'logit_bias' in weights  # the sigmoid loss has one
+    published = {**stage2, 'network_da': adaptor, 'prior_form': 'embedding'}
+    assert workplace.run('train', published, network_g={**stage2['network_g'], 'fusion': 'paper'}) == 0
+    weights = torch.load('experiments/sr/models/net_g_latest.pth', weights_only=True)['params']
+    assert 'fusion_blocks.0.attn.attn_d.q.weight' in weights
 
 
 MISTAKES = {
@@ -110,14 +142,42 @@ MISTAKES = {
         {'datasets__train__batch_size_per_gpu': 64},
         'datasets.train.batch_size_per_gpu: expected at most 16, the samples of an epoch, got 64',
     ),
-    'unknown prior': ({'prior': 'caption'}, 'prior: expected adaptor, none, captions, levels, clip, or words such as'),
+    'unknown prior': ({'prior': 'caption'}, 'prior: expected estimated, none, captions'),
+    'a prior of version 0.1': (
+        {'prior': 'adaptor'},
+        "prior: 'adaptor' is an option of version 0.1; did you mean 'estimated'?",
+    ),
+    'a form of version 0.1': (
+        {'prior_form': 'words'},
+        "prior_form: 'words' is an option of version 0.1; did you mean 'mix",
+    ),
+    'a recipe of version 0.1': (
+        {'recipe': 'paper'},
+        "recipe: expected no such key at the top level, got 'paper'; remove it: the measured form is the default, and",
+    ),
+    'another tokenizer where tokens are used': (
+        {'prior': 'captions', 'prior_form': 'embedding', 'datasets__val__tokenizer': 'ViT-L-14'},
+        "datasets.val.tokenizer: expected 'ViT-B-32', that of network_da, got 'ViT-L-14'; set it to ViT-B-32",
+    ),
+    'another context length where tokens are used': (
+        {'prior': 'captions', 'prior_form': 'embedding', 'datasets__train__context_length': None},
+        'datasets.train.context_length: expected 48, that of network_da, got 77; set it to 48',
+    ),
+    'an SR network in place of the estimator': (
+        {'network_da': {'type': 'MSRResNet'}},
+        'network_da.type: expected a degradation estimator, got MSRResNet',
+    ),
+    'a network for other degradation types': (
+        {'network_da__num_degradation_types': 6},
+        'network_da.num_degradation_types: expected 5, the registered degradation types (blur, gaussian, poisson, jpeg',
+    ),
     'dropout beyond one': ({'train__prior_dropout': 1.5}, 'train.prior_dropout'),
-    'words that are no caption': ({'prior': 'heavy noise'}, "'heavy noise' is no caption"),
+    'a text that is no caption': ({'prior': 'heavy noise'}, "'heavy noise' is no caption"),
 }
 
 
 @pytest.mark.parametrize(('changes', 'line'), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_in_the_option_file_gives_one_clear_line(workplace, stage2, trained_adaptor, capsys, changes, line):
+def test_a_mistake_in_the_option_file_is_one_clear_line(workplace, stage2, trained_adaptor, capsys, changes, line):
     changes = {'path__pretrain_network_da': str(trained_adaptor), **changes}
     if 'path' in changes:
         del changes['path__pretrain_network_da']
@@ -134,20 +194,41 @@ STAGE_1_MISTAKES = {
     ),
     'one weight': ({'train__contrastive_opt': {'type': 'DegradationOrdinalLoss', 'weights': 0.5}}, 'weights: expected'),
     'a template with a name': ({'val__template': 'A photo with {level}'}, 'expected a template with one {}'),
+    'a template where it has no effect': (
+        {'train__contrastive_opt': {'type': 'DegradationOrdinalLoss'}, 'val__template': 'A photo with {}'},
+        "val.template: expected with the published losses only, got 'A photo with {}' with DegradationOrdinalLoss",
+    ),
+    'a loss of stage 2': (
+        {'train__contrastive_opt': {'type': 'L1Loss'}},
+        'train.contrastive_opt.type: expected a loss of stage 1, got L1Loss',
+    ),
+    'another tokenizer': (
+        {'datasets__train__tokenizer': 'ViT-L-14'},
+        "datasets.train.tokenizer: expected 'ViT-B-32', that of network_da, got 'ViT-L-14'",
+    ),
+    'another context length': (
+        {'datasets__train__context_length': 40},
+        'datasets.train.context_length: expected 48, that of network_da, got 40; set it to 48',
+    ),
+    'a recipe of version 0.1': ({'recipe': 'measured'}, 'recipe: expected no such key at the top level'),
+    'other degradation types': (
+        {'network_da__num_degradation_types': 4},
+        'network_da.num_degradation_types: expected 5, the registered degradation types',
+    ),
     'unused parameters': ({'find_unused_parameters': True}, 'find_unused_parameters: expected false'),
     'no network': ({'network_da': None}, 'network_da'),
 }
 
 
 @pytest.mark.parametrize(('changes', 'line'), STAGE_1_MISTAKES.values(), ids=STAGE_1_MISTAKES.keys())
-def test_a_mistake_in_stage_1_gives_one_clear_line(workplace, stage1, capsys, changes, line):
+def test_a_mistake_in_stage_1_is_one_clear_line(workplace, stage1, capsys, changes, line):
     assert workplace.run('train', {**stage1, 'find_unused_parameters': False}, **changes) == 2
     error = [text for text in capsys.readouterr().err.splitlines() if text.startswith('basicsr: error: ')]
     assert len(error) == 1
     assert line in error[0]
 
 
-def test_weights_of_another_shape_give_one_line(workplace, stage2, trained_adaptor, capsys):
+def test_weights_of_another_shape_are_one_line(workplace, stage2, trained_adaptor, capsys):
     small = {**stage2['network_da'], 'clip': {**stage2['network_da']['clip'], 'embed_dim': 8}}
     assert workplace.run('train', stage2, network_da=small, path__pretrain_network_da=str(trained_adaptor)) == 2
     error = capsys.readouterr().err
@@ -155,13 +236,13 @@ def test_weights_of_another_shape_give_one_line(workplace, stage2, trained_adapt
     assert 'of another shape' in error
 
 
-def test_a_network_that_was_saved_smaller_gives_one_line(workplace, stage2, trained_adaptor, capsys):
+def test_a_network_that_was_saved_smaller_is_one_line(workplace, stage2, trained_adaptor, capsys):
     path = {'pretrain_network_da': str(trained_adaptor), 'pretrain_network_g': str(trained_adaptor)}
     assert workplace.run('train', stage2, path=path) == 2
     assert 'does not fit FusedDAT' in capsys.readouterr().err
 
 
-def test_an_unreadable_photo_gives_one_line(workplace, stage1, capsys):
+def test_an_unreadable_photo_is_one_line(workplace, stage1, capsys):
     for photo in (workplace.path / 'photos').iterdir():
         photo.write_bytes(photo.read_bytes()[:60])
     assert workplace.run('train', stage1) == 2
@@ -170,17 +251,12 @@ def test_an_unreadable_photo_gives_one_line(workplace, stage1, capsys):
     assert 'photos' in error[0] or '.png' in error[0]
 
 
-def test_wrong_caption_columns_give_one_line(workplace, stage1, capsys):
+def test_wrong_caption_columns_are_one_line(workplace, stage1, capsys):
     (workplace.path / 'captions.tsv').write_text('file\tcaption\n0.png\ta photo\n', encoding='utf-8')
     assert workplace.run('train', stage1, datasets__train__meta_info='captions.tsv') == 2
     error = capsys.readouterr().err
     assert 'filepath' in error
     assert 'caption' in error
-
-
-def test_a_context_of_another_length_gives_one_line(workplace, stage1, capsys):
-    assert workplace.run('train', stage1, datasets__train__context_length=40) == 2
-    assert 'expected the 48 tokens that network_da reads, got 40' in capsys.readouterr().err
 
 
 def test_a_checkpoint_holds_plain_tensors_only(trained_adaptor):

@@ -10,7 +10,7 @@ from deplsr_model.pair_pool import TrainingPairPool
 
 
 def _batch(first, size=3):
-    """Samples whose every part says which number they have."""
+    """Samples whose parts all contain their number."""
     return default_collate(
         [
             {
@@ -39,7 +39,7 @@ def _numbers(batch):
     return numbers
 
 
-def test_captions_records_tokens_and_levels_travel_with_their_pictures():
+def test_captions_records_tokens_and_levels_stay_with_their_images():
     pool = TrainingPairPool(9, np.random.default_rng(0))
     given = [_numbers(pool.exchange(_batch(3 * step))) for step in range(40)]
     assert given[:3] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]  # until it is full
@@ -48,20 +48,20 @@ def test_captions_records_tokens_and_levels_travel_with_their_pictures():
     assert all(len(set(batch)) == 3 for batch in mixed)
 
 
-def test_every_sample_comes_out_once_or_is_still_held():
+def test_every_sample_is_returned_once_or_still_in_the_pool():
     pool = TrainingPairPool(9, np.random.default_rng(0))
     given = [n for step in range(40) for n in _numbers(pool.exchange(_batch(3 * step)))][9:]
     assert len(set(given)) == len(given)
     assert len(set(range(120)) - set(given)) == 9
 
 
-def test_the_same_generator_gives_the_same_batches():
+def test_the_same_generator_returns_the_same_batches():
     pools = [TrainingPairPool(6, np.random.default_rng(5)) for _ in range(2)]
     for step in range(6):
         assert _numbers(pools[0].exchange(_batch(3 * step))) == _numbers(pools[1].exchange(_batch(3 * step)))
 
 
-def test_a_held_sample_does_not_keep_its_batch():
+def test_a_sample_in_the_pool_does_not_keep_its_batch():
     pool = TrainingPairPool(6, np.random.default_rng(0))
     batch = _batch(0)
     pool.exchange(batch)

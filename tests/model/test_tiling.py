@@ -1,31 +1,19 @@
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 from torch.nn import functional as F
 
-from deplsr_model.tiling import tile_starts, upscale_tiled
+from deplsr_model.tiling import upscale_tiled
 
 
 def nearest(x):
     return F.interpolate(x, scale_factor=3, mode='nearest')
 
 
-@pytest.mark.parametrize(
-    ('length', 'tile', 'overlap'), [(100, 32, 16), (33, 32, 16), (32, 32, 0), (64, 32, 0), (1000, 48, 7)]
-)
-def test_tiles_cover_the_side_and_share_the_overlap(length, tile, overlap):
-    starts = tile_starts(length, tile, overlap)
-    assert starts[0] == 0
-    assert starts[-1] + tile == length
-    assert all(a + tile - b >= overlap for a, b in itertools.pairwise(starts))
-
-
 @pytest.mark.parametrize('size', [(5, 7), (64, 31), (65, 97)])
 @pytest.mark.parametrize('overlap', [0, 9])
-def test_a_network_that_looks_at_single_pixels_gives_the_same_in_tiles(size, overlap):
+def test_a_network_of_single_pixels_returns_the_same_in_tiles(size, overlap):
     x = torch.rand(2, 3, *size)
     assert torch.allclose(upscale_tiled(nearest, x, 3, 32, overlap), nearest(x), atol=1e-6)
 
@@ -43,7 +31,7 @@ def test_neighbouring_tiles_are_blended_without_a_seam():
     assert steps.max() < 0.05  # a hard seam would be a step of 1
 
 
-def test_a_picture_of_one_tile_goes_through_in_one_piece():
+def test_an_image_of_one_tile_is_passed_in_one_piece():
     seen = []
     upscale_tiled(lambda x: seen.append(x.shape) or nearest(x), torch.rand(1, 3, 20, 32), 3, 32)
     assert seen == [(1, 3, 20, 32)]

@@ -1,4 +1,4 @@
-"""Both stages through the stock loop: train, validate, be killed, go on, test."""
+"""Both stages through the stock loop: train, validate, be killed, resume, test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 
 import pytest
@@ -47,7 +48,10 @@ def test_stage_1_trains_with_each_loss(workplace, stage1, loss):
 
 @pytest.mark.parametrize('loss', ['DegradationSoftmaxLoss', 'DegradationOrdinalLoss'])
 def test_stage_1_trains_under_a_launcher_with_weights_of_zero(workplace, stage1, monkeypatch, loss):
-    for key, value in {'RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '29517'}.items():
+    with socket.socket() as free:  # another test process may use a fixed one
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    for key, value in {'RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}.items():
         monkeypatch.setenv(key, value)
     criterion = {'type': loss, 'weights': [0.0, 0.2, 0.8]}
     network = {**stage1['network_da'], 'logit_init': 'siglip'}
@@ -99,7 +103,7 @@ def test_stage_2_trains_with_pairs_from_disk(workplace, stage2, trained_adaptor)
     assert code == 0
 
 
-def test_the_test_command_gives_the_metrics_of_validation(workplace, stage2, trained_adaptor):
+def test_the_test_command_reports_the_metrics_of_validation(workplace, stage2, trained_adaptor):
     assert workplace.run('train', stage2, path__pretrain_network_da=str(trained_adaptor)) == 0
     run = workplace.path / 'experiments/sr'
     trained = next(line for line in metrics(run) if line['iter'] == 4)
@@ -116,7 +120,7 @@ def test_the_test_command_gives_the_metrics_of_validation(workplace, stage2, tra
     assert len(list((workplace.path / 'results/check/visualization').rglob('*.png'))) == 8
 
 
-def test_tiles_change_little_and_the_prior_is_that_of_the_whole_photo(workplace, stage2, trained_adaptor):
+def test_tiles_change_little_and_the_prior_is_that_of_the_complete_photo(workplace, stage2, trained_adaptor):
     from deplsr_model import DePLSRModel
 
     opt = {
@@ -126,20 +130,20 @@ def test_tiles_change_little_and_the_prior_is_that_of_the_whole_photo(workplace,
         'dist': False,
         'rank': 0,
     }
-    whole, tiled = (DePLSRModel({**opt, 'val': {'tile': tile, 'tile_overlap': 8}}) for tile in (0, 16))
-    tiled.net_g.load_state_dict(whole.net_g.state_dict())
+    complete, tiled = (DePLSRModel({**opt, 'val': {'tile': tile, 'tile_overlap': 8}}) for tile in (0, 16))
+    tiled.net_g.load_state_dict(complete.net_g.state_dict())
     outputs = []
-    for model in (whole, tiled):
+    for model in (complete, tiled):
         model.feed_data({'lq': torch.rand(1, 3, 24, 28, generator=torch.Generator().manual_seed(1))})
         model.test()
         outputs.append(model.output)
-    assert torch.equal(whole.prior[1], tiled.prior[1])
+    assert torch.equal(complete.prior[1], tiled.prior[1])
     assert outputs[0].shape == outputs[1].shape == (1, 3, 48, 56)
     assert (outputs[0] - outputs[1]).abs().mean() < 0.01
 
 
 @pytest.mark.parametrize('stage', [1, 2])
-def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(workplace, stage1, stage2, trained_adaptor, stage):
+def test_a_killed_run_resumes_from_its_latest_complete_checkpoint(workplace, stage1, stage2, trained_adaptor, stage):
     options, name = (stage1, 'adaptor') if stage == 1 else (stage2, 'sr')
     changes = {'train__total_iter': 10_000, 'val__val_freq': 100_000}
     if stage == 1:
@@ -156,20 +160,18 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(workplace, stage1, 
     assert (run / 'training_states/4.state').exists(), log
     newest = max((run / 'training_states').iterdir(), key=lambda path: int(path.stem))
     newest.write_bytes(newest.read_bytes()[:100])  # as if killed while saving
-    last_whole = sorted(int(path.stem) for path in (run / 'training_states').iterdir())[-2]
-    changes['train__total_iter'] = last_whole + 4
+    latest_complete = sorted(int(path.stem) for path in (run / 'training_states').iterdir())[-2]
+    changes['train__total_iter'] = latest_complete + 4
     process = workplace.start('train', options, '--auto_resume', **changes)
     log = process.communicate(timeout=120)[0]
     assert process.returncode == 0, log
-    assert re.search(rf'Resuming training from epoch: \d+, iter: {last_whole}\.', log), log
+    assert re.search(rf'Resuming training from epoch: \d+, iter: {latest_complete}\.', log), log
     assert (run / 'models' / f'net_{"da" if stage == 1 else "g"}_latest.pth').exists()
 
 
 @pytest.mark.parametrize('recipe', ['semantic', 'realesrgan'])
 @pytest.mark.parametrize('stage', [1, 2])
-def test_both_stages_train_on_pictures_degraded_on_the_device(
-    workplace, stage1, stage2, trained_adaptor, stage, recipe
-):
+def test_both_stages_train_on_images_degraded_on_the_device(workplace, stage1, stage2, trained_adaptor, stage, recipe):
     options = stage1 if stage == 1 else stage2
     changes = {'datasets__train__degrade_on': 'device', 'datasets__train__recipe': {'type': recipe}}
     if stage == 2:
@@ -178,7 +180,7 @@ def test_both_stages_train_on_pictures_degraded_on_the_device(
 
 
 @pytest.mark.parametrize('recipe', ['semantic', 'realesrgan'])
-def test_worker_and_device_give_the_same_picture(workplace, recipe):
+def test_worker_and_device_return_the_same_image(workplace, recipe):
     from basicsr_plugin.sampling_index import SampleIndex
     from deplsr_data import CaptionedDegradationDataset
     from deplsr_data.degradation.deferred import degrade_deferred
@@ -191,5 +193,5 @@ def test_worker_and_device_give_the_same_picture(workplace, recipe):
     assert [s['record'] for s in samples[0]] == [s['record'] for s in samples[1]]
     lq = degrade_deferred(torch.utils.data.default_collate(samples[1]), torch.device('cpu'))['lq']
     difference = (lq - torch.stack([s['lq'] for s in samples[0]])).abs()
-    # filters agree to 3e-4: now and then a pixel rounds to the other side, and JPEG spreads that over its block
+    # filters agree to 3e-4: some pixels round to the other side, and JPEG distributes that over its block
     assert difference.mean() < 0.5 / 255

@@ -112,9 +112,9 @@ class Workplace:
         logger.initialized_logger.clear()
         return cli.main(arguments)
 
-    def log(self, name: str = 'run', kind: str = 'train', root: str = 'experiments') -> str:
+    def log(self, name: str = 'run', command: str = 'train', root: str = 'experiments') -> str:
         """Text of the newest log of a run."""
-        return sorted((self.path / root / name).glob(f'{kind}_{name}_*.log'))[-1].read_text()
+        return sorted((self.path / root / name).glob(f'{command}_{name}_*.log'))[-1].read_text()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Prints, as JSON, what each fault of BasicSR 1.4.2 looks like without its mend; test_compat runs it."""
+"""Prints, as JSON, what each fault of BasicSR 1.4.2 looks like without its fix; test_compat runs it."""
 
 from __future__ import annotations
 
@@ -74,6 +74,14 @@ def ema():
     model.net_g(torch.rand(2, 1, 4, 4) + 5)
     model.model_ema(0)
     return model.net_g_ema.running_mean.item()
+
+
+@fault
+def load_network():
+    from basicsr.models.base_model import BaseModel
+
+    torch.save({'params': {}}, 'empty.pth')
+    BaseModel({'num_gpu': 0, 'is_train': True}).load_network(torch.nn.Conv2d(1, 1, 1), 'empty.pth')
 
 
 @fault

@@ -57,7 +57,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(('changes', 'line'), CHANGES)
-def test_each_mistake_gives_one_line_before_anything_is_built(workplace, changes, line):
+def test_each_mistake_is_one_line_before_anything_is_built(workplace, changes, line):
     opt = {**workplace.options(**changes), 'auto_resume': False}
     with pytest.raises(OptionError) as error:
         check_names_and_files(opt)
@@ -72,5 +72,5 @@ def test_good_options_pass(workplace):
     check_names_and_files({**opt, 'auto_resume': False})
 
 
-def test_pretrained_file_may_be_gone_when_a_run_goes_on(workplace):
+def test_pretrained_file_may_be_missing_when_a_run_is_resumed(workplace):
     check_names_and_files({**workplace.options(path__pretrain_network_g='none.pth'), 'auto_resume': True})

@@ -43,11 +43,20 @@ def error_of(workplace, capsys, *arguments):
 def test_help_and_version_come_without_loading_torch(tmp_path):
     code = (
         'import sys\nfrom basicsr_plugin import cli\n'
-        'try: cli.main(sys.argv[1:])\nexcept SystemExit as end: assert end.code == 0\nassert "torch" not in sys.modules'
+        'try: cli.main(sys.argv[1:])\nexcept SystemExit as end: assert end.code == 0\n'
+        'assert not {"torch", "open_clip", "basicsr", "numpy", "pydantic"} & set(sys.modules)'
     )
     shown = [shell(sys.executable, '-c', code, arg, cwd=tmp_path, check=True).stdout for arg in ('--help', '--version')]
     assert 'basicsr train -opt' in shown[0]
     assert re.match(r'basicsr command \d+\.\d+\.\d+ \(BasicSR 1\.4\.2\)', shown[1])
+
+
+def test_list_does_not_load_open_clip(tmp_path):
+    code = (
+        'import gc, sys\nfrom basicsr_plugin import cli\n'
+        'assert cli.main(["list"]) == 0 and gc.isenabled()\nassert "open_clip" not in sys.modules'
+    )
+    assert 'DegradationAdaptor ' in shell(sys.executable, '-c', code, cwd=tmp_path, check=True).stdout
 
 
 def test_list_prints_every_name_with_its_package_in_columns(workplace, capsys):
@@ -76,7 +85,7 @@ def test_stock_model_trains_resumes_and_tests(workplace, network):
     assert list((workplace.path / 'tb_logger' / 'run').iterdir())
     opt = test_options(workplace, network_g=network, val__save_img=True)
     assert workplace.basicsr('test', '-opt', workplace.write(opt, 'test.yml')) == 0
-    tested = metrics(workplace.log(kind='test', root='results'))
+    tested = metrics(workplace.log(command='test', root='results'))
     assert len(tested) == 2
     assert tested == metrics(log)[-2:]  # the validation of the same checkpoint
     assert len(list((workplace.path / 'results/run/visualization/tiny_val').glob('*_run.png'))) == 4
@@ -125,16 +134,16 @@ def test_weights_of_another_shape_are_one_line(workplace, capsys):
     opt = test_options(workplace, network_g={**NETWORK, 'num_block': 2, 'num_feat': 5})
     line = error_of(workplace, capsys, 'test', '-opt', workplace.write(opt))
     assert line.startswith(
-        'experiments/run/models/net_g_4.pth does not fit MSRResNet: missing 4: body.1.conv1.weight, '
+        'experiments/run/models/net_g_4.pth does not fit MSRResNet: 4 missing: body.1.conv1.weight, '
     )
-    assert 'other shapes 11: conv_first.weight (file 4, 3, 3, 3; network 5, 3, 3, 3)' in line
+    assert '11 of another shape: conv_first.weight (file (4, 3, 3, 3), network (5, 3, 3, 3))' in line
     assert line.endswith('and 8 more')
 
 
 @pytest.mark.parametrize(
     ('content', 'line'),
     [
-        (b'PK no zip', 'g.pth: cannot be read as a checkpoint of plain tensors'),
+        (b'PK no zip', 'pretrained MSRResNet: g.pth cannot be read as a checkpoint of plain tensors'),
         (None, "g.pth: no key 'params', where the weights of MSRResNet were expected"),
     ],
 )
@@ -148,7 +157,7 @@ def test_file_that_holds_no_weights_is_one_line(workplace, capsys, content, line
     assert error_of(workplace, capsys, 'test', '-opt', workplace.write(opt)).startswith(line)
 
 
-def test_photo_that_vanished_is_one_line_also_from_a_worker(workplace, capsys):
+def test_missing_photo_is_one_line_also_from_a_worker(workplace, capsys):
     (workplace.path / 'names.txt').write_text('0.png (32,32,3)\ngone.png (32,32,3)\n')
     for workers in (0, 1):
         opt = workplace.options(datasets__train__num_worker_per_gpu=workers)
@@ -158,7 +167,7 @@ def test_photo_that_vanished_is_one_line_also_from_a_worker(workplace, capsys):
         assert 'no such file' in line.lower()
 
 
-def test_interruption_is_a_short_line(workplace, capsys, monkeypatch):
+def test_interruption_is_a_short_line_that_names_auto_resume(workplace, capsys, monkeypatch):
     compat.apply_fixes()
     import basicsr.train
 
@@ -170,7 +179,7 @@ def test_interruption_is_a_short_line(workplace, capsys, monkeypatch):
     before = sys.argv
     monkeypatch.setattr(basicsr.train, 'train_pipeline', interrupted)
     assert workplace.basicsr('train', '-opt', 'options.yml') == 130
-    assert capsys.readouterr().err == '\nbasicsr: interrupted; go on with --auto_resume\n'
+    assert capsys.readouterr().err == '\nbasicsr: interrupted; resume with --auto_resume\n'
     assert sys.argv is before
 
 

@@ -10,7 +10,7 @@ from basicsr_plugin import cli, commands
 
 GREET = '''"""Greet a photographer.
 
-Never imported before it is asked for.
+Never imported before it is run.
 """
 import sys
 assert not hasattr(sys, 'greeted_too_early')
@@ -25,7 +25,7 @@ def run(args):
     if args.name == 'nobody':
         raise UserError('name: expected somebody, got nobody; name one')
     if args.name == 'wait':
-        raise KeyboardInterrupt('the same command goes on')
+        raise KeyboardInterrupt('run the same command again')
     print('\\n'.join([f'hello {args.name}'] * args.times))
     return 3 if args.name == 'three' else 0
 '''
@@ -93,10 +93,10 @@ def test_a_mistake_of_the_user_is_one_line_and_status_2(brings, capsys):
     assert capsys.readouterr().err == 'basicsr: error: name: expected somebody, got nobody; name one\n'
 
 
-def test_an_interruption_is_status_130_and_says_how_to_go_on(brings, capsys):
+def test_an_interruption_is_status_130_and_says_how_to_resume(brings, capsys):
     brings('greet', GREET)
     assert cli.main(['greet', 'wait']) == 130
-    assert capsys.readouterr().err == '\nbasicsr: interrupted; the same command goes on\n'
+    assert capsys.readouterr().err == '\nbasicsr: interrupted; run the same command again\n'
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_an_interruption_is_status_130_and_says_how_to_go_on(brings, capsys):
         (None, "No module named 'command_break'"),
     ],
 )
-def test_a_broken_command_is_named_with_its_cause_and_others_go_on(brings, capsys, text, cause):
+def test_a_broken_command_is_named_with_its_cause_and_others_work(brings, capsys, text, cause):
     brings('greet', GREET)
     brings('break', text)
     assert cli.main(['greet', 'Ansel']) == 0
@@ -129,7 +129,7 @@ def test_a_command_that_cannot_be_read_is_left_out_of_the_help_with_a_warning(br
     assert err.startswith("basicsr: warning: command 'break' is skipped: ModuleNotFoundError")
 
 
-def test_a_name_belongs_to_the_first_and_never_to_a_plugin_if_basicsr_has_it(brings, capsys):
+def test_a_name_belongs_to_the_first_package_and_never_to_a_plugin_if_basicsr_has_it(brings, capsys):
     brings('train', GREET, 'command_of_train')
     brings('greet', GREET, 'first_greeting')
     brings('greet', GREET, 'second_greeting')
@@ -137,11 +137,14 @@ def test_a_name_belongs_to_the_first_and_never_to_a_plugin_if_basicsr_has_it(bri
     assert 'train the model of an option file' in out
     assert out.count('Greet a photographer') == 1
     first, second = err.splitlines()
-    assert first == "basicsr: warning: command 'train' of 'command_of_train' is skipped: 'basicsr' has one of that name"
+    assert (
+        first
+        == "basicsr: warning: command 'train' of 'command_of_train' is skipped: 'basicsr' has a command of that name"
+    )
     assert "'second_greeting' is skipped: 'first_greeting'" in second
 
 
-def test_an_unknown_command_is_refused_with_those_there_are(brings, capsys):
+def test_an_unknown_command_is_refused_with_the_known_ones(brings, capsys):
     brings('greet', GREET)
     with pytest.raises(SystemExit) as end:
         cli.main(['gret'])

@@ -1,4 +1,4 @@
-"""Every mend: the fault without it (faults.py, in a process of its own), and its absence with it."""
+"""Every fix: the fault without it (faults.py, in its own process), and its absence with it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from basicsr_plugin import compat
+from basicsr_plugin.errors import UserError
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='the fault shows without CUDA')
 
@@ -44,10 +45,10 @@ def real_esrgan(workplace, real_esrgan_degradation):
     return options
 
 
-def test_mending_again_changes_nothing():
+def test_fixing_again_changes_nothing():
     applied = compat.apply_fixes()
     assert applied == compat.apply_fixes()
-    assert not any(one() for one in compat.FIXES.values())
+    assert not any(fix() for fix in compat.FIXES.values())
 
 
 def test_import_of_basicsr(faults):
@@ -59,7 +60,7 @@ def test_import_of_basicsr(faults):
     assert aliased is rgb_to_grayscale
 
 
-def test_stand_in_leaves_a_torchvision_that_has_the_module_alone(tmp_path):
+def test_replacement_leaves_a_torchvision_that_has_the_module_alone(tmp_path):
     package = tmp_path / 'torchvision' / 'transforms'
     package.mkdir(parents=True)
     (tmp_path / 'torchvision' / '__init__.py').touch()
@@ -75,17 +76,17 @@ def test_stand_in_leaves_a_torchvision_that_has_the_module_alone(tmp_path):
 
 
 @without_gpu
-def test_resume_needs_cuda_without_the_mend(faults):
+def test_resume_needs_cuda_without_the_fix(faults):
     assert 'RuntimeError' in faults['resume'] or 'AssertionError' in faults['resume']
 
 
-def test_options_and_forced_values_run_code_without_the_mend(faults):
+def test_options_and_forced_values_run_code_without_the_fix(faults):
     # what test_parse_options shows to be refused
     assert faults['options'] == faults['force_yml'][0]
     assert Path(faults['options']).name.startswith('faults')
 
 
-def test_sampler_hands_out_bare_numbers_without_the_mend(faults):
+def test_sampler_yields_bare_numbers_without_the_fix(faults):
     assert faults['sampler'] == ['int']
 
 
@@ -104,6 +105,19 @@ def test_averaged_network_gets_the_batch_norm_statistics(faults):
     assert torch.equal(model.net_g_ema.weight, torch.full((2,), 2.0))
 
 
+def test_weights_that_do_not_fit_end_in_one_line(faults, tmp_path):
+    assert faults['load_network'].startswith('RuntimeError')
+    compat.apply_fixes()
+    from basicsr.models.base_model import BaseModel
+
+    model, net, path = BaseModel({'num_gpu': 0, 'is_train': True}), torch.nn.Conv2d(1, 1, 1), tmp_path / 'net.pth'
+    torch.save({'params': {'weight': torch.ones(1, 1, 1, 1), 'gain': torch.ones(1)}}, path)
+    with pytest.raises(UserError, match=r'net.pth does not fit Conv2d: 1 missing: bias; 1 unexpected: gain$'):
+        model.load_network(net, str(path))
+    model.load_network(net, str(path), strict=False)
+    assert net.weight.item() == 1
+
+
 @without_gpu
 @pytest.mark.parametrize('model_type', ['RealESRNetModel', 'RealESRGANModel'])
 def test_real_esrgan_trains_on_the_cpu(faults, workplace, real_esrgan, model_type):
@@ -119,13 +133,13 @@ def test_real_esrgan_trains_on_the_cpu(faults, workplace, real_esrgan, model_typ
 
 
 @without_gpu
-def test_launcher_needs_cuda_without_the_mend(faults):
-    # test_command runs it with the mend, under torchrun
+def test_launcher_needs_cuda_without_the_fix(faults):
+    # test_command runs it with the fix, under torchrun
     assert 'Error' in faults['distributed']
 
 
 def test_error_in_a_prefetching_thread_reaches_the_loop(faults):
-    assert faults['prefetch'] == 'nothing to take'  # BasicSR would wait here for ever
+    assert faults['prefetch'] == 'nothing to take'  # BasicSR would wait here forever
     compat.apply_fixes()
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
 

@@ -26,7 +26,7 @@ class {name}(nn.Module):
 
 @pytest.fixture
 def write_plugin(workplace, monkeypatch):
-    """Writes a module into the working directory; afterwards what it registered is gone again."""
+    """Writes a module into the working directory; afterwards what it registered is removed."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
     monkeypatch.setattr(sys, 'path', [*sys.path])
@@ -53,7 +53,7 @@ def test_each_name_is_listed_with_the_package_it_comes_from(write_plugin):
     rows = discovery.registered(['arch'])
     assert ('arch', 'Arch_brought_by_hand', 'brought_by_hand') in rows
     assert ('arch', 'EDSR', 'basicsr') in rows
-    assert {row.kind for row in discovery.registered()} == {'arch', 'dataset', 'loss', 'metric', 'model'}
+    assert {row.registry for row in discovery.registered()} == {'arch', 'dataset', 'loss', 'metric', 'model'}
 
 
 def test_own_packages_are_entry_points():
@@ -69,7 +69,7 @@ def test_installed_plugins_are_loaded(write_plugin, workplace, monkeypatch):
     assert 'Arch_installed_one' in {row.name for row in discovery.registered(['arch'])}
 
 
-def test_broken_installed_plugin_is_named_and_passed_over(write_plugin, workplace, monkeypatch, capsys):
+def test_broken_installed_plugin_is_named_and_skipped(write_plugin, workplace, monkeypatch, capsys):
     sys.path.append(str(workplace.path))
     broken = write_plugin('broken_one', 'x = 1\nimport not_there_at_all\n')
     entry_points(monkeypatch, broken, 'missing_one', write_plugin('sound_one'))
@@ -82,7 +82,7 @@ def test_broken_installed_plugin_is_named_and_passed_over(write_plugin, workplac
     assert "'missing_one' is skipped: ModuleNotFoundError" in second
 
 
-def test_broken_plugin_that_was_asked_for_is_an_error(write_plugin):
+def test_broken_plugin_that_is_named_is_an_error(write_plugin):
     module = write_plugin('broken_two', 'raise RuntimeError("no licence\\nsecond line")\n')
     with pytest.raises(UserError) as error:
         discovery.load_plugins([module])

@@ -18,7 +18,7 @@ apply_fixes()
 
 
 def stock_parse_options():
-    """BasicSR's own, unmended, from its source."""
+    """BasicSR's own, without fixes, from its source."""
     import basicsr.utils
 
     path = Path(basicsr.utils.__file__).with_name('options.py')
@@ -158,7 +158,7 @@ def test_misspelt_section_is_recognised(parse, workplace):
     [
         ('name: [1\ntrain: 2\n', "options.yml, line 2: expected ',' or ']', but got ':'"),
         ('a: 1\n\tb: 2\n', "options.yml, line 2: found character '\\t' that cannot start any token"),
-        ('just words', 'options.yml: expected a mapping of options, got str'),
+        ('just text', 'options.yml: expected a mapping of options, got str'),
         ('', 'options.yml: expected a mapping of options, got NoneType'),
     ],
 )
@@ -186,9 +186,9 @@ def test_roots_of_experiments_and_results_may_be_elsewhere(parse, workplace):
         (0, 2, 0, None),
         (2, 2, 2, None),
         ('auto', 2, 2, None),
-        (1, 0, 0, 'num_gpu: 1, but there is no CUDA GPU; running on the CPU'),
-        ('auto', 0, 0, 'num_gpu: auto, but there is no CUDA GPU; running on the CPU'),
-        (4, 2, 2, 'num_gpu: 4, but there are 2; the batch shrinks to 2 x batch_size_per_gpu'),
+        (1, 0, 0, 'num_gpu: 1, but this machine has no CUDA GPU; running on the CPU'),
+        ('auto', 0, 0, 'num_gpu: auto, but this machine has no CUDA GPU; running on the CPU'),
+        (4, 2, 2, 'num_gpu: 4, but this machine has 2; the batch shrinks to 2 x batch_size_per_gpu'),
     ],
 )
 def test_number_of_gpus_is_one_that_the_machine_has(parse, workplace, monkeypatch, capsys, wanted, found, got, warning):

@@ -8,7 +8,8 @@ import pytest
 from pydantic import Field
 
 from basicsr_plugin.errors import OptionError, UserError
-from basicsr_plugin.options import nearest, read_options
+from basicsr_plugin.names import nearest
+from basicsr_plugin.options import read_options
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def test_good_options_become_a_frozen_dataclass():
         ({'maybe': {'sigma': -1}}, 'datasets.train.maybe.sigma: expected a number greater than 0, got -1'),
     ],
 )
-def test_each_mistake_gives_one_line(changes, line):
+def test_each_mistake_is_one_line(changes, line):
     with pytest.raises(OptionError) as error:
         read_options(Options, {**GOOD, **changes}, 'datasets.train')
     assert str(error.value) == line
@@ -82,7 +83,7 @@ def test_missing_key_says_what_is_expected_and_others_are_counted():
     assert str(error.value) == "options: missing key 'root'; expected text (and 1 more)"
 
 
-def test_misspelt_key_is_told_before_the_key_it_stands_for():
+def test_misspelt_key_comes_before_the_missing_key_that_it_explains():
     with pytest.raises(OptionError, match=r"^x: unknown key 'roots'; did you mean 'root'"):
         read_options(Options, {'roots': 'a', 'size': 1}, 'x')
 

@@ -11,9 +11,8 @@ from collections import Counter
 import pytest
 import torch
 
-from basicsr_plugin import resume
 from basicsr_plugin.errors import UserError
-from basicsr_plugin.resume import load_resume_state
+from basicsr_plugin.resume import POSITION_KEY, load_resume_state
 
 
 class Run:
@@ -63,7 +62,7 @@ def test_newest_checkpoint_is_taken_by_number_not_by_name(run):
     assert run.opt['path']['resume_state'] == str(run.states / '100.state')
 
 
-def test_checkpoints_that_are_not_whole_are_passed_over_with_a_line_each(run, capsys):
+def test_incomplete_checkpoints_are_skipped_with_a_line_each(run, capsys):
     for iteration in (1, 2, 3, 4, 5):
         run.checkpoint(iteration)
     cut(run.states / '5.state')
@@ -75,10 +74,10 @@ def test_checkpoints_that_are_not_whole_are_passed_over_with_a_line_each(run, ca
     assert [line.split(' is skipped')[0] for line in lines[:4]] == [f'Checkpoint {i}' for i in (5, 4, 3, 2)]
     assert 'cut short' in lines[0]
     assert 'missing' in lines[2]
-    assert lines[4:] == ['Going on from iteration 1: network_g resumed.']
+    assert lines[4:] == ['Resuming from iteration 1: network_g.']
 
 
-def test_without_a_whole_checkpoint_training_starts_from_scratch(run, capsys):
+def test_without_a_complete_checkpoint_training_starts_from_scratch(run, capsys):
     run.checkpoint(7)
     cut(run.models / 'net_g_7.pth')
     assert run.resumed() is None
@@ -95,7 +94,7 @@ def test_frozen_network_that_is_never_saved_keeps_its_file_and_key(run):
     assert run.opt['path']['param_key_da'] == 'params_ema'
 
 
-def test_every_saved_network_must_be_whole(run):
+def test_every_saved_network_must_be_complete(run):
     run.opt['network_d'] = {}
     run.checkpoint(5, 'g', 'd')
     run.checkpoint(6, 'g')
@@ -121,7 +120,7 @@ def test_given_resume_state_is_loaded(run):
 
 
 @pytest.mark.parametrize('harm', ['state', 'network', 'both'])
-def test_given_resume_state_that_is_not_whole_is_an_error(run, harm):
+def test_given_resume_state_that_is_incomplete_is_an_error(run, harm):
     run.checkpoint(5)
     path = run.states / '5.state'
     run.opt.update(auto_resume=False)
@@ -143,12 +142,12 @@ def test_training_state_that_would_run_code_is_refused(run, tmp_path):
 
     run.checkpoint(5)
     torch.save({'iter': 5, 'harm': Harmful()}, run.states / '5.state')
-    with pytest.raises(UserError, match='cannot be read as a training state'):
+    with pytest.raises(UserError, match='cannot be read as a checkpoint of plain tensors'):
         run.resumed()
     assert not (tmp_path / 'harm').exists()
 
 
-def test_run_killed_in_mid_training_goes_on_from_its_last_whole_checkpoint(workplace):
+def test_killed_run_resumes_from_its_latest_complete_checkpoint(workplace):
     opt = workplace.options(train__total_iter=10**6, logger__save_checkpoint_freq=5, path__experiments_root='elsewhere')
     opt['val']['val_freq'] = 10**6
     name = workplace.write(opt)
@@ -161,14 +160,14 @@ def test_run_killed_in_mid_training_goes_on_from_its_last_whole_checkpoint(workp
         training.send_signal(signal.SIGKILL)
     saved = sorted(int(path.stem) for path in states.glob('*.state'))
     cut(states / f'{saved[-1]}.state')  # whatever the kill left, the newest is now half written
-    whole = saved[-2]
+    complete = saved[-2]
 
-    forced = ['--force_yml', f'train:total_iter={whole + 3}', f'val:val_freq={whole + 3}']
+    forced = ['--force_yml', f'train:total_iter={complete + 3}', f'val:val_freq={complete + 3}']
     assert workplace.basicsr('train', '-opt', name, '--auto_resume', *forced) == 0
     log = workplace.log(root='elsewhere')
-    assert f'Resuming training from epoch: {(whole - 1) // 2}, iter: {whole}.' in log
-    assert f'net_g_{whole}.pth, with param key: [params].' in log
-    assert f'net_g_{whole}.pth, with param key: [params_ema].' in log
+    assert f'Resuming training from epoch: {(complete - 1) // 2}, iter: {complete}.' in log
+    assert f'net_g_{complete}.pth, with param key: [params].' in log
+    assert f'net_g_{complete}.pth, with param key: [params_ema].' in log
     assert re.search(r'# psnr: \d\d\.', log)
     # the learning rate is that of a run that was never stopped: halved at iteration 3
     assert 'lr:(5.000e-04,)' in log
@@ -191,9 +190,10 @@ def test_resumed_run_equals_one_that_was_not_stopped(workplace):
         torch.testing.assert_close(straight, stopped, rtol=0, atol=0)
 
 
-def test_epoch_starts_anew_when_the_batch_size_has_changed(run):
+def test_epoch_starts_again_when_the_batch_size_has_changed(run):
     run.checkpoint(9)
     assert run.resumed() == 9
-    assert resume.samples_seen(1, 16) == 2  # 8 iterations an epoch; the ninth was the first of epoch 1
-    assert resume.samples_seen(0, 16) == 0
-    assert resume.samples_seen(1, 4) == 0
+    position = run.opt[POSITION_KEY]
+    assert position.samples_used(1, 16) == 2  # 8 iterations an epoch; the ninth was the first of epoch 1
+    assert position.samples_used(0, 16) == 0
+    assert position.samples_used(1, 4) == 0

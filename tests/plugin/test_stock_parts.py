@@ -1,4 +1,4 @@
-"""Parts of BasicSR that need no mend on today's stack, so that one which stops working is noticed."""
+"""Parts of BasicSR that need no fix with today's libraries, so that one which stops working is noticed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def textured(size=192):
     return np.clip(smooth + generator.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
 
 
-def test_niqe_tells_noise_from_a_cleaner_photo():
+def test_niqe_is_worse_for_a_noisy_photo():
     from basicsr.metrics import calculate_niqe
     from skimage import data
 
@@ -43,13 +43,13 @@ def test_psnr_and_ssim_agree_with_scikit_image():
 
 
 @pytest.mark.parametrize(
-    'kind', ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
+    'kernel_type', ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
 )
-def test_kernels_of_real_esrgan_sum_to_one(kind):
+def test_kernels_of_real_esrgan_sum_to_one(kernel_type):
     from basicsr.data.degradations import random_mixed_kernels
 
     np.random.seed(0)
-    kernel = random_mixed_kernels([kind], [1], 21, noise_range=[0.75, 1.25])
+    kernel = random_mixed_kernels([kernel_type], [1], 21, noise_range=[0.75, 1.25])
     assert kernel.shape == (21, 21)
     assert kernel.sum() == pytest.approx(1)
 
@@ -68,7 +68,7 @@ def test_noise_of_real_esrgan_keeps_shape_and_range():
             assert 0 <= noisy.min() <= noisy.max() <= 1
 
 
-def test_lmdb_gives_the_same_pairs_as_the_folder(workplace):
+def test_lmdb_holds_the_same_pairs_as_the_folder(workplace):
     from basicsr.data import build_dataset
     from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 

@@ -207,13 +207,13 @@ def test_greedy_search_takes_the_most_likely_token_at_each_step(tiny_coca):
         assert title == tidy(tokenizer.decode(text))
 
 
-def _language(words, seed):
-    """Log-probabilities of the next of ``words`` tokens, which depend on the last two and on the image."""
-    table = torch.randn(3, words + 1, words + 1, words, generator=torch.Generator().manual_seed(seed)) * 2
+def _language(size, seed):
+    """Log-probabilities of the next token, of ``size`` ones, that depend on the last two and on the image."""
+    table = torch.randn(3, size + 1, size + 1, size, generator=torch.Generator().manual_seed(seed)) * 2
 
     def step(texts, which):
         last = texts[:, -1]
-        before = texts[:, -2] if texts.shape[1] > 1 else torch.full_like(last, words)
+        before = texts[:, -2] if texts.shape[1] > 1 else torch.full_like(last, size)
         return table[which, before, last]
 
     return step
@@ -221,12 +221,12 @@ def _language(words, seed):
 
 @pytest.mark.parametrize('seed', range(5))
 def test_a_search_with_enough_beams_finds_the_best_of_all_texts(seed):
-    words, length, start, end = 4, 4, 4, 0
-    step = _language(words, seed)
-    found = beam_search(step, 3, start, end, length, beams=words**length)
+    size, length, start, end = 4, 4, 4, 0
+    step = _language(size, seed)
+    found = beam_search(step, 3, start, end, length, beams=size**length)
     for image in range(3):
         best = None
-        for text in itertools.product(range(words), repeat=length):
+        for text in itertools.product(range(size), repeat=length):
             text = text[: text.index(end) + 1] if end in text else text
             score, so_far = 0.0, [start]
             for token in text:
@@ -243,7 +243,7 @@ def test_captions_are_tidied():
 @pytest.mark.parametrize(
     ('arguments', 'line'),
     [
-        ([], "--pretrained: expected a file or a tag of a CoCa, got none; name one, or take --template 'a photo'"),
+        ([], "--pretrained: expected a file or a tag of a CoCa, got none; name one, or use --template 'a photo'"),
         (
             ['--pretrained', 'no.bin'],
             '--pretrained: expected a checkpoint file or a tag of coca_ViT-B-32 (laion2b_s13b_b90k,',

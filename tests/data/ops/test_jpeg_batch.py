@@ -36,7 +36,7 @@ def test_integer_qualities_are_pillows(pixels, photo):
     np.testing.assert_array_equal(np.rint(out * 255), np.asarray(Image.open(buffer)))
 
 
-def test_pictures_of_any_size_share_a_batch(photo):
+def test_images_of_any_size_share_a_batch(photo):
     sizes = [(96, 128), (37, 61), (17, 16), (1, 1), (33, 100), (2, 95), (64, 64), (15, 5)]
     images = [photo[:height, :width] for height, width in sizes]
     qualities = [30.0, 50.5, 75.0, 91.2, 33.3, 60.0, 80.0, 45.0]
@@ -44,7 +44,7 @@ def test_pictures_of_any_size_share_a_batch(photo):
         np.testing.assert_array_equal(out, compress(image, quality))
 
 
-def test_extreme_pictures_come_out_the_same():
+def test_extreme_images_come_out_the_same():
     rng = np.random.default_rng(3)
     stripes = np.zeros((48, 48, 3), np.float32)
     stripes[:, ::2] = 1

@@ -131,7 +131,7 @@ def test_shot_noise_is_distributed_as_numpys_poisson(grey):
 
 
 @pytest.mark.parametrize('add', [batched_gaussian_noise, batched_poisson_noise])
-def test_each_sample_has_its_own_level_and_kind_of_gray(add, photo):
+def test_each_sample_has_its_own_level_in_gray_or_colour(add, photo):
     x = torch.from_numpy(photo.transpose(0, 2, 1).copy())[None].repeat(4, 1, 1, 1)
     level, gray = torch.tensor([0.0, 2.0, 2.0, 6.0]), torch.tensor([False, True, False, False])
     seed = torch.tensor([1, 2, 2, 4])

@@ -1,0 +1,50 @@
+"""Fixes of BasicSR's image operations, where OpenCV or torch has changed since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from basicsr_plugin.fixes.source import contains
+
+__all__ = ['fix_filter2d', 'fix_jpeg']
+
+
+def fix_jpeg() -> bool:
+    """Real-ESRGAN's ``random_add_jpg_compression`` draws a quality with a fraction, which OpenCV 5 refuses."""
+    import cv2
+    import numpy as np
+    from basicsr.data import degradations
+
+    try:
+        cv2.imencode('.jpg', np.zeros((8, 8), np.uint8), [int(cv2.IMWRITE_JPEG_QUALITY), 90.5])  # type: ignore[list-item]
+    except (cv2.error, TypeError):
+        pass
+    else:
+        return False
+    if not contains(degradations.add_jpg_compression, 'JPEG_QUALITY), quality]'):
+        return False
+    compress = degradations.add_jpg_compression
+
+    def add_jpg_compression(img: Any, quality: float = 90) -> Any:
+        return compress(img, int(quality))  # cut off as earlier versions of OpenCV did
+
+    degradations.add_jpg_compression = add_jpg_compression
+    return True
+
+
+def fix_filter2d() -> bool:
+    """Real-ESRGAN's blur after JPEG fails: padding now keeps a memory order that its ``view`` cannot handle."""
+    import torch
+    from basicsr.models import realesrgan_model, realesrnet_model
+    from basicsr.utils import img_process_util
+
+    filter2d = img_process_util.filter2D
+    try:
+        filter2d(torch.zeros(2, 4, 4, 3).permute(0, 3, 1, 2), torch.ones(2, 3, 3))
+    except RuntimeError:
+        pass
+    else:
+        return False
+    for module in (img_process_util, realesrgan_model, realesrnet_model):
+        module.filter2D = lambda img, kernel: filter2d(img.contiguous(), kernel)
+    return True

@@ -1,0 +1,1 @@
+"""How fast batches are degraded, and what the degradations look like."""

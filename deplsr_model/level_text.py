@@ -1,0 +1,236 @@
+"""Degradation levels as text embeddings, and embeddings of photos back to levels."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deplsr_arch.protocols import TextEstimator
+from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_data.tokens import tokenize
+
+__all__ = [
+    'LevelEmbeddings',
+    'LevelEstimator',
+    'PriorForm',
+    'TextCache',
+    'Vocabulary',
+    'embed_levels',
+    'level_positions',
+    'positions_to_levels',
+    'whiten_texts',
+]
+
+#: For each degradation type, its levels (L,) and the embeddings (L, D) of their captions.
+Vocabulary = Sequence[tuple[Tensor, Tensor]]
+
+#: How fine embeddings represent levels: as a mixture of level texts, or as the embeddings themselves (published).
+PriorForm = Literal['mixture', 'embedding']
+
+
+def embed_levels(
+    adaptor: TextEstimator,
+    levels: Sequence[Sequence[float]] | None = None,
+    template: str = '{}',
+) -> Vocabulary:
+    """Embeds the captions of levels of each degradation type with the adaptor's frozen text tower.
+
+    Args:
+        adaptor: A DegradationAdaptor.
+        levels: For each degradation type in the order of ``DEGRADATION_TYPES``, its levels; by default those of
+            training.
+        template: Text in which ``{}`` stands for the caption of a level.
+    """
+    if levels is None:
+        levels = [degradation_type.training_levels for degradation_type in DEGRADATION_TYPES]
+    vocabulary = []
+    for degradation_type, known in zip(DEGRADATION_TYPES, levels, strict=True):
+        texts = [template.format(degradation_type.caption(level)) for level in known]
+        tokens = tokenize(texts, adaptor.tokenizer, adaptor.context_length)
+        embeddings = adaptor.encode_text(tokens.to(adaptor.logit_scale.device)).float()
+        vocabulary.append((torch.tensor(known).to(embeddings.device), embeddings))
+    return vocabulary
+
+
+def whiten_texts(texts: Tensor) -> Tensor:
+    """Whitens the text embeddings of a degradation type's levels, so that all are equally far apart.
+
+    The texts of neighbouring levels nearly agree: those of blur have cosines of 0.99 in a random tower, so that no
+    image embedding of unit length can distinguish them sharply. What they share is subtracted, and the rest keeps its
+    directions but not its lengths (the polar factor of the centred texts): every two levels are at the same distance,
+    and a mixture of two represents a level between them.
+
+    Shape:
+        - texts: (L, D), L at most D + 1. Returns (L, D), rows of length sqrt((L - 1) / L), that add up to 0.
+    """
+    centred = (texts - texts.mean(dim=0)).double()
+    u, lengths, vh = torch.linalg.svd(centred, full_matrices=False)
+    rank = int((lengths > 1e-4 * lengths[0]).sum())
+    return (u[:, :rank] @ vh[:rank]).to(texts)
+
+
+def level_positions(levels: Tensor) -> Tensor:
+    """Scales levels (B, K) to 0..1 between the first and the last training level of their degradation types."""
+    low, high = _ends(levels)
+    return ((levels - low) / (high - low)).clamp(0, 1)
+
+
+def positions_to_levels(positions: Tensor) -> Tensor:
+    """The inverse of :func:`level_positions`."""
+    low, high = _ends(positions)
+    return low + (high - low) * positions
+
+
+def _ends(like: Tensor) -> Tensor:
+    """The first and the last training level of each degradation type: (2, K)."""
+    ranges = [degradation_type.training_levels for degradation_type in DEGRADATION_TYPES]
+    return torch.tensor([[known[end] for known in ranges] for end in (0, -1)]).to(like)
+
+
+class LevelEmbeddings:
+    """Represents levels in the space of text embeddings, so that neighbouring levels are close to each other.
+
+    The embeddings of single captions need not keep the order of levels, and what they share (all of them name a blur)
+    outweighs what distinguishes them. So a level is represented by a mixture of the texts of a few evenly spaced
+    levels, which are whitened first (:func:`whiten_texts`); half of a token's energy encodes the degradation type, half
+    the level. A true level mixes its two neighbours; an estimate mixes all texts by their probability, which also
+    expresses how certain it is.
+
+    A subclass for adaptors that were trained with another loss overrides :meth:`prepare`.
+
+    Args:
+        vocabulary: For each of K degradation types its levels (L,), evenly spaced, and their texts' embeddings (L, D).
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._levels = [known for known, _ in vocabulary]
+        self._texts = [self.prepare(texts) for _, texts in vocabulary]
+        means = torch.stack([texts.mean(dim=0) for _, texts in vocabulary])
+        types = F.normalize(means - means.mean(dim=0), dim=1)
+        self._tokens = [
+            (direction + F.normalize(whiten_texts(texts), dim=1)) / 2**0.5
+            for direction, (_, texts) in zip(types, vocabulary, strict=True)
+        ]
+
+    def prepare(self, texts: Tensor) -> Tensor:
+        """Returns the texts that photos are compared with, prepared as the loss of stage 1 did: whitened."""
+        return whiten_texts(texts)
+
+    def from_levels(self, levels: Tensor) -> Tensor:
+        """Embeds true levels; those beyond the vocabulary count as its ends.
+
+        Shape:
+            - levels: (B, K). Returns (B, K, D), of about unit length.
+        """
+        weights = [
+            (1 - (level[:, None].to(known) - known).abs() / (known[1] - known[0])).clamp(min=0)
+            for level, known in (
+                (one.to(known).clamp(known[0], known[-1]), known)
+                for one, known in zip(levels.unbind(1), self._levels, strict=True)
+            )
+        ]
+        return self._mix(weights)
+
+    def from_estimate(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
+        """Embeds the levels that an adaptor's fine embeddings stand for.
+
+        Shape:
+            - fine: (B, K, D) of unit length. logit_scale: scalar, exponentiated. Returns (B, K, D).
+        """
+        return self._mix(self._probabilities(fine, logit_scale))
+
+    def estimate(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
+        """Returns the expected level of each degradation type: (B, K, D) to (B, K)."""
+        weights = self._probabilities(fine, logit_scale)
+        return torch.stack([one @ known for one, known in zip(weights, self._levels, strict=True)], dim=1)
+
+    def _probabilities(self, fine: Tensor, logit_scale: Tensor) -> list[Tensor]:
+        return [
+            (logit_scale * one.to(texts.dtype) @ texts.T).softmax(dim=-1)
+            for one, texts in zip(fine.unbind(1), self._texts, strict=True)
+        ]
+
+    def _mix(self, weights: list[Tensor]) -> Tensor:
+        return torch.stack([one @ tokens for one, tokens in zip(weights, self._tokens, strict=True)], dim=1)
+
+
+class LevelEstimator:
+    """Estimates levels by comparing each fine embedding with the texts of the levels of its degradation type.
+
+    Source: method of evaluation of Sci. Rep. 15, 28837 (2025), for the form ``embedding``.
+
+    Args:
+        adaptor: A DegradationAdaptor; its text tower runs once.
+        form: ``mixture``: the level that is expected among the whitened texts of all training levels
+            (:class:`LevelEmbeddings`), for what DegradationOrdinalLoss trained. ``embedding``: the nearest of the texts
+            of ``evaluation_levels`` wins, as published.
+        template: Text in which ``{}`` stands for the caption of a level, for the form ``embedding``.
+    """
+
+    def __init__(self, adaptor: TextEstimator, form: PriorForm = 'mixture', template: str = '{}') -> None:
+        self._adaptor = adaptor
+        self._form = form
+        self._template = template
+        self._vocabulary: Vocabulary | None = None
+        self._embeddings: LevelEmbeddings | None = None
+
+    @torch.no_grad()
+    def estimate(self, fine: Tensor) -> Tensor:
+        """Returns the estimated level of each degradation type.
+
+        Shape:
+            - fine: (B, K, D) unit length. Returns (B, K) float32, in the order and units of ``DEGRADATION_TYPES``.
+        """
+        if self._form == 'mixture':
+            if self._embeddings is None:
+                self._embeddings = LevelEmbeddings(embed_levels(self._adaptor))
+            return self._embeddings.estimate(fine, self._adaptor.logit_scale.exp())
+        if self._vocabulary is None:
+            levels = [degradation_type.evaluation_levels for degradation_type in DEGRADATION_TYPES]
+            self._vocabulary = embed_levels(self._adaptor, levels, self._template)
+        nearest = [
+            known[(embedding.float() @ texts.T).argmax(dim=-1)]
+            for embedding, (known, texts) in zip(fine.unbind(1), self._vocabulary, strict=True)
+        ]
+        return torch.stack(nearest, dim=1)
+
+
+class TextCache:
+    """Caches the embeddings of captions that occur again.
+
+    The text tower is frozen and levels are rounded to one decimal, so of the seven captions of a photo only the whole
+    degradation caption is new in most steps: the tower runs on about a seventh of the captions.
+
+    Args:
+        encode: Frozen text tower, tokens (N, L) to embeddings (N, D).
+        size: Number of embeddings kept; the least recently used are removed first.
+    """
+
+    def __init__(self, encode: Callable[[Tensor], Tensor], size: int = 8192) -> None:
+        self._encode = encode
+        self._size = size
+        self._known: OrderedDict[bytes, Tensor] = OrderedDict()
+
+    def __call__(self, tokens: Tensor, device: torch.device) -> Tensor:
+        """Returns the embeddings of the rows of ``tokens``.
+
+        Shape:
+            - tokens: (..., L) int64, on the CPU. Returns (..., D) on ``device``.
+        """
+        rows = tokens.reshape(-1, tokens.shape[-1])
+        keys = [row.tobytes() for row in rows.numpy()]
+        missing = {key: i for i, key in enumerate(keys) if key not in self._known}
+        if missing:
+            new = self._encode(rows[list(missing.values())].to(device)).detach()
+            self._known.update(zip(missing, new.unbind(), strict=True))
+        for key in keys:
+            self._known.move_to_end(key)
+        embeddings = torch.stack([self._known[key] for key in keys])
+        while len(self._known) > self._size:
+            self._known.popitem(last=False)
+        return embeddings.reshape(*tokens.shape[:-1], -1)
