@@ -6,7 +6,7 @@ function of the complete chain, noise as its standard deviation in the LR image,
 No image is needed except for three statistics of the clean photo (:class:`PhotoStatistics`), on which shot noise,
 clipping and JPEG depend.
 
-Measured against images: docs/prior.md.
+How near this comes to measurements on images: ``python -m benchmarks.degradation.effective``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ['TYPICAL', 'Chain', 'EffectiveLevels', 'PhotoStatistics', 'effective_
 
 _PROBE = 0.75  # standard deviation of the spot whose blur is computed, in LR pixels
 _HALF = 13  # frequencies on each side of 0
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class PhotoStatistics:
 
     Attributes:
         brightness: Evenly spaced quantiles of all values of the clean photo, 0..1.
-        gradient: Mean absolute difference of neighbouring pixels in luma, 0..1.
+        gradients: Mean absolute difference of neighbouring pixels in luma, and in Cb and Cr, 0..1.
     """
 
     brightness: tuple[float, ...]
-    gradient: float
+    gradients: tuple[float, float]
 
 
 #: The median training photo; for records without a photo.
-TYPICAL = PhotoStatistics((0.06, 0.16, 0.24, 0.33, 0.41, 0.5, 0.6, 0.72), 0.02)
+TYPICAL = PhotoStatistics((0.06, 0.16, 0.24, 0.33, 0.41, 0.5, 0.6, 0.72), (0.02, 0.004))
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class EffectiveLevels:
             deviation in GT pixels, geometric mean of both axes; 0 where the chain is as sharp or sharper.
         anisotropy: Ratio of the longer axis of the point spread function to the shorter, 1 or more.
         angle: Direction of the longer axis in radians from the image's x axis, 0 to pi.
-        noise: Standard deviation in grey levels of 255 over R, G and B.
-        noise_luma: The same in luma.
-        correlation: Of the luma noise of neighbouring pixels.
+        noise: Standard deviation of the noise in luma, in grey levels of 255.
+        color_noise: The same over R, G and B together; equal to ``noise`` where the noise is gray.
+        correlation: Correlation of the luma noise of neighbouring pixels.
         quality: Quality factor of the last codec; 100 without one.
         compression: Standard deviation of what the codecs changed, in grey levels of 255, over R, G and B.
         codec_last: Whether nothing comes after the last codec.
@@ -68,7 +68,7 @@ class EffectiveLevels:
     anisotropy: float
     angle: float
     noise: float
-    noise_luma: float
+    color_noise: float
     correlation: float
     quality: float
     compression: float
@@ -79,8 +79,8 @@ class EffectiveLevels:
 def statistics_of(gt: np.ndarray) -> PhotoStatistics:
     """Measures the statistics of a clean photo, (h, w, 3) float32 in 0..1, on every fourth row and column."""
     values = np.quantile(gt[::4, ::4], (np.arange(8) + 0.5) / 8)
-    luma = gt[::4] @ _LUMA
-    return PhotoStatistics(tuple(float(value) for value in values), float(np.abs(np.diff(luma, axis=1)).mean()))
+    luma, cb, cr = (np.abs(np.diff(gt[::4] @ weights, axis=1)).mean() for weights in _YCBCR)
+    return PhotoStatistics(tuple(float(value) for value in values), (float(luma), float(cb + cr) / 2))
 
 
 class Chain:
@@ -156,9 +156,7 @@ def follow(step: Step, chain: Chain) -> None:
 @follow.register
 def _(step: Blur, chain: Chain) -> None:
     if step.sigma_x and step.kernel_size > 1:
-        chain.filter(
-            blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta)
-        )
+        chain.filter(blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta))
 
 
 @follow.register
@@ -186,9 +184,9 @@ def _(step: Noise, chain: Chain) -> None:
 @follow.register
 def _(step: Jpeg, chain: Chain) -> None:
     content = chain.content()
-    chain.error.jpeg(step.quality, chain.photo.gradient, content)
-    chain.error.add_rounding(step.quality, chain.photo.gradient, content, chain.noise)
-    chain.noise.jpeg(step.quality, chain.photo.gradient, content)
+    chain.error.jpeg(step.quality, chain.photo.gradients, content)
+    chain.error.add_rounding(step.quality, chain.photo.gradients, content, chain.noise)
+    chain.noise.jpeg(step.quality, chain.photo.gradients, content)
     chain.quality = step.quality
 
 
@@ -205,7 +203,7 @@ def effective_levels(record: Record, photo: PhotoStatistics = TYPICAL) -> Effect
     for step in record.steps:
         chain.codec_last = isinstance(step, Jpeg)
         follow(step, chain)
-    noise, luma = chain.noise.deviation()
+    color_noise, noise = chain.noise.deviation()
     (yy, yx), (_, xx) = covariance = chain.covariance()
     small, large = np.linalg.eigvalsh(covariance)
     return EffectiveLevels(
@@ -213,7 +211,7 @@ def effective_levels(record: Record, photo: PhotoStatistics = TYPICAL) -> Effect
         anisotropy=math.sqrt(max(1.0, large / small)),
         angle=0.5 * math.atan2(2 * yx, xx - yy) % math.pi,
         noise=255 * noise,
-        noise_luma=255 * luma,
+        color_noise=255 * color_noise,
         correlation=chain.noise.correlation(),
         quality=chain.quality,
         compression=255 * chain.error.deviation()[0],
