@@ -12,17 +12,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.errors import UserError, first_line
 
 __all__ = ['mismatches', 'read_file', 'read_state_dict', 'shape_mismatches']
 
+_SAVE_HINT = 'save the state dict with torch.save or as .safetensors'
 
-def read_file(path: str | Path, where: str = 'checkpoint') -> Any:
+
+def read_file(path: str | Path, where: str = 'checkpoint', hint: str = _SAVE_HINT) -> Any:
     """Reads what a ``.pth`` or ``.safetensors`` file holds: tensors, and containers and numbers around them.
 
     Args:
         path: The file.
         where: Beginning of error messages: the option that names the file.
+        hint: End of the message if the file cannot be read: how to fix it.
 
     Raises:
         UserError: The file is missing, cannot be read, or holds more than plain tensors.
@@ -35,10 +38,8 @@ def read_file(path: str | Path, where: str = 'checkpoint') -> Any:
             return load_file(path)
         return torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).split('\n')[0]
         raise UserError(
-            f'{where}: {path} cannot be read as a checkpoint of plain tensors ({reason}); '
-            'save the state dict with torch.save or as .safetensors'
+            f'{where}: {path} cannot be read as a checkpoint of plain tensors ({first_line(error)}); {hint}'
         ) from error
 
 

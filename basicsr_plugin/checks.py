@@ -10,7 +10,7 @@ from basicsr_plugin.errors import OptionError
 from basicsr_plugin.names import nearest
 from basicsr_plugin.signatures import named_parameters, takes_any_name
 
-__all__ = ['check_arguments', 'check_keys', 'check_names_and_files', 'require_keys']
+__all__ = ['check_arguments', 'check_keys', 'check_names_and_files', 'check_typed_options', 'require_keys']
 
 _TRAIN_KEYS = ('total_iter', 'scheduler')
 _FILES = ('dataroot_gt', 'dataroot_lq', 'meta_info', 'meta_info_file')
@@ -69,6 +69,23 @@ def check_names_and_files(opt: dict[str, Any]) -> None:
     _check_paths(opt)
 
 
+def check_typed_options(opt: dict[str, Any]) -> None:
+    """Reads the options of the model and of the data sets, before any folder is made.
+
+    A registered class takes part if it has a class method ``typed_options(opt)``, which raises OptionError.
+
+    Raises:
+        OptionError: A key is unknown or a value cannot be used.
+    """
+    from basicsr.utils import registry
+
+    blocks = [(registry.DATASET_REGISTRY, dataset['type'], dataset) for dataset in opt['datasets'].values()]
+    for registered, name, block in [(registry.MODEL_REGISTRY, opt['model_type'], opt), *blocks]:
+        read = getattr(_find(registered, name, 'type'), 'typed_options', None)
+        if read is not None:
+            read(block)
+
+
 def _require(section: Mapping[str, Any], where: str, keys: Iterable[str]) -> None:
     for key in keys:
         if section.get(key) is None:
@@ -104,7 +121,7 @@ def _find(registered: Any, name: Any, where: str) -> Any:
 
 
 def check_arguments(registered: Any, section: Any, where: str, given: tuple[str, ...] = ()) -> None:
-    """Checks that a block names something registered by ``type`` and that its other keys are that one's arguments.
+    """Checks that a block names something registered by ``type`` and that its other keys are arguments of that class.
 
     Args:
         registered: One of BasicSR's registries.
@@ -152,7 +169,9 @@ def _check_dataset_files(where: str, dataset: Mapping[str, Any]) -> None:
     for key in _FILES:
         for path in [dataset[key]] if isinstance(dataset.get(key), str) else dataset.get(key) or []:
             if not os.path.exists(path):
-                raise OptionError(f"{where}.{key}: expected an existing path, got '{path}', which does not exist")
+                raise OptionError(
+                    f"{where}.{key}: expected an existing path, got '{path}', which does not exist; set it to yours"
+                )
 
 
 def _check_paths(opt: Mapping[str, Any]) -> None:

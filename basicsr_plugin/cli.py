@@ -36,7 +36,7 @@ Plug-ins are found by the entry-point group basicsr.plugins, by --plugin and by 
 their commands by the group basicsr.commands, their option files by the group basicsr.options.
 Experiments and results are written below the working directory.
 """
-PIPELINES = ('train', 'test')
+PIPELINES = {'train': 'Train the model of an option file', 'test': 'Test the model of an option file'}
 OWN_COMMANDS = {
     'list': 'basicsr_plugin.list_command',
     'options': 'basicsr_plugin.options_command',
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     """
     chosen = argv[0] if argv else None
     try:
-        commands = Commands(OWN_COMMANDS, taken=PIPELINES)
+        commands = Commands(OWN_COMMANDS, taken=tuple(PIPELINES))
         args = _parser(commands, chosen).parse_args(argv)
         if args.command not in PIPELINES:
             return commands.run(args.command, args)
@@ -88,9 +88,9 @@ def _parser(commands: Commands, chosen: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument('--version', action='version', version=_versions())
     subparsers = parser.add_subparsers(dest='command', required=True, title='commands', metavar='COMMAND')
-    for command, text in zip(PIPELINES, ('train the model of an option file', 'test it'), strict=True):
+    for command, text in PIPELINES.items():
         subparsers.add_parser(command, help=text, description=text, parents=[argument_parser(add_help=False)])
-    if chosen not in PIPELINES:  # these need no look at other packages
+    if chosen not in PIPELINES:  # these do not depend on other packages
         commands.add_to(subparsers, chosen)
     return parser
 

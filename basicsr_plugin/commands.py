@@ -1,4 +1,4 @@
-"""Sub-commands of `basicsr`: its own and those that plug-ins bring.
+"""Sub-commands of `basicsr`: its own and those that plug-ins provide.
 
 A package names a module in the entry-point group ``basicsr.commands``, under the name of the command. The first line of
 the module's docstring is the command's line in ``basicsr --help``, and the module has
@@ -33,7 +33,7 @@ class Commands:
 
     Args:
         own: Module of each command that `basicsr` itself has.
-        taken: Further names that plug-ins may not have.
+        taken: Further names that plug-ins must not use.
     """
 
     def __init__(self, own: Mapping[str, str], taken: Sequence[str]) -> None:

@@ -57,6 +57,8 @@ def load_plugins(modules: Iterable[str], where: str = '--plugin') -> None:
     Raises:
         UserError: A module cannot be imported; the line holds the cause.
     """
+    if isinstance(modules, str):
+        raise UserError(f"{where}: expected a list such as [{modules}], got '{modules}'; put it in brackets")
     modules = list(modules)
     if modules and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: a folder here must not hide an installed package
@@ -64,7 +66,8 @@ def load_plugins(modules: Iterable[str], where: str = '--plugin') -> None:
         try:
             importlib.import_module(module)
         except Exception as error:
-            raise UserError(f"{where}: cannot load plug-in '{module}': {cause(error)}") from error
+            hint = '; name the module, without .py' if str(module).endswith('.py') else ''
+            raise UserError(f"{where}: cannot load plug-in '{module}': {cause(error)}{hint}") from error
 
 
 def registered(registries: Iterable[str] = REGISTRIES) -> list[Registered]:

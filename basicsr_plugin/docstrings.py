@@ -1,4 +1,4 @@
-"""Takes the meaning of options from Google-style docstrings."""
+"""Extracts descriptions of options from Google-style docstrings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import inspect
 import re
 from typing import Any
 
-__all__ = ['meanings', 'summary']
+__all__ = ['descriptions', 'summary']
+
+_YAML = {'None': '~', 'True': 'true', 'False': 'false'}
 
 
 def summary(thing: Any) -> str:
@@ -14,7 +16,7 @@ def summary(thing: Any) -> str:
     return _plain((inspect.getdoc(thing) or '').partition('\n\n')[0])
 
 
-def meanings(cls: Any, section: str) -> dict[str, str]:
+def descriptions(cls: Any, section: str) -> dict[str, str]:
     """Returns what a docstring writes about each name, those of base classes included.
 
     Args:
@@ -48,6 +50,9 @@ def _entries(docstring: str, section: str) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Replaces Sphinx roles and double backticks by Markdown code."""
+    """Replaces Sphinx roles and double backticks by Markdown code, and Python's constants by YAML's."""
+    text = re.sub(r':mod:`~?([\w.]+)`', r'`\1`', text)
     text = re.sub(r':\w+:`~?(?:[\w.]+\.)?(\w+)`', r'`\1`', text)
-    return ' '.join(text.replace('``', '`').split())
+    text = re.sub(r'(?<![\w`.=])(None|True|False)(?![\w`.])', r'`\1`', text.replace('``', '`'))
+    text = re.sub('`(None|True|False)`', lambda match: f'`{_YAML[match[1]]}`', text)
+    return ' '.join(text.split())

@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 
-__all__ = ['OptionError', 'UserError', 'cause', 'user_mistake', 'warn', 'without_worker_traceback']
+__all__ = ['OptionError', 'UserError', 'cause', 'first_line', 'user_mistake', 'warn', 'without_worker_traceback']
 
 
 class UserError(Exception):
@@ -55,9 +55,21 @@ def warn(message: str) -> None:
     print(f'basicsr: warning: {message}', file=sys.stderr, flush=True)
 
 
+def first_line(error: BaseException, with_type: bool = False) -> str:
+    """Returns the first line of an error's message, or the name of its class if it has no message.
+
+    Args:
+        error: The error.
+        with_type: Whether the name of the class comes first in any case.
+    """
+    name, lines = type(error).__name__, str(error).strip().splitlines()
+    if not lines:
+        return name
+    return f'{name}: {lines[0]}' if with_type else lines[0]
+
+
 def cause(error: BaseException) -> str:
     """Returns an error in one line, with the line of the plug-in, or of what it imports, that raised it."""
-    text = str(error).strip().split('\n')[0]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if 'importlib' not in f.filename]
     place = f' ({os.path.relpath(frames[-1].filename)}, line {frames[-1].lineno})' if len(frames) > 1 else ''
-    return f'{type(error).__name__}: {text}{place}'
+    return first_line(error, with_type=True) + place

@@ -1,4 +1,4 @@
-"""Finds the name that a misspelt one was meant to be."""
+"""Suggests the closest known name in place of a misspelt one."""
 
 from __future__ import annotations
 

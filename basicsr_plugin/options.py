@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.names import nearest
 
-__all__ = ['TypedBlock', 'dataclasses_in', 'describe_schema', 'nearest', 'option_adapter', 'read_options']
+__all__ = ['SetWhenRead', 'TypedBlock', 'dataclasses_in', 'describe_schema', 'option_adapter', 'read_options']
 
 T = TypeVar('T')
 _TYPE_NAMES = {
@@ -25,6 +25,14 @@ _TYPE_NAMES = {
     'object': 'a mapping',
     'null': 'null',
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class SetWhenRead:
+    """Annotation of an option that the program sets while it reads the file: users do not write it.
+
+    The JSON schema and the tables of options leave it out: ``rank: Annotated[int, SetWhenRead()] = 0``.
+    """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

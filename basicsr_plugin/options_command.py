@@ -1,4 +1,4 @@
-"""List the option files that installed packages bring, or write a copy of one."""
+"""List the option files that installed packages include, or write a copy of one."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import argparse
 import os
 import random
 import re
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from os import path as osp
@@ -15,11 +14,11 @@ from typing import Any
 import yaml
 
 from basicsr_plugin.arguments import argument_parser
-from basicsr_plugin.checks import check_names_and_files, require_keys
+from basicsr_plugin.checks import check_names_and_files, check_typed_options, require_keys
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import OptionError, UserError, warn
 from basicsr_plugin.names import nearest
-from basicsr_plugin.shipped_options import find_option_file
+from basicsr_plugin.shipped_options import resolve_option_file
 
 __all__ = ['parse_options', 'read_yaml']
 
@@ -39,7 +38,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[st
         UserError: The file cannot be read, a plug-in cannot be loaded, or an option is missing, misspelt or unusable.
     """
     args = argument_parser().parse_args()
-    args.opt = _option_file(args.opt)  # BasicSR copies this file into the experiment
+    args.opt = resolve_option_file(args.opt)  # BasicSR copies this file into the experiment
     opt = read_yaml(args.opt)
     _override(opt, args.force_yml)
     require_keys(opt, is_train)
@@ -49,24 +48,14 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[st
     opt['is_train'] = is_train
     if args.debug and not opt['name'].startswith('debug'):
         opt['name'] = f'debug_{opt["name"]}'
-    _settle_paths(opt, root_path)
-    _settle_debug(opt)
+    _resolve_paths(opt, root_path)
+    _resolve_debug(opt)
     check_names_and_files(opt)
-    _settle_devices(opt, distributed=args.launcher != 'none')
-    _settle_processes(opt, args.launcher)
-    _settle_datasets(opt)
+    _resolve_devices(opt, distributed=args.launcher != 'none')
+    _resolve_processes(opt, args.launcher)
+    _resolve_datasets(opt)
+    check_typed_options(opt)  # BasicSR makes and renames folders next
     return opt, args
-
-
-def _option_file(name: str) -> str:
-    """Returns the path of an option file; a name that is no file here may be that of a shipped one."""
-    if osp.exists(name) or osp.isabs(name):
-        return name
-    shipped = find_option_file(name)
-    if shipped is None:
-        return name
-    print(f'{name} is not in the working directory; using the shipped file {shipped}', file=sys.stderr, flush=True)
-    return str(shipped)
 
 
 class _Loader(yaml.SafeLoader):
@@ -142,7 +131,7 @@ def _plain_value(path: str, text: str) -> Any:
         raise UserError(_yaml_error(f'--force_yml {path}', error)) from None
 
 
-def _settle_paths(opt: OrderedDict[str, Any], root_path: str) -> None:
+def _resolve_paths(opt: OrderedDict[str, Any], root_path: str) -> None:
     paths = opt['path']
     for key, value in paths.items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
@@ -161,14 +150,14 @@ def _settle_paths(opt: OrderedDict[str, Any], root_path: str) -> None:
         paths['training_states'] = osp.join(root, 'training_states')
 
 
-def _settle_debug(opt: OrderedDict[str, Any]) -> None:
+def _resolve_debug(opt: OrderedDict[str, Any]) -> None:
     if opt['is_train'] and 'debug' in opt['name']:
         if opt.get('val'):
             opt['val']['val_freq'] = 8
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
 
 
-def _settle_devices(opt: OrderedDict[str, Any], distributed: bool) -> None:
+def _resolve_devices(opt: OrderedDict[str, Any], distributed: bool) -> None:
     """Makes ``num_gpu`` a number that the machine has."""
     import torch
 
@@ -188,7 +177,7 @@ def _settle_devices(opt: OrderedDict[str, Any], distributed: bool) -> None:
                 dataset['prefetch_mode'] = None
 
 
-def _settle_processes(opt: OrderedDict[str, Any], launcher: str) -> None:
+def _resolve_processes(opt: OrderedDict[str, Any], launcher: str) -> None:
     from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info, init_dist
 
@@ -207,7 +196,7 @@ def _settle_processes(opt: OrderedDict[str, Any], launcher: str) -> None:
     set_random_seed(opt['manual_seed'] + opt['rank'])
 
 
-def _settle_datasets(opt: OrderedDict[str, Any]) -> None:
+def _resolve_datasets(opt: OrderedDict[str, Any]) -> None:
     for phase, dataset in opt['datasets'].items():
         dataset['phase'] = phase.split('_')[0]
         if 'scale' in opt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,9 @@ from typing import Any
 from basicsr_plugin.checkpoint import read_file
 from basicsr_plugin.errors import UserError
 
-__all__ = ['POSITION_KEY', 'ResumePosition', 'load_resume_state']
+__all__ = ['ResumePosition', 'StatePath', 'load_resume_state']
 
-POSITION_KEY = 'resume_position'
-"""Key of ``opt`` that holds the position until the training sampler exists; no model receives it."""
+_KEYS = ('iter', 'epoch', 'optimizers', 'schedulers')
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,18 @@ class ResumePosition:
         return used if 0 <= used <= samples else 0
 
 
+class StatePath(str):
+    """The path of the training state that a run resumes from, together with the position that it was saved at.
+
+    For everything except the training sampler it is a plain text, so that ``opt`` needs no further key.
+
+    Attributes:
+        position: The position.
+    """
+
+    position: ResumePosition
+
+
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Replaces ``basicsr.train.load_resume_state``.
 
@@ -47,15 +59,15 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     killed while it saved may have left one that is not. Otherwise ``path.resume_state`` names it.
 
     Args:
-        opt: Options of the run; paths of networks are set to the checkpoint's, and the key ``resume_position`` to the
-            :class:`ResumePosition`.
+        opt: Options of the run; paths of networks are set to the checkpoint's, and ``path.resume_state`` to a
+            :class:`StatePath`.
 
     Returns:
         Epoch, iteration, optimizers and schedulers, on the CPU (loading them moves each to its parameter's device);
         None to start from scratch.
 
     Raises:
-        UserError: ``path.resume_state`` names a checkpoint that is not complete.
+        UserError: ``path.resume_state`` names a file that is no training state, or a checkpoint that is not complete.
     """
     path = _newest_complete(opt) if opt['auto_resume'] else None
     if path is None:
@@ -65,15 +77,28 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         path = Path(given)
         if not path.is_file():
             raise UserError(f'path.resume_state: expected a training state, got {path}, which does not exist')
-    state: dict[str, Any] = read_file(path, 'path.resume_state')
+    state = _read_state(path, opt['auto_resume'])
     problem = _problem(opt, None, state['iter'])
     if problem:
         raise UserError(f'path.resume_state: cannot resume from {path}: {problem}')
-    opt['path']['resume_state'] = str(path)
     _point_to_networks(opt, state['iter'])
     batch = opt['datasets']['train']['batch_size_per_gpu'] * (1 if opt['dist'] else max(opt['num_gpu'], 1))
-    opt[POSITION_KEY] = ResumePosition(state['epoch'], state['iter'], batch)
+    opt['path']['resume_state'] = StatePath(path)
+    opt['path']['resume_state'].position = ResumePosition(state['epoch'], state['iter'], batch)
     return state
+
+
+def _read_state(path: Path, chosen: bool) -> dict[str, Any]:
+    """Reads a training state; ``chosen``: by ``--auto_resume``."""
+    hint = 'delete it to resume from the one before' if chosen else 'name another .state of the run'
+    state = read_file(path, 'path.resume_state', hint)
+    missing = [key for key in _KEYS if key not in state] if isinstance(state, Mapping) else _KEYS
+    if missing:
+        raise UserError(
+            f'path.resume_state: expected a training state with the keys {", ".join(_KEYS)}, got {path} without '
+            f"'{missing[0]}'; name a .state in the folder training_states of the run"
+        )
+    return dict(state)
 
 
 def _newest_complete(opt: dict[str, Any]) -> Path | None:
@@ -96,9 +121,9 @@ def _problem(opt: dict[str, Any], state: Path | None, iteration: int) -> str | N
     for path in [*([state] if state else []), *files]:
         if not path.is_file():
             return f'{path} is missing'
-        # torch.save writes a zip, whose table of contents comes last: a file cut short has none
+        # torch.save writes a zip, whose table of contents comes last: a truncated file has none
         if not zipfile.is_zipfile(path):
-            return f'{path} is cut short'
+            return f'{path} is truncated'
     return None
 
 

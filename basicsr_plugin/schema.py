@@ -15,20 +15,14 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from basicsr_plugin.docstrings import meanings, summary
-from basicsr_plugin.options import TypedBlock, dataclasses_in, option_adapter
+from basicsr_plugin.docstrings import descriptions, summary
+from basicsr_plugin.options import SetWhenRead, TypedBlock, dataclasses_in, option_adapter
 from basicsr_plugin.signatures import named_parameters, takes_any_name
 
-__all__ = ['PARTS', 'SET_WHEN_READ', 'model_schema', 'option_schemas', 'parts_schema', 'typed_models']
+__all__ = ['PARTS', 'model_schema', 'option_schemas', 'parts_schema', 'typed_models']
 
 Schema = dict[str, Any]
 PARTS = 'registered.json'
-SET_WHEN_READ = {
-    '': ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path'),
-    'path': ('log', 'models', 'training_states', 'visualization'),
-    'datasets': ('phase',),
-}
-"""Keys that the program sets while it reads an option file, by section: no key of a file."""
 
 _DRAFT = 'https://json-schema.org/draft/2020-12/schema'
 _ANY_KEYS = ('additionalProperties', True)
@@ -50,7 +44,6 @@ def model_schema(name: str, model: Any) -> Schema:
     """Returns the schema of a model's option file."""
     root = _of_dataclass(model.options_class)
     properties, definitions = root['properties'], root.get('$defs', {})
-    _drop(root, SET_WHEN_READ[''])
     for key, section in properties.items():
         if key.startswith('network_'):
             _refer(section, 'network')
@@ -63,7 +56,6 @@ def model_schema(name: str, model: Any) -> Schema:
     if 'datasets' in properties:
         blocks = {_DATASETS: {'$ref': f'{PARTS}#/$defs/dataset'}}
         properties['datasets'].update(type='object', patternProperties=blocks, additionalProperties=False)
-    _drop(_section(properties, definitions, 'path'), SET_WHEN_READ['path'])
     for key, value in _section(properties, definitions, 'train').get('properties', {}).items():
         if key.endswith('_opt'):
             _refer(value, 'loss')
@@ -110,30 +102,44 @@ def _options_class(cls: Any) -> Any:
 
 def _dataset(name: str, cls: Any) -> Schema:
     schema = _of_dataclass(cls.options_class)
-    _drop(schema, SET_WHEN_READ['datasets'])
     schema['required'] = [key for key in schema['required'] if key != 'scale']  # that of the run
     schema['properties']['type'] = {'const': name}
     return {'description': summary(cls), **schema}
 
 
 def _of_dataclass(cls: Any) -> Schema:
-    """The schema of a dataclass, its parts under ``$defs``, with meanings from the docstrings."""
+    """The schema of a dataclass, its parts under ``$defs``, with descriptions from the docstrings."""
     schema = _reduced(option_adapter(cls).json_schema())
     definitions = schema.setdefault('$defs', {})
     for part in dataclasses_in(cls):
         target = schema if part is cls else definitions[part.__name__]
-        texts = meanings(part, 'Attributes')
+        texts, defaults = descriptions(part, 'Attributes'), _made_defaults(part)
         target.pop('description', None)
         target.setdefault('required', [])
         for key, hint in get_type_hints(part, include_extras=True).items():
             value = target['properties'].get(key)
             if value is None:
                 continue
+            if any(isinstance(extra, SetWhenRead) for extra in _metadata(hint)):
+                _drop(target, key)
+                continue
             for table in (extra for extra in _metadata(hint) if isinstance(extra, TypedBlock)):
                 _set_type(value, _typed_block(table, definitions))
+            if key in defaults:
+                value.setdefault('default', defaults[key])
             if texts.get(key):
                 value['description'] = texts[key]
     return schema
+
+
+def _made_defaults(cls: Any) -> Schema:
+    """The plain values of a dataclass's default factories, which pydantic leaves out of the schema."""
+    made = {
+        field.name: field.default_factory()
+        for field in dataclasses.fields(cls)
+        if field.default_factory is not dataclasses.MISSING
+    }
+    return {key: value for key, value in made.items() if isinstance(value, (dict, list))}
 
 
 def _metadata(hint: Any) -> Iterable[Any]:
@@ -145,7 +151,7 @@ def _typed_block(block: TypedBlock, definitions: Schema) -> Schema:
     members = {}
     for name, entry in block.table.items():
         cls = getattr(entry, 'options_class', entry)
-        members[cls.__name__] = _of_dataclass(cls)
+        members[cls.__name__] = {'description': summary(cls), **_of_dataclass(cls)}
         members[cls.__name__]['properties']['type'] = {'const': name}
     for schema in members.values():
         definitions.update(schema.pop('$defs', {}))
@@ -184,7 +190,7 @@ def _of_signature(name: str, function: Callable[..., Any], given: tuple[str, ...
     if not named or any(one.annotation is one.empty for one in named):
         return None
     owner = function.__init__ if inspect.isclass(function) else function
-    hints, texts = get_type_hints(owner, include_extras=True), meanings(function, 'Args')
+    hints, texts = get_type_hints(owner, include_extras=True), descriptions(function, 'Args')
     definitions: Schema = {}
     properties: Schema = {'type': {'const': name}}
     for one in named:
@@ -220,11 +226,10 @@ def _section(properties: Schema, definitions: Schema, key: str) -> Schema:
     return definitions[names[0]] if names else {}
 
 
-def _drop(schema: Schema, keys: Iterable[str]) -> None:
-    for key in keys:
-        schema.get('properties', {}).pop(key, None)
-        if key in schema.get('required', []):
-            schema['required'].remove(key)
+def _drop(schema: Schema, key: str) -> None:
+    del schema['properties'][key]
+    if key in schema['required']:
+        schema['required'].remove(key)
 
 
 def _described(schema: Schema) -> Schema:

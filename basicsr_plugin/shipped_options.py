@@ -1,4 +1,4 @@
-"""Option files that travel with installed packages.
+"""Option files that are shipped with installed packages.
 
 A package names a folder of option files, as a module name, in the entry-point group ``basicsr.options``; the folder is
 found without importing anything. The name of a file is its path within the folder: ``train.yml``, ``demo/train.yml``.
@@ -7,6 +7,7 @@ found without importing anything. The name of a file is its path within the fold
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +16,19 @@ from typing import NamedTuple
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.names import nearest
 
-__all__ = ['EDITOR_LINE', 'GROUP', 'ShippedFile', 'copy_shipped', 'find_option_file', 'shipped_files']
+__all__ = [
+    'EDITOR_LINE',
+    'GROUP',
+    'ShippedFile',
+    'copy_shipped',
+    'find_option_file',
+    'resolve_option_file',
+    'shipped_files',
+]
 
 GROUP = 'basicsr.options'
 EDITOR_LINE = '# yaml-language-server: $schema='
-"""Begin of a first line that names the JSON schema of the file."""
+"""Start of the first line, which names the JSON schema of the file."""
 
 
 class ShippedFile(NamedTuple):
@@ -39,7 +48,7 @@ class ShippedFile(NamedTuple):
 
 
 def shipped_files() -> list[ShippedFile]:
-    """Lists the option files of all installed packages, by package and name; the first of two equal names counts."""
+    """Lists the option files of all installed packages; only the first of two equal names is listed."""
     found: dict[str, ShippedFile] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
@@ -54,9 +63,24 @@ def shipped_files() -> list[ShippedFile]:
 
 
 def find_option_file(name: str) -> Path | None:
-    """Returns the shipped option file of a name, or None; the suffix may be left out."""
+    """Returns the shipped option file of a name, or None; the suffix may be left out.
+
+    A leading ``options/``, the folder of these files in many repositories, is ignored.
+    """
+    name = name.removeprefix('options/')
     wanted = (name, f'{name}.yml')
     return next((file.path for file in shipped_files() if file.name in wanted), None)
+
+
+def resolve_option_file(name: str) -> str:
+    """Returns the path of an option file; a name that is no file here may be that of a shipped one."""
+    if os.path.exists(name) or os.path.isabs(name):
+        return name
+    shipped = find_option_file(name)
+    if shipped is None:
+        return name
+    print(f'{name} is not in the working directory; using the shipped file {shipped}', file=sys.stderr, flush=True)
+    return str(shipped)
 
 
 def copy_shipped(name: str, target: Path | None, overwrite: bool) -> Path:
@@ -84,7 +108,7 @@ def copy_shipped(name: str, target: Path | None, overwrite: bool) -> Path:
         raise UserError(f'{target}: exists already; add --force to replace it, or --output PATH for another name')
     text = source.read_text(encoding='utf-8')
     first, end, rest = text.partition('\n')
-    if first.startswith(EDITOR_LINE):  # the schema stays where it is
+    if first.startswith(EDITOR_LINE):  # the copy refers to the package's schema
         schema = (source.parent / first.removeprefix(EDITOR_LINE)).resolve()
         text = f'{EDITOR_LINE}{schema}{end}{rest}'
     try:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TypeGuard
 
 from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.names import nearest
 
 __all__ = [
     'are_counts',

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from basicsr_plugin.errors import UserError
-from basicsr_plugin.options import nearest
-from deplsr_arch.clip_weights import find_weights, load_strictly, one_line
+from basicsr_plugin.errors import UserError, first_line
+from basicsr_plugin.names import nearest
+from deplsr_arch.clip_weights import find_weights, load_strictly
 from deplsr_arch.grid import starts
 
 if TYPE_CHECKING:  # imported where it is used: it takes half as long as torch
@@ -285,6 +285,6 @@ def _build(config: ClipConfig) -> open_clip.CLIP:
         return open_clip.CLIP(**arguments)
     except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         raise UserError(
-            f'clip: expected sizes that open_clip can build, got {one_line(error)}; '
+            f'clip: expected sizes that open_clip can build, got {first_line(error)}; '
             f'check widths against heads, image_size against patch_size'
         ) from error

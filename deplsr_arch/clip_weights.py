@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from basicsr_plugin.checkpoint import mismatches, read_state_dict
-from basicsr_plugin.errors import UserError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.errors import UserError, first_line
+from basicsr_plugin.names import nearest
 
 if TYPE_CHECKING:  # imported where it is used: it takes half as long as torch
     import open_clip
 
-__all__ = ['Weights', 'find_weights', 'load_strictly', 'one_line']
+__all__ = ['Weights', 'find_weights', 'load_strictly']
 
 
 class Weights(NamedTuple):
@@ -81,7 +81,7 @@ def _download(tag: dict[str, Any], label: str) -> Path:
         return Path(open_clip.download_pretrained(tag))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"pretrained: expected to fetch '{label}', got {type(error).__name__}: {one_line(error)}; "
+            f"pretrained: expected to fetch '{label}', got {first_line(error, with_type=True)}; "
             f'check the network, or name a local file'
         ) from error
 
@@ -105,8 +105,3 @@ def load_strictly(model: open_clip.CLIP, path: Path) -> None:
             f'belong to'
         )
     model.load_state_dict(weights)
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -47,7 +47,7 @@ class AdaptorOutput(NamedTuple):
     """What the adaptor estimates from a batch of photos.
 
     Attributes:
-        content: (B, D), what is seen, as if the photo were clean.
+        content: (B, D), embedding of the content, as if the photo were clean.
         global_degradation: (B, D), all degradations together.
         fine_degradation: (B, K, D), one row for each degradation type. The published order: blur, gaussian noise,
             poisson noise, jpeg, ringing.

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from basicsr_plugin.checks import check_arguments
-from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.errors import OptionError, first_line
+from basicsr_plugin.names import nearest
 from deplsr_arch.checks import expect, expect_counts
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.fusion import (
@@ -151,10 +151,9 @@ class Fused(nn.Module):
         try:
             out = self.backbone.eval()(torch.zeros(1, 3, size, size))
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-            reason = str(error).strip().split('\n')[0]
             name = type(self.backbone).__name__
             raise OptionError(
-                f'network_g.backbone: {name} fails on an image of 3 x {size} x {size}: {reason}'
+                f'network_g.backbone: {name} fails on an image of 3 x {size} x {size}: {first_line(error)}'
             ) from error
         for handle in handles:
             handle.remove()

@@ -1,7 +1,7 @@
 """What stage 2 expects of its two networks: an estimator of a prior, and a network that is conditioned on one.
 
-Any class that has these members fits; it need not inherit. To ask at run time, use the functions below: ``isinstance``
-with a protocol looks attributes up statically since Python 3.12 and does not find the parameters of a torch module.
+Any class that has these members fits; it need not inherit. To check at run time, use the functions below: since Python
+3.12 ``isinstance`` with a protocol looks attributes up statically and does not find the parameters of a torch module.
 """
 
 from __future__ import annotations

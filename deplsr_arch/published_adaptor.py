@@ -19,7 +19,7 @@ def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Renames the keys of the authors' SRCLIP layout to ours; a state dict of ours passes unchanged.
 
     The control tower loses its doubled ``transformer``, the zero layers come to the top level, ``visual.*`` (the frozen
-    tower's second name) is merged with ``clip.visual.*``, which wins. A ``module.`` prefix is dropped.
+    tower's second name) is merged with ``clip.visual.*``, which takes precedence. A ``module.`` prefix is dropped.
     """
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():

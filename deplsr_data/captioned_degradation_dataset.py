@@ -46,8 +46,8 @@ class CaptionedDegradationDataset(Dataset):
       the pixel, and on one that is not, a small blur looks like none (docs/prior.md).
     - degrade_on: both ways make the same image up to 3e-4 (rounded to 8 bits: one grey level) at few pixels.
     - degrade_size: filters see real surroundings in place of mirrored borders (Real-ESRGAN: 400, then 256).
-    - context: in training the adaptor estimates the prior from the larger crop, which holds more evidence than the
-      small patch (docs/prior.md).
+    - context: in training the adaptor estimates the prior from the larger crop, which contains more information
+      than the small patch (docs/prior.md).
     - input: with ``whole`` the complete photo is degraded and then resized without antialiasing and without keeping the
       aspect ratio, as published (with scale 1 and ``resize: last``); the captions name the levels before that.
     - max_bad_images: the next readable photo of the list replaces an unreadable one, so that batches keep their size
@@ -84,14 +84,22 @@ class CaptionedDegradationDataset(Dataset):
         self.opt = opt  # BasicSR's models read dataset.opt['name']
         where = place_of(opt)
         self._where = where
-        self._options = read_options(self.options_class, opt, where)
-        check_degradation_options(self._options, where)
+        self._options = self.typed_options(opt)
         self._recipe = read_recipe(self._options.recipe, f'{where}.recipe')
         in_lmdb = self._options.in_lmdb
         self._photos = list_photos(self._options.dataroot_gt, self._options.meta_info, in_lmdb, where)
         self._read = PhotoReader(self._options.dataroot_gt, self._options.io_backend)
         self._bad = BadPhotos(len(self._photos), self._options.max_bad_images, f'{where}.max_bad_images')
         self._train = self._options.phase == 'train'
+
+    @classmethod
+    def typed_options(cls, opt: dict[str, Any]) -> CaptionedDegradationOptions:
+        """Reads and checks the data set's block."""
+        where = place_of(opt)
+        options = read_options(cls.options_class, opt, where)
+        check_degradation_options(options, where)
+        read_recipe(options.recipe, f'{where}.recipe')
+        return options
 
     def __len__(self) -> int:
         return len(self._photos) * self._options.draws_per_image

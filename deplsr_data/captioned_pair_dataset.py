@@ -69,9 +69,7 @@ class CaptionedPairDataset(Dataset):
         super().__init__()
         self.opt = opt  # BasicSR's models read dataset.opt['name']
         where = place_of(opt)
-        self._options = o = read_options(self.options_class, opt, where)
-        check_options(o, where)
-        require_gt_size(o, where)
+        self._options = o = self.typed_options(opt)
         tables = _as_tuple(o.meta_info)
         self._pairs = [pair for table in tables for pair in _read_pairs(table, f'{where}.meta_info')]
         if not self._pairs:
@@ -84,6 +82,15 @@ class CaptionedPairDataset(Dataset):
         self._bad = BadPhotos(len(self._pairs), o.max_bad_images, f'{where}.max_bad_images')
         self._train = o.phase == 'train'
         self._check_paths(where)
+
+    @classmethod
+    def typed_options(cls, opt: dict[str, Any]) -> CaptionedPairOptions:
+        """Reads and checks the data set's block."""
+        where = place_of(opt)
+        options = read_options(cls.options_class, opt, where)
+        check_options(options, where)
+        require_gt_size(options, where)
+        return options
 
     def __len__(self) -> int:
         return len(self._pairs)

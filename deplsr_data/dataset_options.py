@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import TypedBlock
+from basicsr_plugin.options import SetWhenRead, TypedBlock
 from deplsr_data.degradation.recipes import RECIPES
 from deplsr_data.tokens import check_tokenizer
 
@@ -31,7 +31,7 @@ class DatasetOptions:
     Attributes:
         name: Name of the data set in logs and results.
         type: Name of the data set's class.
-        phase: ``train``, ``val`` or ``test``; BasicSR sets it from the name of the block.
+        phase: ``train``, ``val`` or ``test``, from the name of the block.
         scale: Size of GT over that of LR; BasicSR sets it from the top level.
         dataroot_gt: Folder of the clean images, read with its subfolders, or an LMDB.
         io_backend: ``{type: disk}`` or ``{type: lmdb}``.
@@ -54,7 +54,7 @@ class DatasetOptions:
 
     name: str
     type: str
-    phase: Literal['train', 'val', 'test']
+    phase: Annotated[Literal['train', 'val', 'test'], SetWhenRead()]
     scale: Annotated[int, Field(ge=1)]
     dataroot_gt: str
     io_backend: dict[str, Any] = field(default_factory=lambda: {'type': 'disk'})

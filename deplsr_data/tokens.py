@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.names import nearest
 
-__all__ = ['check_tokenizer', 'tokenize']
+__all__ = ['check_tokenizer', 'same_tokenizer', 'tokenize']
 
 
 @lru_cache(maxsize=4)
@@ -53,3 +53,18 @@ def tokenize(texts: Sequence[str], model: str, context_length: int | None = None
         (N, L) int64.
     """
     return torch.stack([_tokens(text, model, context_length) for text in texts])
+
+
+def same_tokenizer(model: str, other: str) -> bool:
+    """Returns whether two models of open_clip have the same tokenizer, whatever their context lengths."""
+    return model == other or _settings(model) == _settings(other)
+
+
+def _settings(model: str) -> tuple[object, ...]:
+    """What open_clip builds a tokenizer from; for a model of a hub, whose config is not known here, its name."""
+    import open_clip
+
+    config = None if ':' in model else open_clip.get_model_config(model)
+    if config is None:
+        return (model,)
+    return config['text_cfg'].get('hf_tokenizer_name'), config['text_cfg'].get('tokenizer_kwargs')

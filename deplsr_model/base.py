@@ -8,21 +8,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from basicsr_plugin.checks import check_keys
 from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.names import nearest
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into
+from deplsr_model.options import RunOptions, TrainOptions
 from deplsr_model.pair_pool import Batch, TrainingPairPool
+from deplsr_model.precision import Throughput, TrainingStep, autocast, check_amp
 
 __all__ = ['Batch', 'DePLSRBaseModel', 'ParameterGroup', 'Parameters']
 
@@ -38,10 +41,69 @@ OPTIMIZERS = {name: getattr(torch.optim, name) for name in ('Adam', 'AdamW', 'Ad
 
 
 class DePLSRBaseModel(BaseModel):
-    """BasicSR's base model with more optimizers, safe loading, and metrics in a file that a program can parse."""
+    """BasicSR's base model with more optimizers, mixed precision, safe loading, and metrics in a file.
 
+    A subclass sets ``options`` before it calls the constructor.
+
+    Raises:
+        OptionError: The device cannot compute in the precision of option ``amp``.
+    """
+
+    options: RunOptions
+    lq: Tensor
     _pool: TrainingPairPool | None = None
     _validating = False
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        check_amp(self.options.amp, self.options.num_gpu)
+        self._throughput = Throughput()
+        self._steps: dict[str, TrainingStep] = {}
+        super().__init__(opt)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Moves a network to the device as BasicSR does, in the memory format of option ``channels_last``."""
+        return super().model_to_device(net.to(memory_format=self.memory_format))
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory format of images and convolutions."""
+        return torch.channels_last if self.options.channels_last else torch.contiguous_format
+
+    def image_to_device(self, image: Tensor) -> Tensor:
+        """Moves images (B, C, h, w) to the device in the memory format of the networks."""
+        return image.to(self.device, non_blocking=True, memory_format=self.memory_format)
+
+    def compute(self, net: nn.Module, *inputs: Tensor) -> Tensor:
+        """Runs a network in the precision of option ``amp``; its output is float32."""
+        with autocast(self.device, self.options.amp):
+            return net(*inputs).float()
+
+    def add_step(self, label: str, optimizer: torch.optim.Optimizer, train: TrainOptions) -> TrainingStep:
+        """Returns what steps an optimizer; its log entries end in ``label``."""
+        step = TrainingStep(optimizer, self.device, self.options.amp, train.accumulate, train.clip_grad_norm)
+        self._steps[label] = step
+        return step
+
+    def begin_step(self, current_iter: int) -> None:
+        """Seeds what the networks draw, such as paths to drop: a resumed run then draws what the complete one does."""
+        key = (self.options.manual_seed or 0, self.options.rank, current_iter)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def is_last(self, current_iter: int) -> bool:
+        """Whether no iteration of the training follows."""
+        return current_iter >= self.opt['train']['total_iter']
+
+    def log_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Ends an iteration: records losses and norms of gradients, and counts its images."""
+        self.log_dict = self.reduce_loss_dict(losses)
+        for label, step in self._steps.items():
+            self.log_dict.update(step.log(label))
+        self._throughput.count(len(self.lq) * self.options.world_size)
+
+    def get_current_log(self) -> dict[str, float]:
+        """Returns what BasicSR logs, with the images per second since the last log, validations left out."""
+        rate = self._throughput.rate()
+        return {**self.log_dict, **({} if rate is None else {'images_per_s': rate})}
 
     def degraded(self, data: Batch) -> Batch:
         """Adds ``lq`` to a batch if the data set left that to the device, and in training exchanges it with the pool.
@@ -67,7 +129,8 @@ class DePLSRBaseModel(BaseModel):
         """Validates as BasicSR does; the batches of the validation do not enter the pool."""
         self._validating = True
         try:
-            super().validation(dataloader, current_iter, tb_logger, save_img)
+            with self._throughput.paused():
+                super().validation(dataloader, current_iter, tb_logger, save_img)
         finally:
             self._validating = False
 

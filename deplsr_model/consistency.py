@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from basicsr_plugin.errors import OptionError
 from deplsr_arch.protocols import TextEstimator
 from deplsr_data.dataset_options import DatasetOptions
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
-from deplsr_data.tokens import tokenize
+from deplsr_data.degradation.types import degradation_type_names
+from deplsr_data.tokens import same_tokenizer, tokenize
 from deplsr_model.options import Section
 
 __all__ = ['check_tokens', 'check_type_count']
 
 
-def check_type_count(network: object, where: str) -> None:
-    """Checks that a network has as many degradation types as are registered; one that has no number fits any.
+def check_type_count(network: object, where: str) -> int:
+    """Returns how many degradation types a network has: the first of the registered ones.
+
+    A network that was trained before a plug-in registered another type keeps working; the log names what it leaves out.
 
     Raises:
-        OptionError: One line that begins with ``where``.
+        OptionError: It has more than are registered; one line that begins with ``where``.
     """
-    count = getattr(network, 'num_degradation_types', None)
-    names = [degradation_type.name for degradation_type in DEGRADATION_TYPES]
-    if count is not None and count != len(names):
+    names = degradation_type_names()
+    count = int(getattr(network, 'num_degradation_types', len(names)))
+    if count > len(names):
         raise OptionError(
-            f'{where}.num_degradation_types: expected {len(names)}, the registered degradation types '
-            f'({", ".join(names)}), got {count}; set it to {len(names)}'
+            f'{where}.num_degradation_types: expected at most {len(names)}, the registered degradation types '
+            f'({", ".join(names)}), got {count}; set it to {len(names)}, or name the plug-in that registers more'
         )
+    if count < len(names):
+        get_root_logger().info(
+            f'{where} has {count} of {len(names)} degradation types, without {", ".join(names[count:])} '
+            f'(num_degradation_types: {len(names)} includes all)'
+        )
+    return count
 
 
 def check_tokens(datasets: Mapping[str, Section], phases: Iterable[str], adaptor: TextEstimator) -> None:
@@ -49,7 +58,7 @@ def check_tokens(datasets: Mapping[str, Section], phases: Iterable[str], adaptor
         if not issubclass(options_class, DatasetOptions):
             continue  # a data set without captions, or one of a plug-in, whose options are unknown here
         tokenizer = dataset.get('tokenizer') or DatasetOptions.tokenizer
-        if tokenizer != adaptor.tokenizer:
+        if not same_tokenizer(tokenizer, adaptor.tokenizer):
             raise OptionError(
                 f"datasets.{phase}.tokenizer: expected '{adaptor.tokenizer}', that of network_da, got '{tokenizer}'; "
                 f'set it to {adaptor.tokenizer}'

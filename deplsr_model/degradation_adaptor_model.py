@@ -20,6 +20,7 @@ from deplsr_model.estimator_options import AdaptorOptions, AdaptorTrainOptions
 from deplsr_model.functional import ContrastiveBatch
 from deplsr_model.level_text import LevelEstimator, PriorForm, TextCache, embed_levels
 from deplsr_model.options import required
+from deplsr_model.precision import autocast
 
 __all__ = ['DegradationAdaptorModel']
 
@@ -89,28 +90,29 @@ class DegradationAdaptorModel(EstimatorModel):
                 'take CaptionedDegradationDataset or CaptionedPairDataset'
             )
         data = self.degraded(data)
-        self.lq = data['lq'].to(self.device, non_blocking=True)
-        self.tokens = data['tokens'].cpu()  # a prefetcher may have moved them; the cache looks them up on the CPU
-        self.levels = data['levels'].to(self.device, non_blocking=True)
+        self.lq = self.image_to_device(data['lq'])
+        # on the CPU, where the cache looks them up; a prefetcher may have moved them
+        self.tokens = data['tokens'][:, : 2 + self.num_types].cpu()
+        self.levels = data['levels'][:, : self.num_types].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Does one training step."""
+        """Trains on a batch."""
+        self.begin_step(current_iter)
         net = self.get_bare_model(self.net_da)
-        self.optimizer_da.zero_grad()
         text = self.encode_text(self.tokens, self.device)
+        with autocast(self.device, self.options.amp):
+            output = self.net_da(self.lq)
         losses = self.cri_contrastive(
-            ContrastiveBatch(
-                self.net_da(self.lq), text, net.logit_scale.exp(), net.logit_bias, self.levels, self.vocabulary
-            )
+            ContrastiveBatch(output, text, net.logit_scale.exp(), net.logit_bias, self.levels, self.vocabulary)
         )
         total = losses['l_total']
         if self.opt['dist']:  # DistributedDataParallel waits for a gradient of every parameter, needed or not
             total = total + 0.0 * sum(p.sum() for p in net.trainable_parameters())
-        total.backward()
-        self.optimizer_da.step()
-        with torch.no_grad():
-            net.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
-        self.log_dict = self.reduce_loss_dict(losses)
+        self.step_da.backward(total)
+        if self.step_da.step(self.is_last(current_iter)):
+            with torch.no_grad():
+                net.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        self.log_step(losses)
         self.log_dict['scale'] = net.logit_scale.exp().item()
 
     def estimate_levels(self, lq: Tensor) -> Tensor:

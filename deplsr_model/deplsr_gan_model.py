@@ -20,7 +20,7 @@ from deplsr_model.base import Batch
 from deplsr_model.deplsr_model import DePLSRModel
 from deplsr_model.options import required
 from deplsr_model.prior import PriorInputs
-from deplsr_model.sr_options import GANOptions, StockDegradationOptions
+from deplsr_model.sr_options import GANOptions, SROptions, StockDegradationOptions
 
 __all__ = ['DePLSRGANModel']
 
@@ -45,7 +45,6 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
     options: GANOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        _check_stock_degradation(opt)
         try:
             super().__init__(opt)
         except URLError as error:
@@ -53,6 +52,12 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
                 f'train.perceptual_opt: the VGG weights could not be downloaded ({error.reason}); put '
                 'vgg19-dcbb9e9d.pth of torchvision into experiments/pretrained_models/'
             ) from error
+
+    @classmethod
+    def typed_options(cls, opt: dict[str, Any]) -> SROptions:
+        """Reads and checks the option file."""
+        _check_stock_degradation(opt)
+        return super().typed_options(opt)
 
     def feed_data(self, data: Batch) -> None:
         """Takes a batch of our data sets, of pairs, or of RealESRGANDataset, and computes its prior."""
@@ -63,41 +68,45 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
             DePLSRModel.feed_data(self, data)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Does one step of the generator and one of the discriminator."""
+        """Trains the generator and the discriminator on a batch."""
+        self.begin_step(current_iter)
         options = required(self.options.train)
-        self.output = self.net_g(self.lq, *self._training_prior(current_iter))
+        last = self.is_last(current_iter)
+        self.output = self.compute(self.net_g, self.lq, *self._training_prior(current_iter))
         losses: OrderedDict[str, Tensor] = OrderedDict()
         if current_iter % options.net_d_iters == 0 and current_iter > options.net_d_init_iters:
             self.net_d.requires_grad_(False)
-            self.optimizer_g.zero_grad()
             losses.update(self._generator_losses())
-            torch.stack(list(losses.values())).sum().backward()
-            self.optimizer_g.step()
+            self.step_g.backward(torch.stack(list(losses.values())).sum())
             self.net_d.requires_grad_(True)
-        self.optimizer_d.zero_grad()
-        losses.update(self._discriminator_step())
-        self.optimizer_d.step()
-        self.log_dict = self.reduce_loss_dict(losses)
-        if self.ema_decay > 0:
+        self.step_g.step(last)
+        losses.update(self._discriminator_losses())
+        stepped = self.step_d.step(last)
+        self.log_step(losses)
+        if stepped and self.ema_decay > 0:  # also where net_d_iters left the generator out, as BasicSR does
             self.model_ema(decay=self.ema_decay)
+
+    def setup_optimizers(self) -> None:
+        """Builds the optimizers as BasicSR does, and what steps them."""
+        super().setup_optimizers()
+        self.step_d = self.add_step('d', self.optimizer_d, required(self.options.train))
 
     def _generator_losses(self) -> OrderedDict[str, Tensor]:
         losses: OrderedDict[str, Tensor] = OrderedDict()
         if self.cri_pix:
             losses['l_g_pix'] = self.cri_pix(self.output, self._target(self.options.l1_gt_usm))
         if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(self.output, self._target(self.options.percep_gt_usm))
-            losses.update({k: v for k, v in (('l_g_percep', perceptual), ('l_g_style', style)) if v is not None})
-        losses['l_g_gan'] = self.cri_gan(self.net_d(self.output), True, is_disc=False)
+            losses.update(self.perceptual_losses(self._target(self.options.percep_gt_usm), 'l_g'))
+        losses['l_g_gan'] = self.cri_gan(self.compute(self.net_d, self.output), True, is_disc=False)
         return losses
 
-    def _discriminator_step(self) -> OrderedDict[str, Tensor]:
+    def _discriminator_losses(self) -> OrderedDict[str, Tensor]:
         """Computes the discriminator's gradients; one pass at a time, as its spectral norm changes in each."""
         losses: OrderedDict[str, Tensor] = OrderedDict()
         for name, images in (('real', self._target(self.options.gan_gt_usm)), ('fake', self.output.detach())):
-            answer = self.net_d(images)
+            answer = self.compute(self.net_d, images)
             loss = self.cri_gan(answer, name == 'real', is_disc=True)
-            loss.backward()
+            self.step_d.backward(loss)
             losses[f'l_d_{name}'], losses[f'out_d_{name}'] = loss, answer.detach().mean()
         return losses
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator, is_text_estimator
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
 from deplsr_model.base import Batch, DePLSRBaseModel
 from deplsr_model.consistency import check_tokens, check_type_count
-from deplsr_model.options import refuse_old_options
-from deplsr_model.prior import PriorInputs, PriorSetup, build_prior, check_source, drop_prior, needs_estimator
+from deplsr_model.options import refuse_old_options, required
+from deplsr_model.precision import autocast
+from deplsr_model.prior import PRIORS, PriorInputs, PriorSetup, build_prior, check_source, drop_prior, needs_estimator
 from deplsr_model.sr_options import SROptions
 from deplsr_model.tiling import upscale_tiled
 
@@ -46,14 +46,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     gt_usm: Tensor | None = None
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is parsed
-            opt['prior'] = 'none'
-        refuse_old_options(opt)
-        self.options = read_options(self.options_class, opt, '')
-        self._check_prior()
-        self._check_scale()
-        if self.options.train and 'type' not in self.options.train.optim_g:
-            raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
+        self.options = self.typed_options(opt)
         super().__init__(opt)
         net_g = self.get_bare_model(self.net_g)
         if not is_conditioned(net_g):
@@ -61,33 +54,29 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 f'network_g.type: expected a network that takes a prior, got {opt["network_g"]["type"]}; '
                 'take FusedDAT, FusedRRDBNet, FusedSwinIR or Fused, or a model_type of BasicSR'
             )
-        check_type_count(net_g, 'network_g')
-        self._check_scale(getattr(net_g, 'scale', None))
+        count = check_type_count(net_g, 'network_g')
+        _check_scale(self.options, getattr(net_g, 'scale', None))
         estimator = self._frozen_estimator() if needs_estimator(self.options.prior) else None
-        setup = PriorSetup(estimator, net_g.prior_dim, self.options.prior_form, len(DEGRADATION_TYPES))
+        estimated = getattr(estimator, 'num_degradation_types', count)
+        if hasattr(net_g, 'num_degradation_types') and estimated != count:
+            raise OptionError(
+                f'network_g.num_degradation_types: expected {estimated}, that of network_da, got {count}; set it'
+            )
+        setup = PriorSetup(estimator, net_g.prior_dim, self.options.prior_form, estimated)
         self.prior_source = build_prior(self.options.prior, setup)
 
-    def _check_prior(self) -> None:
-        check_source(self.options.prior)
-        if not needs_estimator(self.options.prior):
-            return
-        if self.options.network_da is None:
-            raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
-        if self.options.path.pretrain_network_da is None:
-            raise OptionError(
-                "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1, got none; train one with "
-                'options/train_degradation_adaptor.yml, or set prior: none'
-            )
-
-    def _check_scale(self, built: int | None = None) -> None:
-        """Compares the scale of the network with that of the run, before and after it is built."""
-        network = self.options.network_g.get('backbone', self.options.network_g)
-        key = 'scale' if 'scale' in network else 'upscale'
-        scale = built or network.get(key, self.options.scale)
-        if scale != self.options.scale:
-            raise OptionError(
-                f'network_g.{key}: expected {self.options.scale}, the scale of the run, got {scale}; change one'
-            )
+    @classmethod
+    def typed_options(cls, opt: dict[str, Any]) -> SROptions:
+        """Reads and checks the option file."""
+        if 'prior' in opt and opt['prior'] is None:  # how --force_yml prior=none is parsed
+            opt['prior'] = 'none'
+        refuse_old_options(opt, PRIORS)
+        options = read_options(cls.options_class, opt, '')
+        _check_prior(options)
+        _check_scale(options)
+        if options.train and 'type' not in options.train.optim_g:
+            raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
+        return options
 
     def _frozen_estimator(self) -> Estimator:
         net = build_network(self.opt['network_da'])
@@ -100,7 +89,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         if self.options.prior == 'captions' and self.options.prior_form == 'embedding' and is_text_estimator(net):
             check_tokens(self.options.datasets, self.options.datasets, net)
         self.load_network(net, self.opt['path']['pretrain_network_da'], param_key=self.options.path.param_key_da)
-        return net.requires_grad_(False).eval().to(self.device)
+        return net.requires_grad_(False).eval().to(self.device, memory_format=self.memory_format)
 
     def feed_data(self, data: Batch) -> None:
         """Takes a batch with ``lq`` (B, 3, h, w) and, except in a test without metrics, ``gt``; computes its prior.
@@ -114,23 +103,34 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 'datasets: expected a data set that returns lq, got one that leaves the degradation to the model; take '
                 'CaptionedDegradationDataset with recipe: {type: realesrgan}, or model_type: DePLSRGANModel'
             )
-        self.lq = data['lq'].to(self.device, non_blocking=True)
+        self.lq = self.image_to_device(data['lq'])
         if 'gt' in data:
-            self.gt = data['gt'].to(self.device, non_blocking=True)
-            self.gt_usm = data['gt_usm'].to(self.device, non_blocking=True) if 'gt_usm' in data else None
+            self.gt = self.image_to_device(data['gt'])
+            self.gt_usm = self.image_to_device(data['gt_usm']) if 'gt_usm' in data else None
         seen = data['context'].to(self.device, non_blocking=True) if 'context' in data else self.lq
         self.prior = self.prior_source(PriorInputs(seen, data.get('tokens'), data.get('levels')))
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Does one training step."""
-        self.optimizer_g.zero_grad()
-        self.output = self.net_g(self.lq, *self._training_prior(current_iter))
+        """Trains on a batch."""
+        self.begin_step(current_iter)
+        self.output = self.compute(self.net_g, self.lq, *self._training_prior(current_iter))
         losses = self._losses()
-        torch.stack(list(losses.values())).sum().backward()
-        self.optimizer_g.step()
-        self.log_dict = self.reduce_loss_dict(losses)
-        if self.ema_decay > 0:
+        self.step_g.backward(torch.stack(list(losses.values())).sum())
+        stepped = self.step_g.step(self.is_last(current_iter))
+        self.log_step(losses)
+        if stepped and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def init_training_settings(self) -> None:
+        """Builds losses, optimizers and the averaged network as BasicSR does."""
+        super().init_training_settings()
+        if self.ema_decay > 0:
+            self.net_g_ema.to(memory_format=self.memory_format)
+
+    def setup_optimizers(self) -> None:
+        """Builds the optimizers as BasicSR does, and what steps the generator's."""
+        super().setup_optimizers()
+        self.step_g = self.add_step('g', self.optimizer_g, required(self.options.train))
 
     def _training_prior(self, current_iter: int) -> tuple[Tensor, Tensor]:
         key = (self.options.manual_seed or 0, self.options.rank, current_iter)
@@ -142,9 +142,19 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         if self.cri_pix:
             losses['l_pix'] = self.cri_pix(self.output, target)
         if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(self.output, target)
-            losses.update({k: v for k, v in (('l_percep', perceptual), ('l_style', style)) if v is not None})
+            losses.update(self.perceptual_losses(target, 'l'))
         return losses
+
+    def perceptual_losses(self, target: Tensor, prefix: str) -> dict[str, Tensor]:
+        """Returns the perceptual and the style loss, those that are in use.
+
+        VGG computes in the precision of the networks, except for a style loss: its sums over all pixels overflow fp16.
+        """
+        style_weight = getattr(self.cri_perceptual, 'style_weight', 0)
+        with autocast(self.device, None if style_weight else self.options.amp):
+            perceptual, style = self.cri_perceptual(self.output, target)
+        named = {f'{prefix}_percep': perceptual, f'{prefix}_style': style}
+        return {name: loss.float() for name, loss in named.items() if loss is not None}
 
     @torch.no_grad()
     def test(self) -> None:
@@ -154,7 +164,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         net: nn.Module = self.get_bare_model(self.net_g) if averaged is None else averaged
         net.eval()
         self.output = upscale_tiled(
-            lambda tile: net(tile, *self.prior),
+            lambda tile: self.compute(net, tile, *self.prior),
             self.lq,
             self.options.scale,
             self.options.val.tile,
@@ -172,3 +182,25 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         net = self.get_bare_model(net)
         count = sum(p.numel() for p in net.parameters())
         get_root_logger().info(f'Network: {type(net).__name__}, with parameters: {count:,d}')
+
+
+def _check_prior(options: SROptions) -> None:
+    check_source(options.prior)
+    if not needs_estimator(options.prior):
+        return
+    if options.network_da is None:
+        raise OptionError("missing key 'network_da'; expected the adaptor's options of stage 1, or prior: none")
+    if options.path.pretrain_network_da is None:
+        raise OptionError(
+            "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1, got none; train one with "
+            '-opt train_degradation_adaptor.yml, or set prior: none'
+        )
+
+
+def _check_scale(options: SROptions, built: int | None = None) -> None:
+    """Compares the scale of the network with that of the run, before and after it is built."""
+    network = options.network_g.get('backbone', options.network_g)
+    key = 'scale' if 'scale' in network else 'upscale'
+    scale = built or network.get(key, options.scale)
+    if scale != options.scale:
+        raise OptionError(f'network_g.{key}: expected {options.scale}, the scale of the run, got {scale}; change one')

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from pydantic import Field
-
-from deplsr_model.options import PathOptions, Positive, RunOptions, Section, ValOptions
+from deplsr_model.options import PathOptions, Positive, RunOptions, Section, TrainOptions, ValOptions
 
 __all__ = [
     'AdaptorOptions',
@@ -20,20 +17,14 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class EstimatorTrainOptions:
+class EstimatorTrainOptions(TrainOptions):
     """Section ``train`` of stage 1 for any degradation estimator.
 
     Attributes:
-        total_iter: Iterations of the training.
         optim_da: Block of the optimizer, ``type`` (AdamW by default) and its arguments.
-        scheduler: Block of the learning rate schedule, ``type`` and its arguments.
-        warmup_iter: Iterations in which the learning rate rises linearly from 0; -1 for none.
     """
 
-    total_iter: Annotated[float, Field(gt=0)]
     optim_da: Section
-    scheduler: Section
-    warmup_iter: int = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +54,8 @@ class AdaptorValOptions(EstimatorValOptions):
     """Section ``val`` of the adaptor.
 
     Attributes:
-        template: With the published losses, the text whose embedding a photo is compared with; ``{}`` stands for the
-            fine caption of a level (``{}`` alone if not set; published: ``A photo with {}``). It has no effect with
+        template: With the published losses, the text whose embedding a photo is compared with; ``{}`` is replaced by
+            the fine caption of a level (``{}`` alone if not set; published: ``A photo with {}``). It has no effect with
             DegradationOrdinalLoss. In an option file without ``train`` it selects the published way to estimate.
     """
 
@@ -82,9 +73,9 @@ class EstimatorOptions(RunOptions):
 
     Attributes:
         network_da: Block of the degradation estimator, ``type`` and its arguments.
-        path: Section of the paths.
-        train: Section of the training; needed in training only.
-        val: Section of the validation.
+        path: Checkpoints to load, and folders of the run.
+        train: Iterations, optimizer, schedule and losses; needed in training only.
+        val: How often and in what batches accuracies are measured.
     """
 
     network_da: Section
@@ -98,8 +89,8 @@ class AdaptorOptions(EstimatorOptions):
     """Option file of :class:`DegradationAdaptorModel`.
 
     Attributes:
-        train: Section of the training; needed in training only.
-        val: Section of the validation.
+        train: Iterations, optimizer, schedule and losses; needed in training only.
+        val: How often and in what batches accuracies are measured.
     """
 
     train: AdaptorTrainOptions | None = None

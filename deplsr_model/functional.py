@@ -92,7 +92,7 @@ def softmax_contrastive(image: Tensor, text: Tensor, logit_scale: Tensor | float
 def sigmoid_contrastive(
     image: Tensor, text: Tensor, logit_scale: Tensor | float, logit_bias: Tensor | float | None = None
 ) -> Tensor:
-    """SigLIP's loss: each of the B x B pairs is a yes-or-no question; summed over all pairs, divided by B.
+    """SigLIP's loss: each of the B x B pairs is a binary classification; summed over all pairs, divided by B.
 
     Args:
         image: Image embeddings of unit length.

@@ -44,16 +44,16 @@ class LevelRegressorModel(EstimatorModel):
                 'take CaptionedDegradationDataset or CaptionedPairDataset'
             )
         data = self.degraded(data)
-        self.lq = data['lq'].to(self.device, non_blocking=True)
-        self.levels = data['levels'].to(self.device, non_blocking=True)
+        self.lq = self.image_to_device(data['lq'])
+        self.levels = data['levels'][:, : self.num_types].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Does one training step."""
-        self.optimizer_da.zero_grad()
-        loss = (self.net_da(self.lq) - level_positions(self.levels)).abs().mean()
-        loss.backward()
-        self.optimizer_da.step()
-        self.log_dict = self.reduce_loss_dict({'l_levels': loss})
+        """Trains on a batch."""
+        self.begin_step(current_iter)
+        loss = (self.compute(self.net_da, self.lq) - level_positions(self.levels)).abs().mean()
+        self.step_da.backward(loss)
+        self.step_da.step(self.is_last(current_iter))
+        self.log_step({'l_levels': loss})
 
     def estimate_levels(self, lq: Tensor) -> Tensor:
         """Estimates levels from the network's numbers."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deplsr_arch.protocols import TextEstimator
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.tokens import tokenize
 
 __all__ = [
@@ -42,14 +42,15 @@ def embed_levels(
 
     Args:
         adaptor: A DegradationAdaptor.
-        levels: For each degradation type in the order of ``DEGRADATION_TYPES``, its levels; by default those of
-            training.
+        levels: For each of the adaptor's degradation types, the first of ``DEGRADATION_TYPES``, its levels; by default
+            those of training.
         template: Text in which ``{}`` stands for the caption of a level.
     """
+    types = DEGRADATION_TYPES[: adaptor.num_degradation_types]
     if levels is None:
-        levels = [degradation_type.training_levels for degradation_type in DEGRADATION_TYPES]
+        levels = [degradation_type.training_levels for degradation_type in types]
     vocabulary = []
-    for degradation_type, known in zip(DEGRADATION_TYPES, levels, strict=True):
+    for degradation_type, known in zip(types, levels, strict=True):
         texts = [template.format(degradation_type.caption(level)) for level in known]
         tokens = tokenize(texts, adaptor.tokenizer, adaptor.context_length)
         embeddings = adaptor.encode_text(tokens.to(adaptor.logit_scale.device)).float()
@@ -88,7 +89,7 @@ def positions_to_levels(positions: Tensor) -> Tensor:
 
 def _ends(like: Tensor) -> Tensor:
     """The first and the last training level of each degradation type: (2, K)."""
-    ranges = [degradation_type.training_levels for degradation_type in DEGRADATION_TYPES]
+    ranges = [degradation_type.training_levels for degradation_type in DEGRADATION_TYPES[: like.shape[-1]]]
     return torch.tensor([[known[end] for known in ranges] for end in (0, -1)]).to(like)
 
 
@@ -137,7 +138,7 @@ class LevelEmbeddings:
         return self._mix(weights)
 
     def from_estimate(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
-        """Embeds the levels that an adaptor's fine embeddings stand for.
+        """Embeds the levels that an adaptor's fine embeddings represent.
 
         Shape:
             - fine: (B, K, D) of unit length. logit_scale: scalar, exponentiated. Returns (B, K, D).
@@ -168,7 +169,7 @@ class LevelEstimator:
         adaptor: A DegradationAdaptor; its text tower runs once.
         form: ``mixture``: the level that is expected among the whitened texts of all training levels
             (:class:`LevelEmbeddings`), for what DegradationOrdinalLoss trained. ``embedding``: the nearest of the texts
-            of ``evaluation_levels`` wins, as published.
+            of ``evaluation_levels`` is chosen, as published.
         template: Text in which ``{}`` stands for the caption of a level, for the form ``embedding``.
     """
 
@@ -191,7 +192,8 @@ class LevelEstimator:
                 self._embeddings = LevelEmbeddings(embed_levels(self._adaptor))
             return self._embeddings.estimate(fine, self._adaptor.logit_scale.exp())
         if self._vocabulary is None:
-            levels = [degradation_type.evaluation_levels for degradation_type in DEGRADATION_TYPES]
+            types = DEGRADATION_TYPES[: self._adaptor.num_degradation_types]
+            levels = [degradation_type.evaluation_levels for degradation_type in types]
             self._vocabulary = embed_levels(self._adaptor, levels, self._template)
         nearest = [
             known[(embedding.float() @ texts.T).argmax(dim=-1)]

@@ -5,13 +5,15 @@ docs/options.md and the JSON schema are generated from the dataclasses of the op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
+from basicsr_plugin.options import SetWhenRead
+from deplsr_model.precision import Amp
 
 __all__ = [
     'LoggerOptions',
@@ -19,6 +21,7 @@ __all__ = [
     'Positive',
     'RunOptions',
     'Section',
+    'TrainOptions',
     'ValOptions',
     'refuse_old_options',
     'required',
@@ -26,11 +29,27 @@ __all__ = [
 
 Positive = Annotated[int, Field(gt=0)]
 Section = Mapping[str, Any]
+_FolderOfRun = Annotated[str | None, SetWhenRead()]
 T = TypeVar('T')
 
 
-def refuse_old_options(opt: Mapping[str, Any]) -> None:
+#: Values of version 0.1 by key, with what replaces them.
+_OLD_VALUES = {
+    'prior': {
+        'adaptor': "did you mean 'estimated'?",
+        'levels': 'it is in benchmarks/prior, with plugins: [benchmarks.prior.controls]',
+        'clip': 'it is in benchmarks/prior, with plugins: [benchmarks.prior.controls]',
+    },
+    'prior_form': {'words': "did you mean 'mixture'?"},
+}
+
+
+def refuse_old_options(opt: Mapping[str, Any], registered: Container[str] = ()) -> None:
     """Refuses options of version 0.1 that have another name now.
+
+    Args:
+        opt: The option file.
+        registered: Names of priors that plug-ins have registered; these are not refused.
 
     Raises:
         OptionError: One line that states what to write instead.
@@ -38,11 +57,12 @@ def refuse_old_options(opt: Mapping[str, Any]) -> None:
     if 'recipe' in opt:
         raise OptionError(
             f"recipe: expected no such key at the top level, got '{opt['recipe']}'; remove it: the measured form is "
-            'the default, and the published form is written out in options/paper/*.yml'
+            'the default, and the published form is in the option files paper/*.yml (basicsr options)'
         )
-    for key, old, new in (('prior', 'adaptor', 'estimated'), ('prior_form', 'words', 'mixture')):
-        if opt.get(key) == old:
-            raise OptionError(f"{key}: '{old}' is an option of version 0.1; did you mean '{new}'?")
+    for key, values in _OLD_VALUES.items():
+        value = opt.get(key)
+        if isinstance(value, str) and value in values and value not in registered:
+            raise OptionError(f"{key}: '{value}' is an option of version 0.1; {values[value]}")
 
 
 def required(train: T | None) -> T:
@@ -82,12 +102,12 @@ class PathOptions:
         param_key_da: Key of the weights in that file.
         resume_state: Training state (``.state``) to resume from.
         ignore_resume_networks: Names of networks (such as ``network_da``) whose checkpoint is not looked for on resume.
-        experiments_root: Folder of the run in training; set by BasicSR.
-        results_root: Folder of the run in a test; set by BasicSR.
-        models: Folder of the checkpoints; set by BasicSR.
-        training_states: Folder of the training states; set by BasicSR.
-        log: Folder of the log and of ``metrics.jsonl``; set by BasicSR.
-        visualization: Folder of the output images; set by BasicSR.
+        experiments_root: Folder in which training makes the run's folder; ``experiments`` if not set.
+        results_root: Folder in which a test makes the run's folder; ``results`` if not set.
+        models: Folder of the checkpoints.
+        training_states: Folder of the training states.
+        log: Folder of the log and of ``metrics.jsonl``.
+        visualization: Folder of the output images.
     """
 
     pretrain_network_da: str | None = None
@@ -96,10 +116,32 @@ class PathOptions:
     ignore_resume_networks: list[str] | None = None
     experiments_root: str | None = None
     results_root: str | None = None
-    models: str | None = None
-    training_states: str | None = None
-    log: str | None = None
-    visualization: str | None = None
+    models: _FolderOfRun = None
+    training_states: _FolderOfRun = None
+    log: _FolderOfRun = None
+    visualization: _FolderOfRun = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Keys of section ``train`` that both stages have.
+
+    Attributes:
+        total_iter: Iterations of the training; an iteration is one batch.
+        scheduler: Block of the learning rate schedule, ``type`` and its arguments.
+        warmup_iter: Iterations in which the learning rate rises linearly from 0; -1 for none.
+        accumulate: Batches whose gradients are averaged for a step of the optimizer. Only every so many-th iteration
+            then changes the weights and their average; learning rates, logs and checkpoints still count iterations.
+            The last step takes the batches that are left.
+        clip_grad_norm: Largest norm of an optimizer's gradients; greater ones are scaled down to it. The norm before
+            that is logged as ``grad_norm_*``.
+    """
+
+    total_iter: Annotated[float, Field(gt=0)]
+    scheduler: Section
+    warmup_iter: int = -1
+    accumulate: Positive = 1
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +172,22 @@ class RunOptions:
         datasets: Blocks of the data sets by phase: ``train``, ``val``, ``test``, or ``val_2`` and so on.
         scale: Enlargement.
         manual_seed: Seed of all random numbers; drawn if not set.
+        amp: Precision in which networks compute, in training, validation and test: ``bf16``, or ``fp16`` on a GPU with
+            scaled losses; float32 if not set. Weights, checkpoints, losses, metrics and the degradation of batches stay
+            in float32, and so does the estimate of the prior in stage 2.
+        channels_last: Whether images and convolutions are stored with channels last in memory; the same results except
+            for rounding.
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
-        plugins: Packages or files to import, whose classes the file can name.
-        logger: Section of what is logged and saved how often.
+        plugins: Modules to import, whose classes the file can name; also from the working directory.
+        logger: What is logged, and how often checkpoints are saved.
         dist_params: Block with ``backend`` and ``port`` of distributed training.
-        find_unused_parameters: As in torch's DistributedDataParallel.
-        dist: Whether training is distributed; set by BasicSR.
-        rank: Number of this process; set by BasicSR.
-        world_size: Number of processes; set by BasicSR.
-        auto_resume: Whether to resume from the latest complete checkpoint; set by the command line.
-        is_train: Whether the run trains; set by BasicSR.
-        root_path: Folder that holds ``experiments`` and ``results``; set by BasicSR.
+        find_unused_parameters: Needed for distributed training if parts of a network get no gradient.
+        dist: Whether training is distributed.
+        rank: Number of this process.
+        world_size: Number of processes.
+        auto_resume: Whether to resume from the latest complete checkpoint.
+        is_train: Whether the run trains.
+        root_path: Folder that holds ``experiments`` and ``results``.
     """
 
     name: str
@@ -149,15 +196,16 @@ class RunOptions:
     datasets: Section
     scale: Positive = 4
     manual_seed: int | None = None
+    amp: Amp | None = None
+    channels_last: bool = True
     queue_size: Annotated[int, Field(ge=0)] = 0
     plugins: list[str] = field(default_factory=list)
     logger: LoggerOptions = field(default_factory=LoggerOptions)
     dist_params: Section | None = None
     find_unused_parameters: bool = False
-    # set by BasicSR while it reads the file
-    dist: bool = False
-    rank: int = 0
-    world_size: int = 1
-    auto_resume: bool = False
-    is_train: bool = True
-    root_path: str | None = None
+    dist: Annotated[bool, SetWhenRead()] = False
+    rank: Annotated[int, SetWhenRead()] = 0
+    world_size: Annotated[int, SetWhenRead()] = 1
+    auto_resume: Annotated[bool, SetWhenRead()] = False
+    is_train: Annotated[bool, SetWhenRead()] = True
+    root_path: Annotated[str | None, SetWhenRead()] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from torch import Tensor
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
-from deplsr_data.degradation.captions import DEGRADATION_TYPES, parse_caption
+from deplsr_data.degradation.captions import parse_caption
 from deplsr_data.degradation.sampling import rng_for
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.tokens import tokenize
 from deplsr_model.level_text import LevelEmbeddings, PriorForm, TextCache, embed_levels
 
@@ -44,8 +45,9 @@ class PriorInputs:
 
     Attributes:
         lq: (B, 3, h, w), the LR photos, or what surrounds them where the data set returns a ``context``.
-        tokens: (B, 2 + K, L), the tokens of the captions, if the data set has captions.
-        levels: (B, K), the true levels, if the data set has captions.
+        tokens: (B, 2 + K, L), the tokens of the captions, if the data set has captions; K may be larger than the
+            networks' number of degradation types.
+        levels: (B, K), the true levels, likewise.
     """
 
     lq: Tensor
@@ -62,7 +64,7 @@ class PriorSetup:
         dim: Width D of the SR network's prior.
         form: How levels are represented: ``mixture`` of level texts (:class:`~deplsr_model.level_text.LevelEmbeddings`)
             or ``embedding``, the embeddings of photos and captions themselves, as published.
-        num_types: Number K of degradation types.
+        num_types: Number K of degradation types of the networks, which are the first of ``DEGRADATION_TYPES``.
     """
 
     estimator: Estimator | None
@@ -82,9 +84,16 @@ class PriorSource(Protocol):
 PriorFactory = Callable[[PriorSetup], PriorSource]
 Factory = TypeVar('Factory', bound=PriorFactory)
 
+
+class RegisteredPrior(NamedTuple):
+    """A row of the table: what builds a source, and whether stage 2 has to load ``network_da`` for it."""
+
+    build: PriorFactory
+    needs_estimator: bool
+
+
 #: The sources that option ``prior`` can name; any other text is parsed as fine captions.
-PRIORS: dict[str, PriorFactory] = {}
-_WITHOUT_ESTIMATOR: set[str] = set()
+PRIORS: dict[str, RegisteredPrior] = {}
 
 
 def register_prior(name: str, *, needs_estimator: bool = True) -> Callable[[Factory], Factory]:
@@ -96,12 +105,15 @@ def register_prior(name: str, *, needs_estimator: bool = True) -> Callable[[Fact
 
     Returns:
         A decorator of a class or function that builds a source from a :class:`PriorSetup`.
+
+    Raises:
+        ValueError: The name is taken.
     """
 
     def register(factory: Factory) -> Factory:
-        PRIORS[name] = factory
-        if not needs_estimator:
-            _WITHOUT_ESTIMATOR.add(name)
+        if name in PRIORS:
+            raise ValueError(f"expected a new name of a prior, got '{name}', which is taken; choose another")
+        PRIORS[name] = RegisteredPrior(factory, needs_estimator)
         return factory
 
     return register
@@ -109,7 +121,7 @@ def register_prior(name: str, *, needs_estimator: bool = True) -> Callable[[Fact
 
 def needs_estimator(source: str) -> bool:
     """Returns whether a source, a registered name or a text, needs ``network_da``."""
-    return source not in _WITHOUT_ESTIMATOR
+    return source not in PRIORS or PRIORS[source].needs_estimator
 
 
 def check_source(source: str) -> None:
@@ -128,13 +140,12 @@ def build_prior(source: str, setup: PriorSetup) -> PriorSource:
     Raises:
         OptionError: The text is not made of captions, or the estimator cannot do what the source needs.
     """
-    factory = PRIORS.get(source)
-    return factory(setup) if factory else TextPrior(setup, source)
+    return PRIORS[source].build(setup) if source in PRIORS else TextPrior(setup, source)
 
 
 @register_prior('estimated')
 class EstimatedPrior:
-    """Content and degradation that the estimator finds in the LR photo.
+    """Content and degradation that the estimator estimates from the LR photo.
 
     An estimator without a text tower defines its own tokens, whatever the form.
     """
@@ -185,10 +196,10 @@ class CaptionPrior:
         """Returns content (B, 1, D) and degradation (B, K, D)."""
         if self._embeddings is not None:
             levels = _required(inputs.levels, 'levels', self._setup.form).to(inputs.lq.device)
-            degradation = self._embeddings.from_levels(levels)
+            degradation = self._embeddings.from_levels(levels[:, : self._setup.num_types])
         else:
             tokens = _required(inputs.tokens, 'tokens', self._setup.form)
-            degradation = self._encode(tokens[:, 2:].cpu(), inputs.lq.device)
+            degradation = self._encode(tokens[:, 2 : 2 + self._setup.num_types].cpu(), inputs.lq.device)
         return no_content(inputs, self._setup), degradation
 
 
@@ -201,7 +212,7 @@ class TextPrior:
     """
 
     def __init__(self, setup: PriorSetup, text: str) -> None:
-        known = parse_levels(text)
+        known = parse_levels(text)[: setup.num_types]
         estimator = text_estimator(setup, text)
         self._setup = setup
         with torch.no_grad():
@@ -209,7 +220,7 @@ class TextPrior:
                 levels = torch.tensor([known], device=estimator.logit_scale.device)
                 self._degradation = LevelEmbeddings(embed_levels(estimator)).from_levels(levels)  # (1, K, D)
             else:
-                texts = [one.caption(level) for one, level in zip(DEGRADATION_TYPES, known, strict=True)]
+                texts = [one.caption(level) for one, level in zip(DEGRADATION_TYPES, known, strict=False)]
                 tokens = tokenize(texts, estimator.tokenizer, estimator.context_length)
                 self._degradation = estimator.encode_text(tokens.to(estimator.logit_scale.device))[None]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from deplsr_model.level_text import PriorForm
-from deplsr_model.options import PathOptions, Positive, RunOptions, Section, ValOptions
+from deplsr_model.options import PathOptions, Positive, RunOptions, Section, TrainOptions, ValOptions
 
 __all__ = [
     'GANOptions',
@@ -38,29 +38,23 @@ class SRPathOptions(PathOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRTrainOptions:
+class SRTrainOptions(TrainOptions):
     """Section ``train`` of stage 2.
 
     Attributes:
-        total_iter: Iterations of the training.
         optim_g: Block of the SR network's optimizer, ``type`` and its arguments.
-        scheduler: Block of the learning rate schedule, ``type`` and its arguments.
         pixel_opt: Block of the pixel loss; none without it.
         perceptual_opt: Block of the perceptual loss; none without it.
-        ema_decay: Decay of the averaged weights per iteration; 0 for no average.
+        ema_decay: Decay of the averaged weights per step of the optimizer; 0 for no average.
         prior_dropout: Share of photos whose content prior is zeroed in training, and likewise the degradation prior, so
             that one network serves with either, with both, and without.
-        warmup_iter: Iterations in which the learning rate rises linearly from 0; -1 for none.
     """
 
-    total_iter: Annotated[float, Field(gt=0)]
     optim_g: Section
-    scheduler: Section
     pixel_opt: Section | None = None
     perceptual_opt: Section | None = None
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0
     prior_dropout: Annotated[float, Field(ge=0, le=1)] = 0
-    warmup_iter: int = -1
 
     def __post_init__(self) -> None:
         if not self.pixel_opt and not self.perceptual_opt:
@@ -99,9 +93,9 @@ class SROptions(RunOptions):
         prior_form: How levels are represented for the SR network. ``mixture``: as a mixture of text embeddings that
             keeps the order of levels (:class:`~deplsr_model.level_text.LevelEmbeddings`). ``embedding``: as the
             embedding of the photo or caption itself, as published.
-        path: Section of the paths.
-        train: Section of the training; needed in training only.
-        val: Section of the validation or test.
+        path: Checkpoints to load, and folders of the run.
+        train: Iterations, optimizer, schedule and losses; needed in training only.
+        val: Metrics, output images and tiles of the validation or test.
     """
 
     network_g: Section
@@ -194,10 +188,10 @@ class GANOptions(StockDegradationOptions, SROptions):
         network_d: Block of the discriminator, ``type`` and its arguments.
         l1_gt_usm: Whether the target of the pixel loss is sharpened.
         percep_gt_usm: Whether the target of the perceptual loss is sharpened.
-        gan_gt_usm: Whether what the discriminator takes for real is sharpened.
+        gan_gt_usm: Whether the discriminator's real images are sharpened.
         high_order_degradation: A key of Real-ESRGAN's files without effect: here the data set decides.
-        path: Section of the paths.
-        train: Section of the training; needed in training only.
+        path: Checkpoints to load, and folders of the run.
+        train: Iterations, optimizer, schedule and losses; needed in training only.
     """
 
     network_d: Section

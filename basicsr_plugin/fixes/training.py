@@ -53,23 +53,22 @@ def fix_epochs() -> bool:
 
 
 def fix_resume() -> bool:
-    """``--auto_resume`` needs CUDA, looks only under ./experiments, and stops at a file cut short by a kill.
+    """``--auto_resume`` needs CUDA, looks only under ./experiments, and stops at a truncated file.
 
-    It also requires a checkpoint of every network, the frozen ones included. The position that training resumes from
-    travels in ``opt`` until the training sampler exists, and from then on it is an attribute of the sampler.
+    A file is truncated when the process was killed while it saved. ``--auto_resume`` also requires a checkpoint of
+    every network, the frozen ones included. With this fix the training sampler receives the position to resume from.
     """
     import basicsr.train
 
-    from basicsr_plugin.resume import POSITION_KEY, load_resume_state
+    from basicsr_plugin.resume import load_resume_state
 
     if not contains(basicsr.train.load_resume_state, 'torch.cuda.current_device()'):
         return False
     build = basicsr.train.create_train_val_dataloader
 
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple[Any, ...]:
-        position = opt.pop(POSITION_KEY, None)
         loader, sampler, *others = build(opt, logger)
-        sampler.resume_position = position
+        sampler.resume_position = getattr(opt['path'].get('resume_state'), 'position', None)
         return loader, sampler, *others
 
     basicsr.train.load_resume_state = load_resume_state
@@ -78,7 +77,7 @@ def fix_resume() -> bool:
 
 
 def fix_sampler() -> bool:
-    """Workers start every epoch from the same seeds, a data set does not learn the epoch, a resume repeats one.
+    """Workers start every epoch from the same seeds, a data set is not passed the epoch, a resume repeats one.
 
     The training sampler yields :class:`~basicsr_plugin.sampling_index.SampleIndex`, in the same order as before.
     After a resume (attribute ``resume_position``) it leaves out what the interrupted epoch has already used.

@@ -46,7 +46,7 @@ SET_DRAWS = 5  #: the same for each photo of the test sets
 PROBE_TILES = 1  #: every how many of the training tiles the linear probe is fitted on
 
 #: Folders, crop size, recipe, draws of each photo, and the estimator as a function.
-Question = tuple[list[Photos], int | None, dict[str, Any], int, Callable[[Tensor], Tensor]]
+EvaluationInput = tuple[list[Photos], int | None, dict[str, Any], int, Callable[[Tensor], Tensor]]
 
 
 def load_estimator(setup: Setup, name: str) -> torch.nn.Module:
@@ -67,7 +67,7 @@ def accuracy(setup: Setup, name: str, heldout: str, sets: tuple[str, ...] = ()) 
     estimator = ESTIMATORS[name]
     estimate, fine = _functions(net, estimator)
     result: dict[str, Any] = {}
-    for size, question in _questions(setup, estimator, heldout, sets, estimate, fine is None).items():
+    for size, question in _evaluation_inputs(setup, estimator, heldout, sets, estimate, fine is None).items():
         folders, side, recipe, draws, function = question
         pairs = [(function(lq), true) for folder in folders for lq, true in folder.mixed(side, recipe, draws)]
         estimated, true = (torch.cat(column) for column in zip(*pairs, strict=True))
@@ -86,21 +86,23 @@ def accuracy(setup: Setup, name: str, heldout: str, sets: tuple[str, ...] = ()) 
     return result
 
 
-def _questions(
+def _evaluation_inputs(
     setup: Setup,
     estimator: Estimator,
     heldout: str,
     sets: tuple[str, ...],
     estimate: Callable[[Tensor], Tensor],
     regressor: bool,
-) -> dict[str, Question]:
+) -> dict[str, EvaluationInput]:
     """The inputs of an estimator.
 
     The long trained ones are also measured on crops of the test sets and on Real-ESRGAN's recipe, which they were not
     trained on, and the regressor in crops as the small adaptor sees them.
     """
     held, recipe = [photos(heldout)], RECIPES[estimator.recipe]
-    questions: dict[str, Question] = {size: (held, side, recipe, DRAWS, estimate) for size, side in SIZES.items()}
+    questions: dict[str, EvaluationInput] = {
+        size: (held, side, recipe, DRAWS, estimate) for size, side in SIZES.items()
+    }
     if not estimator.long:
         return questions if estimator.recipe == 'all_types' else {size: questions[size] for size in ('64', '128')}
     questions[OTHER] = held, 64, RECIPES[OTHER], DRAWS, estimate

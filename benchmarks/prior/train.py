@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.prior.hashes import hash_folder, same_photos
 from benchmarks.prior.runs import CONTEXT, SCALE
+from deplsr_arch.grid import starts
 
 ROOT = Path(__file__).resolve().parents[2]
 _TILE = 320
@@ -56,15 +57,10 @@ def _write_tiles(image: np.ndarray, sizes: tuple[float, ...], stem: Path) -> Non
     """Writes the tiles of a photo (h, w, 3) at all sizes; none is made smaller than a training crop."""
     for factor in {min(1.0, max(size, CONTEXT * SCALE / min(image.shape[:2]))) for size in sizes}:
         shrunk = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        for row, top in enumerate(_starts(shrunk.shape[0])):
-            for column, left in enumerate(_starts(shrunk.shape[1])):
+        for row, top in enumerate(starts(shrunk.shape[0], _TILE)):
+            for column, left in enumerate(starts(shrunk.shape[1], _TILE)):
                 tile = shrunk[top : top + _TILE, left : left + _TILE]
                 cv2.imwrite(f'{stem}_{100 * factor:.0f}_{row}{column}.bmp', tile)
-
-
-def _starts(length: int) -> list[int]:
-    count = math.ceil(length / _TILE)
-    return [round(i * max(length - _TILE, 0) / max(count - 1, 1)) for i in range(count)]
 
 
 def run_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs: int, deadline: float) -> None:

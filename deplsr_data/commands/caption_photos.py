@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UserError: A wrong argument, no captioner, too many unreadable photos.
-        KeyboardInterrupt: With a message that says how to resume.
+        KeyboardInterrupt: With a message that explains how to resume.
     """
     in_lmdb = is_lmdb(args.input)
     photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'))

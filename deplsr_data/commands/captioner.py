@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from basicsr_plugin.errors import UserError
-from basicsr_plugin.options import nearest
+from basicsr_plugin.errors import UserError, first_line
+from basicsr_plugin.names import nearest
 from deplsr_data.files.tables import plain_cell
 
 __all__ = ['Captioner', 'CoCaCaptioner', 'Transform', 'beam_search', 'tidy']
@@ -60,10 +60,9 @@ class CoCaCaptioner:
             )
             self._tokenizer = open_clip.get_tokenizer(model)
         except Exception as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"--pretrained: cannot load '{pretrained or model}': {line}; without network, name a file that was "
-                'downloaded elsewhere'
+                f"--pretrained: cannot load '{pretrained or model}': {first_line(error)}; "
+                'without network, name a file that was downloaded elsewhere'
             ) from error
         if not hasattr(net, 'text_decoder') or not hasattr(self._tokenizer, 'eot_token_id'):
             raise UserError(f"--model: expected a CoCa with CLIP's tokenizer, which writes captions, got '{model}'")

@@ -16,8 +16,10 @@ from typing import Any
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.parse_options import read_yaml
+from basicsr_plugin.shipped_options import resolve_option_file
 from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
 from deplsr_data.commands.degrade_photos import DegradePhotos, Plan, output_names
 from deplsr_data.degradation.captions import captions
@@ -39,7 +41,7 @@ examples:
   basicsr synthesize --input photos --meta-info titles.tsv --output set --scale 4 --gt-size 512 --draws 3 --workers 8
 
   # with recipe and scale of an option file, as LMDBs
-  basicsr synthesize --input photos --output set -opt options/train_deplsr_x4.yml --format lmdb
+  basicsr synthesize --input photos --output set -opt train_deplsr_x4.yml --format lmdb
 
   # on four machines that share a disk; afterwards once without --shard, on any machine, to write the tables
   basicsr synthesize --input photos --output set --scale 4 --shard 1/4      (and 2/4, 3/4, 4/4)
@@ -73,7 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='YAML file with the keys of a degradation recipe (default: the semantic recipe)',
     )
-    recipe.add_argument('-opt', metavar='FILE', help='option file from which recipe and scale are read')
+    recipe.add_argument(
+        '-opt', metavar='FILE', help='option file, or a shipped one, from which recipe and scale are read'
+    )
+    add('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first; may be repeated')
     add(
         '--draws',
         type=at_least_1,
@@ -113,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UserError: A wrong argument, a set with other settings, too many unreadable photos, a full disk.
-        KeyboardInterrupt: With a message that says how to resume.
+        KeyboardInterrupt: With a message that explains how to resume.
     """
     plan = _plan(args)
     begin(args.output, plan.settings())
@@ -147,6 +152,7 @@ def _captions(row: Row) -> list[str]:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """Checks the arguments against each other."""
+    load_plugins(args.plugin)
     block, where, scale = _recipe_block(args)
     scale = args.scale or scale
     if not isinstance(scale, int) or scale < 1:
@@ -171,8 +177,11 @@ def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, Any]:
     """Returns the recipe, its place for error messages, and the scale of the option file."""
     if args.opt is None:
         block = read_yaml(args.recipe) if args.recipe else None
+        if block and 'datasets' in block:
+            raise UserError(f"--recipe: expected keys of a recipe, got an option file, '{args.recipe}'; use -opt")
         return (block['recipe'] if block and 'recipe' in block else block), '--recipe', None
-    opt = read_yaml(args.opt)
+    opt = read_yaml(resolve_option_file(args.opt))
+    load_plugins(opt.get('plugins') or [], where='plugins')
     datasets = opt.get('datasets')
     for phase, dataset in (datasets if isinstance(datasets, dict) else {}).items():
         if isinstance(dataset, dict) and dataset.get('recipe') is not None:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 
 from basicsr_plugin.errors import OptionError
-from basicsr_plugin.options import nearest, read_options
+from basicsr_plugin.names import nearest
+from basicsr_plugin.options import read_options
 from deplsr_data.degradation.recipe_options import RealESRGANRecipe, SemanticRecipe, kernel_reach
 from deplsr_data.degradation.records import Record
 from deplsr_data.degradation.sampling import draw_realesrgan, draw_semantic

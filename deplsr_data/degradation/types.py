@@ -6,6 +6,7 @@ Captions, levels, the order of the fine embeddings and the evaluation follow fro
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -38,8 +39,8 @@ class DegradationType:
         prompt: Text of its caption before the level; the complete caption if it is not measured.
         zero_level: The level that means "does not occur".
         evaluation_levels: Levels that are compared with each other when a degradation estimator is evaluated.
-        training_levels: Levels, lowest first, whose texts an estimate is compared with in training.
-        tolerance: An estimate no further than this from the true level counts as correct.
+        training_levels: Evenly spaced levels, lowest first, whose texts an estimate is compared with in training.
+        tolerance: An estimate nearer than this to the true level counts as correct.
         level_of: Returns the level in a record; captions round it to one decimal.
         measured: Whether the level is a number. If not, it is 0 (``no <prompt>``) or 1 (``<prompt>``).
     """
@@ -68,10 +69,12 @@ def register_degradation_type(degradation_type: DegradationType) -> None:
     """Adds a type at the end of :data:`DEGRADATION_TYPES`.
 
     Captions and levels have an entry more from then on, so call it when a plug-in is imported, before any data set or
-    network is built; ``network_da`` and ``network_g`` need ``num_degradation_types: 6``.
+    network is built. Networks use the first ``num_degradation_types``, so that earlier checkpoints keep working; set
+    it to 6 in ``network_da`` and ``network_g`` for the new type.
 
     Raises:
-        ValueError: Its name or prompt is taken, or the prompt could not be parsed out of a caption.
+        ValueError: Its name or prompt is taken, the prompt could not be parsed out of a caption, or its training levels
+            are not evenly spaced.
     """
     for other in DEGRADATION_TYPES:
         if degradation_type.name == other.name or degradation_type.prompt == other.prompt:
@@ -80,6 +83,12 @@ def register_degradation_type(degradation_type: DegradationType) -> None:
         raise ValueError(
             f"expected a prompt of the letters a to z and blanks that does not begin with 'no', got "
             f'{degradation_type.prompt!r}; choose another'
+        )
+    known = degradation_type.training_levels
+    steps = [high - low for low, high in itertools.pairwise(known)]
+    if not steps or min(steps) <= 0 or max(steps) - min(steps) > 1e-6:
+        raise ValueError(
+            f'expected two or more evenly spaced training_levels, lowest first, got {known}; such as (0.0, 0.5, 1.0)'
         )
     DEGRADATION_TYPES.append(degradation_type)
 

@@ -17,7 +17,7 @@ import numpy as np
 from basicsr.utils import FileClient
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.errors import UserError, first_line
 from deplsr_data.files.tables import lines, read_table
 
 __all__ = ['Photo', 'PhotoError', 'PhotoReader', 'decode', 'image_path', 'list_photos', 'to_float']
@@ -163,7 +163,9 @@ class PhotoReader:
         try:
             content = _file_client(self._backend).get(path, 'gt')
         except (OSError, UnicodeError, lmdb.Error) as error:
-            raise PhotoError(f"'{path}': expected a readable image, got {_first_line(error)}; {_HINT}") from None
+            raise PhotoError(
+                f"'{path}': expected a readable image, got {first_line(error, with_type=True)}; {_HINT}"
+            ) from None
         if content is None:
             raise PhotoError(f"'{path}': expected a key of the LMDB, got one that it does not contain; check meta_info")
         return decode(content, path)
@@ -191,9 +193,13 @@ def decode(content: bytes, path: str) -> np.ndarray:
     except UnidentifiedImageError:
         raise PhotoError(f"'{path}': expected a readable image, got no known format; {_HINT}") from None
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"'{path}': expected an image of common size, got {_first_line(error)}; cut it up") from None
+        raise PhotoError(
+            f"'{path}': expected an image of common size, got {first_line(error, with_type=True)}; cut it up"
+        ) from None
     except Exception as error:  # noqa: BLE001  the decoder of a damaged file may raise anything; all of it is reported
-        raise PhotoError(f"'{path}': expected a readable image, got {_first_line(error)}; {_HINT}") from None
+        raise PhotoError(
+            f"'{path}': expected a readable image, got {first_line(error, with_type=True)}; {_HINT}"
+        ) from None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise PhotoError(f"'{path}': expected an image of 8 or 16 bits, got another type; convert or remove it")
     return pixels
@@ -220,8 +226,3 @@ def _pixels(content: bytes) -> np.ndarray | None:
 def to_float(pixels: np.ndarray) -> np.ndarray:
     """Brings uint8 or uint16 pixels to float32 in 0..1."""
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f'{type(error).__name__} ({lines[0]})' if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The layout of a written data set; a kill at any moment leaves nothing that the next run cannot complete.
+"""The layout of a written data set. If the process is killed, the next run completes the set.
 
 ::
 

@@ -114,7 +114,7 @@ def test_a_written_set_holds_its_captions_and_is_read(root):
     (root / 'recipe.yml').write_text('type: colour_cast\n')
     out = root.parent / f'{root.name}_set'
     shared = ['synthesize', '--input', str(root), '--output', str(out), '--scale', '4']
-    assert cli.main([*shared, '--recipe', str(root / 'recipe.yml')]) == 0
+    assert cli.main([*shared, '--recipe', str(root / 'recipe.yml'), '--plugin', 'colour_cast']) == 0
     opt = {'name': 'x', 'type': 'x', 'phase': 'val', 'scale': 4, 'meta_info': str(out / 'captions.tsv')}
     item = CaptionedPairDataset({**opt, 'dataroot_lq': str(out / 'lq'), 'dataroot_gt': str(out / 'gt')})[0]
     assert item['captions'] == captions(from_json(item['record']))
@@ -161,7 +161,24 @@ def test_names_that_are_taken_are_refused():
                 prompt='no: colour',
                 zero_level=0,
                 evaluation_levels=(0,),
-                training_levels=(0,),
+                training_levels=(0, 1),
+                tolerance=1,
+                level_of=colour_cast.level_of,
+            )
+        )
+
+
+@pytest.mark.parametrize('training_levels', [(), (1.0,), (0.0, 0.1, 1.0), (1.0, 0.5, 0.0)])
+def test_training_levels_that_are_not_evenly_spaced_are_refused(training_levels):
+    # a level between unevenly spaced texts would become a token of zeros
+    with pytest.raises(ValueError, match='evenly spaced training_levels'):
+        register_degradation_type(
+            DegradationType(
+                name='new',
+                prompt='new with strength',
+                zero_level=0,
+                evaluation_levels=(0,),
+                training_levels=training_levels,
                 tolerance=1,
                 level_of=colour_cast.level_of,
             )

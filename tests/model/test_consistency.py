@@ -9,26 +9,45 @@ import pytest
 
 import deplsr_data  # noqa: F401
 from basicsr_plugin.errors import OptionError
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_model.consistency import check_tokens, check_type_count
 
 CAPTIONED = {'type': 'CaptionedDegradationDataset'}
 
 
 @pytest.fixture
-def six_types(monkeypatch):
-    six = [*DEGRADATION_TYPES]
-    six.append(replace(six[0], name='cast', prompt='colour cast with strength'))
-    monkeypatch.setattr('deplsr_model.consistency.DEGRADATION_TYPES', six)
+def six_types():
+    DEGRADATION_TYPES.append(replace(DEGRADATION_TYPES[0], name='cast', prompt='colour cast with strength'))
+    yield
+    DEGRADATION_TYPES.pop()
 
 
 @pytest.mark.usefixtures('six_types')
-def test_with_a_sixth_degradation_type_a_network_for_five_is_refused_in_one_line():
-    check_type_count(SimpleNamespace(num_degradation_types=6), 'network_da')
+def test_a_network_has_the_first_of_the_registered_degradation_types():
+    assert check_type_count(SimpleNamespace(num_degradation_types=6), 'network_da') == 6
+    assert check_type_count(SimpleNamespace(num_degradation_types=5), 'network_da') == 5
     with pytest.raises(
-        OptionError, match=r'^network_g\.num_degradation_types: expected 6, .*cast\), got 5; set it to 6$'
+        OptionError, match=r'^network_g\.num_degradation_types: expected at most 6, .*cast\), got 7; set'
     ):
-        check_type_count(SimpleNamespace(num_degradation_types=5), 'network_g')
+        check_type_count(SimpleNamespace(num_degradation_types=7), 'network_g')
+
+
+@pytest.mark.usefixtures('six_types')
+@pytest.mark.parametrize('prior', ['estimated', 'captions', 'none', 'blur with sigma:1.5'])
+@pytest.mark.parametrize('form', ['mixture', 'embedding'])
+def test_networks_for_five_types_work_where_a_plugin_has_registered_a_sixth(
+    workplace, stage2, trained_adaptor, prior, form
+):
+    changes = {'path__pretrain_network_da': str(trained_adaptor), 'prior': prior, 'prior_form': form}
+    assert workplace.run('train', stage2, **changes) == 0
+
+
+@pytest.mark.usefixtures('six_types')
+@pytest.mark.parametrize('count', [5, 6])
+def test_stage_1_trains_with_five_or_all_six_types(workplace, stage1, count):
+    assert workplace.run('train', stage1, network_da__num_degradation_types=count) == 0
+    metrics = (workplace.path / 'experiments/adaptor/metrics.jsonl').read_text()
+    assert ('"cast"' in metrics) == (count == 6)
 
 
 def test_a_network_without_a_number_of_degradation_types_fits_any():
@@ -53,6 +72,11 @@ def test_another_context_length_is_refused_also_if_it_is_that_of_the_tokenizer()
     check_tokens({'train': CAPTIONED | {'context_length': 48}}, ['train'], adaptor)
     with pytest.raises(OptionError, match=r'^datasets\.train\.context_length: expected 48, .* got 77; set it to 48$'):
         check_tokens({'train': CAPTIONED}, ['train'], adaptor)
+
+
+def test_models_with_the_same_tokenizer_fit_each_other():
+    adaptor = SimpleNamespace(tokenizer='ViT-B-32-quickgelu', context_length=77)
+    check_tokens({'train': CAPTIONED, 'val': CAPTIONED | {'tokenizer': 'ViT-L-14'}}, ['train', 'val'], adaptor)
 
 
 def test_only_the_tokens_that_are_used_are_checked():

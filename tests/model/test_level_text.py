@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_model.level_text import LevelEmbeddings, TextCache, level_positions, positions_to_levels, whiten_texts
 
 CPU = torch.device('cpu')

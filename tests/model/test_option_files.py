@@ -147,6 +147,10 @@ MISTAKES = {
         {'prior': 'adaptor'},
         "prior: 'adaptor' is an option of version 0.1; did you mean 'estimated'?",
     ),
+    'a control of version 0.1': (
+        {'prior': 'levels'},
+        "prior: 'levels' is an option of version 0.1; it is in benchmarks/prior, with plugins: [benchmarks.prior",
+    ),
     'a form of version 0.1': (
         {'prior_form': 'words'},
         "prior_form: 'words' is an option of version 0.1; did you mean 'mix",
@@ -156,8 +160,8 @@ MISTAKES = {
         "recipe: expected no such key at the top level, got 'paper'; remove it: the measured form is the default, and",
     ),
     'another tokenizer where tokens are used': (
-        {'prior': 'captions', 'prior_form': 'embedding', 'datasets__val__tokenizer': 'ViT-L-14'},
-        "datasets.val.tokenizer: expected 'ViT-B-32', that of network_da, got 'ViT-L-14'; set it to ViT-B-32",
+        {'prior': 'captions', 'prior_form': 'embedding', 'datasets__val__tokenizer': 'ViT-B-16-SigLIP'},
+        "datasets.val.tokenizer: expected 'ViT-B-32', that of network_da, got 'ViT-B-16-SigLIP'; set it to",
     ),
     'another context length where tokens are used': (
         {'prior': 'captions', 'prior_form': 'embedding', 'datasets__train__context_length': None},
@@ -169,11 +173,23 @@ MISTAKES = {
     ),
     'a network for other degradation types': (
         {'network_da__num_degradation_types': 6},
-        'network_da.num_degradation_types: expected 5, the registered degradation types (blur, gaussian, poisson, jpeg',
+        'network_da.num_degradation_types: expected at most 5, the registered degradation types (blur, gaussian, pois',
     ),
     'dropout beyond one': ({'train__prior_dropout': 1.5}, 'train.prior_dropout'),
     'a text that is no caption': ({'prior': 'heavy noise'}, "'heavy noise' is no caption"),
 }
+
+
+def test_a_misspelt_key_leaves_an_earlier_run_where_it_is(workplace, stage1):
+    run = workplace.path / 'experiments/adaptor'
+    run.mkdir(parents=True)
+    for changes in (
+        {'datasets__train__gt_sise': 32},
+        {'val__batsh': 2},
+        {'datasets__train__recipe': {'jpg_range': [1, 2]}},
+    ):
+        assert workplace.run('train', stage1, **changes) == 2
+        assert [path.name for path in run.parent.iterdir()] == ['adaptor']
 
 
 @pytest.mark.parametrize(('changes', 'line'), MISTAKES.values(), ids=MISTAKES.keys())
@@ -203,8 +219,8 @@ STAGE_1_MISTAKES = {
         'train.contrastive_opt.type: expected a loss of stage 1, got L1Loss',
     ),
     'another tokenizer': (
-        {'datasets__train__tokenizer': 'ViT-L-14'},
-        "datasets.train.tokenizer: expected 'ViT-B-32', that of network_da, got 'ViT-L-14'",
+        {'datasets__train__tokenizer': 'ViT-B-16-SigLIP'},
+        "datasets.train.tokenizer: expected 'ViT-B-32', that of network_da, got 'ViT-B-16-SigLIP'",
     ),
     'another context length': (
         {'datasets__train__context_length': 40},
@@ -212,8 +228,8 @@ STAGE_1_MISTAKES = {
     ),
     'a recipe of version 0.1': ({'recipe': 'measured'}, 'recipe: expected no such key at the top level'),
     'other degradation types': (
-        {'network_da__num_degradation_types': 4},
-        'network_da.num_degradation_types: expected 5, the registered degradation types',
+        {'network_da__num_degradation_types': 7},
+        'network_da.num_degradation_types: expected at most 5, the registered degradation types',
     ),
     'unused parameters': ({'find_unused_parameters': True}, 'find_unused_parameters: expected false'),
     'no network': ({'network_da': None}, 'network_da'),

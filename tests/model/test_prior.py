@@ -9,11 +9,10 @@ import torch
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch import DegradationAdaptor, LevelRegressor
-from deplsr_data.degradation.captions import DEGRADATION_TYPES
+from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.tokens import tokenize
 from deplsr_model.level_text import LevelEmbeddings, embed_levels
 from deplsr_model.prior import (
-    PRIORS,
     PriorInputs,
     PriorSetup,
     build_prior,
@@ -33,13 +32,6 @@ TRUE_TEXT = 'blur with sigma:1.5, gaussian noise with sigma:25.0, jpeg with qual
 def adaptor(stage2):
     torch.manual_seed(0)
     return DegradationAdaptor(**{key: value for key, value in stage2['network_da'].items() if key != 'type'}).eval()
-
-
-@pytest.fixture
-def registry(monkeypatch):
-    """The registry of sources, restored afterwards."""
-    monkeypatch.setattr('deplsr_model.prior.PRIORS', {name: PRIORS[name] for name in ('estimated', 'none', 'captions')})
-    monkeypatch.setattr('deplsr_model.prior._WITHOUT_ESTIMATOR', {'none'})
 
 
 def prior(source, estimator, form='mixture'):
@@ -150,7 +142,6 @@ def test_in_the_published_form_an_estimate_is_the_embedding_and_none_is_zeros(ad
     assert not degradation.any()
 
 
-@pytest.mark.usefixtures('registry')
 def test_a_plugin_registers_its_own_source():
     @register_prior('ones', needs_estimator=False)
     def ones(setup):
@@ -163,6 +154,8 @@ def test_a_plugin_registers_its_own_source():
     assert prior('ones', None)(PriorInputs(LQ))[1].all()
     with pytest.raises(OptionError, match='prior: expected estimated, none, captions, ones, or a text'):
         check_source('twos')
+    with pytest.raises(ValueError, match="'ones', which is taken"):
+        register_prior('ones')(ones)
 
 
 def test_dropout_zeroes_content_and_degradation_independently_and_keeps_the_rest():

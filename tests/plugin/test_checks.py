@@ -42,11 +42,11 @@ CHANGES = [
     ),
     (
         {'datasets__train__dataroot_gt': 'nowhere'},
-        "datasets.train.dataroot_gt: expected an existing path, got 'nowhere', which does not exist",
+        "datasets.train.dataroot_gt: expected an existing path, got 'nowhere', which does not exist; set it to yours",
     ),
     (
         {'datasets__val__dataroot_lq': 'nowhere'},
-        "datasets.val.dataroot_lq: expected an existing path, got 'nowhere', which does not exist",
+        "datasets.val.dataroot_lq: expected an existing path, got 'nowhere', which does not exist; set it to yours",
     ),
     (
         {'path__pretrain_network_g': 'none.pth'},

@@ -118,7 +118,8 @@ def test_user_mistake_ends_the_process_with_one_line_and_status_2(workplace):
     run = shell(sys.executable, '-m', 'basicsr_plugin.cli', 'train', '-opt', name, cwd=workplace.path)
     assert run.returncode == 2
     assert run.stderr.splitlines()[-1] == (
-        "basicsr: error: datasets.train.dataroot_gt: expected an existing path, got 'nowhere', which does not exist"
+        "basicsr: error: datasets.train.dataroot_gt: expected an existing path, got 'nowhere', which does not exist; "
+        'set it to yours'
     )
     assert 'Traceback' not in run.stderr
 

@@ -134,7 +134,7 @@ def test_a_name_belongs_to_the_first_package_and_never_to_a_plugin_if_basicsr_ha
     brings('greet', GREET, 'first_greeting')
     brings('greet', GREET, 'second_greeting')
     out, err = shown(capsys, '--help')
-    assert 'train the model of an option file' in out
+    assert 'Train the model of an option file' in out
     assert out.count('Greet a photographer') == 1
     first, second = err.splitlines()
     assert (

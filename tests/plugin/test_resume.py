@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from basicsr_plugin.errors import UserError
-from basicsr_plugin.resume import POSITION_KEY, load_resume_state
+from basicsr_plugin.resume import load_resume_state
 
 
 class Run:
@@ -72,7 +73,7 @@ def test_incomplete_checkpoints_are_skipped_with_a_line_each(run, capsys):
     assert run.resumed() == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(' is skipped')[0] for line in lines[:4]] == [f'Checkpoint {i}' for i in (5, 4, 3, 2)]
-    assert 'cut short' in lines[0]
+    assert 'truncated' in lines[0]
     assert 'missing' in lines[2]
     assert lines[4:] == ['Resuming from iteration 1: network_g.']
 
@@ -135,6 +136,34 @@ def test_given_resume_state_that_is_incomplete_is_an_error(run, harm):
         run.resumed()
 
 
+def test_a_damaged_training_state_is_one_line_with_a_hint_that_fits(run):
+    run.checkpoint(5)
+    path = run.states / '5.state'
+    path.write_bytes(b'no zip')
+    run.opt.update(auto_resume=False)
+    run.opt['path']['resume_state'] = str(path)
+    with pytest.raises(UserError, match=r'^path.resume_state: .*; name another .state of the run$'):
+        run.resumed()
+
+
+def test_network_weights_in_place_of_a_training_state_are_refused(run):
+    run.checkpoint(5)
+    run.opt.update(auto_resume=False)
+    run.opt['path']['resume_state'] = str(run.models / 'net_g_5.pth')
+    with pytest.raises(
+        UserError, match=r"keys iter, .*, got .*net_g_5.pth without 'iter'; name a .state in the folder"
+    ):
+        run.resumed()
+
+
+def test_a_resume_adds_no_key_to_the_options(run):
+    run.checkpoint(5)
+    before = set(run.opt)
+    assert run.resumed() == 5
+    assert set(run.opt) == before  # models that check their keys accept the options of a script with its own loop
+    assert copy.deepcopy(run.opt)['path']['resume_state'].position.iteration == 5
+
+
 def test_training_state_that_would_run_code_is_refused(run, tmp_path):
     class Harmful:
         def __reduce__(self):
@@ -193,7 +222,7 @@ def test_resumed_run_equals_one_that_was_not_stopped(workplace):
 def test_epoch_starts_again_when_the_batch_size_has_changed(run):
     run.checkpoint(9)
     assert run.resumed() == 9
-    position = run.opt[POSITION_KEY]
+    position = run.opt['path']['resume_state'].position
     assert position.samples_used(1, 16) == 2  # 8 iterations an epoch; the ninth was the first of epoch 1
     assert position.samples_used(0, 16) == 0
     assert position.samples_used(1, 4) == 0

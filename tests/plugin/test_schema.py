@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from pydantic import Field
 
 from basicsr_plugin import cli
 from basicsr_plugin.compat import apply_fixes
-from basicsr_plugin.docstrings import meanings
+from basicsr_plugin.docstrings import descriptions
 from basicsr_plugin.option_tables import option_tables
-from basicsr_plugin.options import TypedBlock
+from basicsr_plugin.options import SetWhenRead, TypedBlock
 from basicsr_plugin.parse_options import read_yaml
 from basicsr_plugin.schema import PARTS, option_schemas
 from basicsr_plugin.shipped_options import EDITOR_LINE
@@ -61,7 +62,7 @@ class ToyDataOptions:
 
     name: str
     type: str
-    phase: str
+    phase: Annotated[str, SetWhenRead()]
     scale: int
     dataroot_gt: str
     recipe: Annotated[dict[str, Any] | None, TypedBlock({'soft': SoftRecipe, 'hard': HardRecipe}, 'soft')] = None
@@ -69,7 +70,7 @@ class ToyDataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ToyPath:
-    log: str | None = None
+    log: Annotated[str | None, SetWhenRead()] = None
     pretrain_network_g: str | None = None
 
 
@@ -94,7 +95,7 @@ class ToyOptions:
     network_g: Mapping[str, Any]
     path: ToyPath = field(default_factory=ToyPath)
     train: ToyTrain | None = None
-    is_train: bool = True
+    is_train: Annotated[bool, SetWhenRead()] = True
 
 
 class ToyData:
@@ -119,9 +120,12 @@ class ToyNet:
         width: Channels.
         mode: How it works,
             slowly: or not.
+        bias: None for ``False``, see :mod:`torch.nn`.
     """
 
-    def __init__(self, width: int, sizes: Sequence[int] = (8, 32), mode: Literal['a', 'b'] = 'a') -> None: ...
+    def __init__(
+        self, width: int, sizes: Sequence[int] = (8, 32), mode: Literal['a', 'b'] = 'a', bias: bool | None = None
+    ) -> None: ...
 
 
 class UntypedNet:
@@ -205,15 +209,38 @@ def test_each_mistake_is_found(schemas, changes, line):
     assert found[0].startswith(line)
 
 
-def test_meanings_come_from_the_docstrings_as_markdown(schemas):
-    assert meanings(ToyNet, 'Args') == {'width': 'Channels.', 'mode': 'How it works, slowly: or not.'}
+def test_descriptions_come_from_the_docstrings_as_markdown(schemas):
+    assert descriptions(ToyNet, 'Args') == {
+        'width': 'Channels.',
+        'mode': 'How it works, slowly: or not.',
+        'bias': '`~` for `false`, see `torch.nn`.',
+    }
     page = option_tables(schemas)
     assert '- `ToyModel`: A toy.\n' in page
     assert '| `name` | text | required | Name of the run; see `Run` and `experiments`. |' in page
     assert '| `dataroot_gt` | text | required | Folder of images, with its subfolders. |' in page
-    assert '| `strength` | a number >= 0 and <= 100 | `10` | How much, in percent. | `soft` |' in page
     assert '| `sizes` | a list | `[8, 32]` |  |' in page
+    assert '| `bias` | true or false | `~` | `~` for `false`, see `torch.nn`. |' in page
     assert '`is_train`' not in page
+
+
+def test_a_section_links_to_its_table_and_each_block_of_a_type_has_its_own(schemas):
+    page = option_tables(schemas)
+    headings = [line for line in page.splitlines() if line.startswith('#')]
+    links = re.findall(r'\| `(\w+)` \| \[a mapping\]\(#(.*?)\)', page)
+    assert links == [
+        ('datasets', 'datasets'),
+        ('network_g', 'networks-network_'),
+        ('path', 'path'),
+        ('train', 'train'),
+        ('recipe', 'datasetsrecipe'),
+    ]
+    for heading in ('## `datasets.*`', '## Networks: `network_*`', '## `path`', '## `datasets.*.recipe`', '### `hard`'):
+        assert heading in headings
+    assert '| `pixel_opt` | a mapping |' in page  # no loss is registered, so none has a table
+    soft = page.partition('### `soft`')[2].partition('###')[0]
+    assert '| `strength` | a number >= 0 and <= 100 | `10` | How much, in percent. |\n' in soft
+    assert 'steps' not in soft
 
 
 def test_an_unknown_model_type_is_one_line(workplace, capsys):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from basicsr_plugin import __version__, cli, shipped_options
+from basicsr_plugin.shipped_options import resolve_option_file
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = '# yaml-language-server: $schema='
@@ -92,12 +93,19 @@ def test_training_takes_a_shipped_file_if_the_working_directory_has_none(shipped
     assert (workplace.path / 'experiments/local').is_dir()
 
 
+def test_a_name_may_lack_its_suffix_and_may_begin_with_the_folder_of_a_repository(shipped):
+    folder, _ = shipped
+    for name in ('options/demo/train.yml', 'demo/train.yml', 'demo/train'):
+        assert resolve_option_file(name) == str(folder / 'demo' / 'train.yml')
+    assert resolve_option_file('nowhere.yml') == 'nowhere.yml'
+
+
 def test_the_wheel_holds_the_option_files_and_the_command_finds_them(tmp_path):
     source = tmp_path / 'source'
     source.mkdir()
     for name in ('basicsr_plugin', 'deplsr_arch', 'deplsr_data', 'deplsr_model', 'options'):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.py', 'pyproject.toml', 'LICENSE'):
+    for name in ('setup.py', 'pyproject.toml', 'LICENSE', 'README.md'):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
     build = [*pip, 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', str(tmp_path), str(source)]

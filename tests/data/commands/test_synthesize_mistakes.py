@@ -34,6 +34,7 @@ def error_of(capsys):
     ('arguments', 'line'),
     [
         (['--scale', '4', '--gt-size', '30'], '--gt-size: expected a multiple of scale 4, got 30'),
+        (['-opt', 'train_deplsr_x4.yml', '--gt-size', '30'], '--gt-size: expected a multiple of scale 4, got 30'),
         ([], '--scale: expected a whole number from 1, got none; name it, such as --scale 4'),
         (['--scale', '4', '--input', 'nowhere'], "--input: expected a folder, got 'nowhere', which does not exist"),
         (['--scale', '4', '--meta-info', 'no.txt'], "--meta-info: expected a file, got 'no.txt', which does not exist"),
@@ -44,11 +45,15 @@ def error_of(capsys):
         (['--scale', '4', '--output', 'busy'], "--output: expected an empty or a new folder, got 'busy'"),
         (['--scale', '4', '--format', 'lmdb'], "--format lmdb: expected ASCII names up to 480 long, got 'sub/ä b'"),
         (['--scale', '4', '--no-gt', '--recipe', 'usm.yml'], '--no-gt: expected a recipe without gt_usm'),
+        (['--scale', '4', '--recipe', 'opt.yml'], "--recipe: expected keys of a recipe, got an option file, 'opt.yml'"),
+        (['-opt', 'opt.yml'], "plugins: cannot load plug-in 'no_such_plugin'"),
+        (['--scale', '4', '--plugin', 'a.py'], "--plugin: cannot load plug-in 'a.py'"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_line(place, capsys, arguments, line):
     (place / 'typo.yml').write_text('jpg_range: [30, 95]\n')
     (place / 'usm.yml').write_text('gt_usm: true\n')
+    (place / 'opt.yml').write_text('plugins: [no_such_plugin]\ndatasets: {train: {recipe: {}}}\n')
     (place / 'busy').mkdir()
     (place / 'busy' / 'thesis.txt').write_text('x')
     assert cli.main(['synthesize', '--input', 'photos', '--output', 'set', *arguments]) == 2
