@@ -17,7 +17,6 @@ __all__ = ['kernel_transfer', 'point_spread', 'resize_noise', 'resize_transfer']
 _PASSES = 12
 _TOLERANCE = 1e-3
 _WINDOWS = 24  # output pixels of an area resize whose windows are averaged
-_RADIUS = {'bilinear': 1.0, 'bicubic': 2.0}
 
 
 def kernel_transfer(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -54,7 +53,27 @@ def resize_transfer(frequency: np.ndarray, mode: str, antialias: bool, n_in: int
     if mode == 'area':
         offset, length = _windows(n_in, n_out)
         return (_mean_of(length, frequency) * np.cos(frequency[..., None] * offset)).mean(axis=-1)
+    if n_in % n_out == 0:
+        offset, weight = _fixed_taps(mode, antialias, n_in // n_out)
+        return np.cos(frequency[..., None] * offset) @ weight
     return _interpolation(frequency, mode, antialias, n_in, n_out)
+
+
+@lru_cache(maxsize=256)
+def _fixed_taps(mode: str, antialias: bool, shrink: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and weights of the input pixels of any output pixel, which are the same in a shrink by a whole factor."""
+    width = float(shrink) if antialias else 1.0
+    centre = (shrink - 1) / 2
+    offset = np.arange(-2 * shrink - 3, 3 * shrink + 3) - centre
+    weight = np.maximum(1 - np.abs(offset / width), 0) if mode == 'bilinear' else _cubic(offset / width, antialias)
+    return offset[weight != 0], weight[weight != 0] / weight.sum()
+
+
+def _cubic(x: np.ndarray, antialias: bool) -> np.ndarray:
+    """Keys' cubic convolution kernel with the constant that torch takes with and without antialiasing."""
+    a, x = (-0.5 if antialias else -0.75), np.abs(x)
+    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
 def _interpolation(frequency: np.ndarray, mode: str, antialias: bool, n_in: int, n_out: int) -> np.ndarray:
@@ -62,18 +81,17 @@ def _interpolation(frequency: np.ndarray, mode: str, antialias: bool, n_in: int,
     scaled = frequency * (max(n_in / n_out, 1.0) if antialias else 1.0)
     if mode == 'bilinear':
         return np.sinc(scaled / (2 * np.pi)) ** 2
-    at, values = _cubic_transform(-0.5 if antialias else -0.75)
+    at, values = _cubic_transform(antialias)
     return np.interp(np.abs(scaled), at, values, right=0.0)
 
 
 @lru_cache(maxsize=2)
-def _cubic_transform(a: float) -> tuple[np.ndarray, np.ndarray]:
-    """Keys' cubic convolution kernel at frequencies up to 8 pi, beyond which it is below 1e-4."""
+def _cubic_transform(antialias: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Fourier transform of the cubic kernel at frequencies up to 8 pi, beyond which it is below 1e-4."""
     x = np.linspace(0, 2, 513)
-    kernel = np.where(x < 1, ((a + 2) * x - (a + 3)) * x * x + 1, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a)
     frequency = np.linspace(0, 8 * np.pi, 1025)
-    waves = kernel * np.cos(frequency[:, None] * x)
-    return frequency, 2 * (waves[:, 1:] + waves[:, :-1]).sum(axis=1) / 2 * (x[1] - x[0])
+    waves = _cubic(x, antialias) * np.cos(frequency[:, None] * x)
+    return frequency, (waves[:, 1:] + waves[:, :-1]).sum(axis=1) * (x[1] - x[0])
 
 
 @lru_cache(maxsize=4096)
@@ -110,7 +128,8 @@ def resize_noise(count: int, mode: str, antialias: bool, n_in: int, n_out: int) 
         return np.eye(count)
     shrink = n_in / n_out
     base = 2 * np.pi * np.fft.fftfreq(count)
-    highest = math.pi if mode == 'area' else 8 * np.pi
+    on_pixels = mode == 'area' or n_in % n_out == 0  # weights of input pixels, which no higher frequency reaches
+    highest = math.pi if on_pixels else 8 * np.pi
     matrix = np.zeros((count, count))
     for alias in range(-math.ceil(highest * shrink / (2 * np.pi)) - 1, math.ceil(highest * shrink / (2 * np.pi)) + 2):
         frequency = (base + 2 * np.pi * alias) / shrink
@@ -120,7 +139,7 @@ def resize_noise(count: int, mode: str, antialias: bool, n_in: int, n_out: int) 
         if mode == 'area':
             power = (_mean_of(_windows(n_in, n_out)[1], frequency) ** 2).mean(axis=-1)
         else:
-            power = _interpolation(frequency, mode, antialias, n_in, n_out) ** 2
+            power = resize_transfer(frequency, mode, antialias, n_in, n_out) ** 2
         place = frequency / (2 * np.pi) * count
         below = np.floor(place).astype(int)
         share = place - below
@@ -148,7 +167,7 @@ def point_spread(transfer: np.ndarray, rows: np.ndarray, columns: np.ndarray, pr
 
     Returns:
         (2, 2) float64 in square pixels, vertical axis first, without the spot's own; it may be negative where the
-        chain sharpens.
+        chain sharpens, and standard deviations end at 4 times ``probe``.
     """
     y, x = rows[:, None], columns[None, :]
     spot = transfer * np.exp(-0.5 * probe**2 * (y**2 + x**2))
@@ -159,13 +178,16 @@ def point_spread(transfer: np.ndarray, rows: np.ndarray, columns: np.ndarray, pr
     for _ in range(_PASSES):
         (a, b), (_, c) = covariance
         weighted = spot * np.exp(-0.5 * (a * y * y + 2 * b * y * x + c * x * x))
-        along, across = weighted * y, weighted * x
+        along, across, total = weighted * y, weighted * x, weighted.sum()
         moments = np.array([[(along * y).sum(), (along * x).sum()], [(along * x).sum(), (across * x).sum()]])
-        moments /= weighted.sum()
-        new = np.linalg.inv(moments) - covariance
-        low = np.linalg.eigvalsh(new)[0]
-        if low < 0.1 * probe**2:  # a spot much sharper than it was; keep the weight a proper one
-            new = new + np.eye(2) * (0.1 * probe**2 - low)
+        if total <= 0 or np.linalg.eigvalsh(moments / total)[0] <= 1e-9:
+            covariance = (
+                np.minimum(2, 16 * probe**2 / np.trace(covariance)) * covariance
+            )  # lobes outweigh the centre: look at lower frequencies, where there are none
+            continue
+        values, axes = np.linalg.eigh(np.linalg.inv(moments / total) - covariance)
+        # bounds: a weight that is a proper one, and no wider than the frequencies resolve
+        new = (axes * np.clip(values, 0.1 * probe**2, 16 * probe**2)) @ axes.T
         change = np.abs(new - covariance).max()
         covariance = new
         if change < _TOLERANCE * probe**2:
