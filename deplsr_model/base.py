@@ -79,7 +79,7 @@ class DePLSRBaseModel(BaseModel):
             return net(*inputs).float()
 
     def add_step(self, label: str, optimizer: torch.optim.Optimizer, train: TrainOptions) -> TrainingStep:
-        """Returns what steps an optimizer; its log entries end in ``label``."""
+        """Returns the training step of an optimizer; its log entries end in ``label``."""
         step = TrainingStep(optimizer, self.device, self.options.amp, train.accumulate, train.clip_grad_norm)
         self._steps[label] = step
         return step

@@ -87,7 +87,7 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
             self.model_ema(decay=self.ema_decay)
 
     def setup_optimizers(self) -> None:
-        """Builds the optimizers as BasicSR does, and what steps them."""
+        """Builds the optimizers as BasicSR does, and the training steps of both networks."""
         super().setup_optimizers()
         self.step_d = self.add_step('d', self.optimizer_d, required(self.options.train))
 

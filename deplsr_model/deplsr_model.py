@@ -128,7 +128,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             self.net_g_ema.to(memory_format=self.memory_format)
 
     def setup_optimizers(self) -> None:
-        """Builds the optimizers as BasicSR does, and what steps the generator's."""
+        """Builds the optimizers as BasicSR does, and the training step of the generator."""
         super().setup_optimizers()
         self.step_g = self.add_step('g', self.optimizer_g, required(self.options.train))
 

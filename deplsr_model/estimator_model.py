@@ -60,7 +60,7 @@ class EstimatorModel(DePLSRBaseModel, ABC):
         """Estimates the levels (B, K) of photos (B, 3, h, w)."""
 
     def start_optimizer(self, groups: Parameters, settings: Section) -> None:
-        """Builds the optimizer of ``optim_da``, what steps it, and the schedulers."""
+        """Builds the optimizer of ``optim_da``, its training step, and the schedulers."""
         settings = {'type': 'AdamW', **settings}
         self.optimizer_da = self.get_optimizer(settings.pop('type'), groups, **settings)
         self.optimizers.append(self.optimizer_da)
