@@ -10,7 +10,7 @@ import torch
 from clip_cases import config, refusal
 from safetensors.torch import save_file
 
-from deplsr_arch import clip_backbone, clip_weights
+from deplsr_arch import clip_backbone
 from deplsr_arch.clip_backbone import build_backbone
 
 
@@ -106,7 +106,3 @@ def test_a_file_with_other_content_is_refused(tmp_path):
     for content in ([1, 2, 3], {'epoch': 3}):
         torch.save(content, tmp_path / 'other.pt')
         assert 'expected a state dict' in refusal(config(), str(tmp_path / 'other.pt'))
-
-
-def test_one_line_of_an_error_without_a_message_is_its_name():
-    assert clip_weights.one_line(AssertionError()) == 'AssertionError'
