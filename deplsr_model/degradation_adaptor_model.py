@@ -92,7 +92,7 @@ class DegradationAdaptorModel(EstimatorModel):
         data = self.degraded(data)
         self.lq = self.image_to_device(data['lq'])
         # on the CPU, where the cache looks them up; a prefetcher may have moved them
-        self.tokens = data['tokens'][:, : 2 + self.num_types].cpu()
+        self.tokens = data['tokens'].cpu()[:, : 2 + self.num_types]
         self.levels = data['levels'][:, : self.num_types].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
