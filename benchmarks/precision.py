@@ -1,6 +1,6 @@
 """Mixed precision against float32: images per second and PSNR of one SR network, trained in each form.
 
-    python -m benchmarks.precision --photos data/photos                # some minutes on two cores
+    python -m benchmarks.precision --photos data/photos                # about 6 minutes on two idle cores
     python -m benchmarks.precision --photos data/photos --speed-only   # half a minute: which form is fastest here
 
 The network of benchmarks.prior with a learned constant as its prior is trained in each form from the same start, on
@@ -76,7 +76,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         '--work', type=os.path.abspath, default='experiments/prior', help='folder for tiles (experiments/prior)'
     )
-    parser.add_argument('--steps', type=int, default=500, help='steps of 16 patches in each form (500)')
+    parser.add_argument('--steps', type=int, default=400, help='steps of 16 patches in each form (400)')
     parser.add_argument('--seed', type=int, default=0, help='of weights and degradations (0)')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='threads of torch (all cores)')
     parser.add_argument('--speed-only', action='store_true', help='40 steps, no PSNR')

@@ -57,7 +57,7 @@ class EstimatorModel(DePLSRBaseModel, ABC):
 
     @abstractmethod
     def estimate_levels(self, lq: Tensor) -> Tensor:
-        """Estimates the levels (B, K) of photos (B, 3, h, w)."""
+        """Estimates the levels (B, K) of photos (B, 3, h, w), in float32 whatever ``amp`` is, as stage 2 does."""
 
     def start_optimizer(self, groups: Parameters, settings: Section) -> None:
         """Builds the optimizer of ``optim_da``, its training step, and the schedulers."""

@@ -174,8 +174,9 @@ class RunOptions:
         manual_seed: Seed of all random numbers; drawn if not set.
         amp: Precision in which networks compute, in training, validation and test: ``bf16``, or ``fp16`` on a GPU with
             scaled losses; float32 if not set. Weights, checkpoints, losses, metrics and the degradation of batches stay
-            in float32, and so does the estimate of the prior in stage 2. What bf16 brings depends on the CPU: one
-            without fast bf16 instructions gets slower (``python -m benchmarks.precision --speed-only`` measures it).
+            in float32, and so do estimates of levels, in the validation of stage 1 and as the prior of stage 2. What
+            bf16 brings depends on the CPU: one without fast bf16 instructions gets slower
+            (``python -m benchmarks.precision --speed-only`` measures it).
         channels_last: Whether images and convolutions are stored with channels last in memory; the same results except
             for rounding.
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
