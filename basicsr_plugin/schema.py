@@ -130,7 +130,8 @@ def _of_dataclass(cls: Any) -> Schema:
             if value is None:
                 continue
             for table in (extra for extra in _metadata(hint) if isinstance(extra, TypedBlock)):
-                _set_type(value, _typed_block(table, definitions))
+                block = _typed_block(table, definitions)
+                _set_type(value, {'type': 'array', 'items': block} if table.listed else block)
             if texts.get(key):
                 value['description'] = texts[key]
     return schema

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deplsr_data.degradation.operators import BatchFunction
-from deplsr_data.degradation.packing import ROUNDS, pack, same_size_operators
+from deplsr_data.degradation.packing import pack, same_size_operators
 from deplsr_data.ops.execution import full_precision, in_threads
 from deplsr_data.ops.filter_resize_batch import Plan, transform
 
@@ -82,7 +82,7 @@ def _area(sizes: list[list[int]]) -> int:
 def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> Tensor:
     """Takes images (B, H, 3, W) through all rounds; operators that no sample needs are skipped."""
     same_size = same_size_operators()
-    for r in range(ROUNDS):
+    for r in range(len(plan['modes'][0])):
         before, after = ([tuple(sizes[place]) for sizes in plan['sizes']] for place in (r, r + 1))
         modes = [mode[r] for mode in plan['modes']], [0] * len(x)
         for place, sizes in enumerate((before, after)):

@@ -175,12 +175,26 @@ register_operator(
         choose=lambda step: list(_NOISES).index(step.distribution),
     ),
 )
+
+
+def _jpeg_choice(step: Jpeg) -> int:
+    return 2 * (step.subsampling == '4:4:4') + (step.grid_offset != (0, 0))
+
+
+def _jpeg_function(halve: bool, off_grid: bool) -> BatchFunction:
+    def function(x: Tensor, p: Mapping[str, Tensor], size: Tensor) -> Tensor:
+        return batched_jpeg(x, p['tables'], size[:, 0], size[:, 1], halve, p['offset'] if off_grid else None)
+
+    return function
+
+
 register_operator(
     Jpeg,
-    lambda step, image: compress(image, step.quality),
+    lambda step, image: compress(image, step.quality, step.subsampling, step.grid_offset),
     SameSize(
-        functions=(lambda x, p, size: batched_jpeg(x, p['tables'], size[:, 0], size[:, 1]),),
-        empty={'tables': np.ones((2, 64), np.float32)},
-        pack=lambda step: {'tables': tables_of(step.quality)},
+        functions=tuple(_jpeg_function(halve, off_grid) for halve in (True, False) for off_grid in (False, True)),
+        empty={'tables': np.ones((2, 64), np.float32), 'offset': np.zeros(2, np.int64)},
+        pack=lambda step: {'tables': tables_of(step.quality), 'offset': np.array(step.grid_offset)},
+        choose=_jpeg_choice,
     ),
 )

@@ -1,4 +1,4 @@
-"""The two built-in recipes: ranges and probabilities from which a degradation is drawn."""
+"""Types of the options of recipes, and the options of the semantic and of Real-ESRGAN's recipe."""
 
 from __future__ import annotations
 
@@ -61,6 +61,12 @@ def _largest_kernel(value: int) -> int:
     return value
 
 
+def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError('expected one name or more, got none; name some')
+    return values
+
+
 def kernel_reach(sigma: float) -> int:
     """Returns the size of a kernel that reaches three sigma to each side."""
     return 2 * math.ceil(3 * sigma) + 1
@@ -82,6 +88,8 @@ PlainQualityRange = Annotated[tuple[float, float], AfterValidator(_ordered('qual
 AroundOne = Annotated[tuple[float, float], AfterValidator(_around_one)]
 UpDownKeep = Annotated[tuple[float, float, float], AfterValidator(_weights)]
 Weights = Annotated[tuple[float, ...], AfterValidator(_weights)]
+ResizeMode = Literal['area', 'bilinear', 'bicubic']
+ResizeModes = Annotated[tuple[ResizeMode, ...], AfterValidator(_not_empty)]
 LargestKernel = Annotated[int, AfterValidator(_largest_kernel)]
 KernelName = Literal['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
 _KERNELS: tuple[KernelName, ...] = get_args(KernelName)
@@ -123,7 +131,7 @@ class SemanticRecipe:
     type: Literal['semantic'] = 'semantic'
     resize: Literal['last', 'before_noise'] = 'before_noise'
     second_order: bool = False
-    resize_mode: Literal['area', 'bilinear', 'bicubic'] = 'bicubic'
+    resize_mode: ResizeMode = 'bicubic'
     blur_sigma: SigmaRange = (0.0, 2.9)
     aniso_prob: Probability = 0.5
     aniso_ratio: RatioRange = (1.0, 4.0)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 __all__ = ['Blur', 'Jpeg', 'Noise', 'Resize', 'Sinc', 'Step']
 
@@ -114,18 +114,38 @@ class Noise(Step):
 
 @dataclass(frozen=True)
 class Jpeg(Step):
-    """Compression by a baseline JPEG codec, 4:2:0.
+    """Compression by a baseline JPEG codec.
 
     Attributes:
         quality: Quality factor, 1 to 100, not necessarily an integer.
+        subsampling: ``4:2:0`` halves the colour, ``4:4:4`` does not.
+        grid_offset: Rows and columns, 0 to 15, by which the grid of blocks begins above and to the left of the image,
+            as it does after a crop; 16 is a complete unit of blocks in 4:2:0.
         op: Name of the operator.
     """
 
     quality: float
+    subsampling: Literal['4:2:0', '4:4:4'] = '4:2:0'
+    grid_offset: tuple[int, int] = (0, 0)
     op: Literal['jpeg'] = 'jpeg'
 
     def __post_init__(self) -> None:
         _expect(1 <= self.quality <= 100, 'a quality of 1 to 100', self.quality)
+        _expect(all(0 <= offset <= 15 for offset in self.grid_offset), 'offsets of 0 to 15', self.grid_offset)
+
+    @model_serializer(mode='wrap')
+    def _short(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leaves out what is as in version 0.1, so that records of the same draws stay the same text."""
+        values: dict[str, object] = handler(self)
+        for name, usual in (('subsampling', '4:2:0'), ('grid_offset', (0, 0))):
+            if getattr(self, name) == usual:
+                del values[name]
+        return values
+
+    @property
+    def jpeg_quality(self) -> float:
+        """The quality factor that the captions name."""
+        return self.quality
 
 
 @dataclass(frozen=True)

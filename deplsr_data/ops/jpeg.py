@@ -46,19 +46,27 @@ def quantisation_tables(quality: float) -> tuple[tuple[int, ...], tuple[int, ...
     return luma, chroma
 
 
-def compress(image: np.ndarray, quality: float) -> np.ndarray:
-    """Encodes and decodes an image as baseline JPEG with 4:2:0 chroma.
+def compress(
+    image: np.ndarray, quality: float, subsampling: str = '4:2:0', grid_offset: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """Encodes and decodes an image as baseline JPEG.
 
     Args:
         image: (h, w, 3) float32 RGB; rounded to 8 bits after clipping to 0..1.
         quality: 1 to 100.
+        subsampling: ``4:2:0`` or ``4:4:4``.
+        grid_offset: Rows and columns by which the grid of blocks begins above and to the left of the image; what lies
+            between repeats the border.
 
     Returns:
         (h, w, 3) float32, 0..1.
     """
     pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    above, left = grid_offset
+    if above or left:
+        pixels = np.pad(pixels, ((above, 0), (left, 0), (0, 0)), 'edge')
     buffer = io.BytesIO()
     tables = [list(table) for table in quantisation_tables(quality)]
-    Image.fromarray(pixels).save(buffer, 'JPEG', qtables=tables, subsampling='4:2:0')
-    with Image.open(buffer) as image:
-        return np.asarray(image, np.float32) / 255
+    Image.fromarray(pixels).save(buffer, 'JPEG', qtables=tables, subsampling=subsampling)
+    with Image.open(buffer) as decoded:
+        return np.asarray(decoded, np.float32)[above:, left:] / 255
