@@ -87,9 +87,7 @@ def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> 
         modes = [mode[r] for mode in plan['modes']], [0] * len(x)
         for place, sizes in enumerate((before, after)):
             terms, taps = ([entry[r][place] for entry in plan[name]] for name in ('terms', 'taps'))
-            if any(terms) or sizes != after:
-                filters = work['filters'][:, r, place]
-                x = transform(x, filters, Plan(terms, taps, modes[place], sizes, after), _canvas(after))
+            x = _transformed(x, work['filters'][:, r, place], Plan(terms, taps, modes[place], sizes, after))
         for name, operator in same_size.items():
             choices = [choice[r] for choice in plan[name]]
             if any(choices):
@@ -98,6 +96,26 @@ def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> 
                     needed = [choice == number for choice in choices]
                     x = _on_some(x, needed, function, parameters, work['sizes'][:, r + 1])
     return x
+
+
+def _transformed(x: Tensor, filters: Tensor, plan: Plan) -> Tensor:
+    """Blurs and resizes the samples that need it."""
+    needed = [
+        bool(terms) or before != after
+        for terms, before, after in zip(plan.terms, plan.size_in, plan.size_out, strict=True)
+    ]
+    if not any(needed):
+        return x
+    canvas = _canvas(plan.size_out)
+    if all(needed):
+        return transform(x, filters, plan, canvas)
+    some = [b for b, here in enumerate(needed) if here]
+    index = torch.tensor(some, device=x.device)
+    done = transform(x[index], filters[index], Plan._make([column[b] for b in some] for column in plan), canvas)
+    height, width = min(x.shape[1], canvas[0]), min(x.shape[3], canvas[1])
+    out = x.new_zeros(len(x), canvas[0], 3, canvas[1])
+    out[:, :height, :, :width] = x[:, :height, :, :width]
+    return out.index_copy_(0, index, done)
 
 
 def _on_some(
