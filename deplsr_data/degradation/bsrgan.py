@@ -103,8 +103,8 @@ def _draw_blur(recipe: BSRGANRecipe, scale: int, u: Iterator[float]) -> Blur:
     anisotropic, angle = next(u) < recipe.aniso_prob, uniform(u, 0, math.pi)
     both = [next(u), next(u)]
     if anisotropic:
-        sigmas = [recipe.blur_factor * math.sqrt((4 + scale) * share) for share in both]
-        return Blur(kernel_size, *(max(sigma, _SMALLEST_SIGMA) for sigma in sigmas), angle)
+        sigmas = [max(recipe.blur_factor * math.sqrt((4 + scale) * share), _SMALLEST_SIGMA) for share in both]
+        return Blur(kernel_size, sigmas[0], sigmas[1], angle)
     sigma = max(recipe.blur_factor * (2 + 0.2 * scale) * both[0], _SMALLEST_SIGMA)
     return Blur(kernel_size, sigma, sigma)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-__all__ = ['RealESRGANRecipe', 'SemanticRecipe', 'kernel_reach']
+__all__ = ['RealESRGANRecipe', 'SemanticRecipe', 'kernel_reach', 'range_of']
 
 
 Range = tuple[float, float]
@@ -19,7 +19,7 @@ def _show(values: tuple[float, ...]) -> str:
     return '[' + ', '.join(f'{value:g}' for value in values) + ']'
 
 
-def _ordered(
+def range_of(
     what: str, low: float, high: float, grid: bool = False
 ) -> Callable[[tuple[float, float]], tuple[float, float]]:
     """Returns the check of a range; with ``grid`` it must contain a multiple of 0.1, the step of the levels."""
@@ -73,18 +73,18 @@ def kernel_reach(sigma: float) -> int:
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-SigmaRange = Annotated[tuple[float, float], AfterValidator(_ordered('blur sigmas', 0, math.inf, grid=True))]
-RatioRange = Annotated[tuple[float, float], AfterValidator(_ordered('ratios of sigmas', 1, math.inf))]
-NoiseRange = Annotated[tuple[float, float], AfterValidator(_ordered('noise sigmas of 255', 0, 255, grid=True))]
-PoissonRange = Annotated[tuple[float, float], AfterValidator(_ordered('poisson scales', 0, math.inf, grid=True))]
-QualityRange = Annotated[tuple[float, float], AfterValidator(_ordered('quality factors', 1, 100, grid=True))]
-CutoffRange = Annotated[tuple[float, float], AfterValidator(_ordered('cutoffs in units of pi', 0.05, 1))]
+SigmaRange = Annotated[tuple[float, float], AfterValidator(range_of('blur sigmas', 0, math.inf, grid=True))]
+RatioRange = Annotated[tuple[float, float], AfterValidator(range_of('ratios of sigmas', 1, math.inf))]
+NoiseRange = Annotated[tuple[float, float], AfterValidator(range_of('noise sigmas of 255', 0, 255, grid=True))]
+PoissonRange = Annotated[tuple[float, float], AfterValidator(range_of('poisson scales', 0, math.inf, grid=True))]
+QualityRange = Annotated[tuple[float, float], AfterValidator(range_of('quality factors', 1, 100, grid=True))]
+CutoffRange = Annotated[tuple[float, float], AfterValidator(range_of('cutoffs in units of pi', 0.05, 1))]
 OddSizes = Annotated[tuple[int, ...], AfterValidator(_odd_sizes)]
 # Real-ESRGAN's ranges are continuous, so no grid
-PlainSigmaRange = Annotated[tuple[float, float], AfterValidator(_ordered('blur sigmas', 0.01, math.inf))]
-PlainNoiseRange = Annotated[tuple[float, float], AfterValidator(_ordered('noise sigmas of 255', 0, 255))]
-PlainPoissonRange = Annotated[tuple[float, float], AfterValidator(_ordered('poisson scales', 0, math.inf))]
-PlainQualityRange = Annotated[tuple[float, float], AfterValidator(_ordered('quality factors', 1, 100))]
+PlainSigmaRange = Annotated[tuple[float, float], AfterValidator(range_of('blur sigmas', 0.01, math.inf))]
+PlainNoiseRange = Annotated[tuple[float, float], AfterValidator(range_of('noise sigmas of 255', 0, 255))]
+PlainPoissonRange = Annotated[tuple[float, float], AfterValidator(range_of('poisson scales', 0, math.inf))]
+PlainQualityRange = Annotated[tuple[float, float], AfterValidator(range_of('quality factors', 1, 100))]
 AroundOne = Annotated[tuple[float, float], AfterValidator(_around_one)]
 UpDownKeep = Annotated[tuple[float, float, float], AfterValidator(_weights)]
 Weights = Annotated[tuple[float, ...], AfterValidator(_weights)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deplsr_data.degradation.bsrgan import BSRGANRecipe, draw_bsrgan
+from deplsr_data.degradation.camera import CameraRecipe, draw_camera
 from deplsr_data.degradation.clean import CleanRecipe, draw_clean
 from deplsr_data.degradation.mixture import MixturePart, MixtureRecipe, draw_mixture, read_mixture
 from deplsr_data.degradation.recipe_options import RealESRGANRecipe, SemanticRecipe, kernel_reach
@@ -20,6 +21,7 @@ from deplsr_data.degradation.sampling import draw_realesrgan, draw_semantic
 __all__ = [
     'RECIPES',
     'BSRGANRecipe',
+    'CameraRecipe',
     'CleanRecipe',
     'MixturePart',
     'MixtureRecipe',
@@ -37,5 +39,6 @@ __all__ = [
 register_recipe(SemanticRecipe, draw_semantic)
 register_recipe(RealESRGANRecipe, draw_realesrgan)
 register_recipe(BSRGANRecipe, draw_bsrgan)
+register_recipe(CameraRecipe, draw_camera)
 register_recipe(CleanRecipe, draw_clean)
 register_recipe(MixtureRecipe, draw_mixture, read_mixture)
