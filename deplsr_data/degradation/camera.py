@@ -101,8 +101,8 @@ class CameraRecipe:
     antialias_prob: Probability = 0.7
     noise_prob: Probability = 0.7
     gaussian_noise_prob: Probability = 0.3
-    noise_range: PlainNoiseRange = (0.5, 12.0)
-    poisson_scale_range: PlainPoissonRange = (0.05, 1.2)
+    noise_range: PlainNoiseRange = (0.5, 8.0)
+    poisson_scale_range: PlainPoissonRange = (0.05, 0.8)
     gray_noise_prob: Probability = 0.2
     chroma_noise_prob: Probability = 0.4
     chroma_noise_range: PlainNoiseRange = (1.0, 10.0)
@@ -111,7 +111,7 @@ class CameraRecipe:
     smooth_sigma: PlainSigmaRange = (0.3, 0.9)
     sharpen_prob: Probability = 0.5
     sharpen_prob2: Probability = 0.3
-    sharpen_amount: Amounts = (0.2, 1.5)
+    sharpen_amount: Amounts = (0.2, 1.2)
     sharpen_sigma: PlainSigmaRange = (0.5, 2.0)
     jpeg_prob: Probability = 0.8
     jpeg_range: PlainQualityRange = (70.0, 98.0)
