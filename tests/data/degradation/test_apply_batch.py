@@ -138,6 +138,15 @@ def test_matrix_products_and_one_image_after_the_other_agree(photo, name, monkey
         assert np.median(quality) > 45
 
 
+@pytest.mark.parametrize('name', [name for name, steps in EXACT_STEPS.items() if isinstance(steps[-1], Jpeg)])
+def test_many_small_images_take_the_batched_jpeg(photo, name, monkeypatch):
+    monkeypatch.setattr('deplsr_data.degradation.operators.compress_each', None)
+    records, clean = [Record(1, EXACT_STEPS[name])] * 9, _clean(photo, 9)
+    packed, gt = _batch(records, clean, 21)
+    out = apply_batch(packed, gt, group=9).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(out, [apply(record, one) for record, one in zip(records, clean, strict=True)])
+
+
 def test_records_of_different_recipes_and_orders_share_a_batch(photo):
     records = [record for recipe in RECIPES.values() for record in _records(recipe, 3)]
     records.append(Record(4, (Resize(16, 20, 'area'),)))

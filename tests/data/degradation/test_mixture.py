@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import jsonschema
 import numpy as np
 import pytest
 from scipy import stats
 
+import deplsr_data  # noqa: F401  registers the data sets
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.schema import parts_schema
 from deplsr_data.degradation.recipes import (
     BSRGANRecipe,
     CleanRecipe,
@@ -119,6 +122,24 @@ def test_a_record_depends_on_its_own_generator_alone():
     back = [draw(recipe, 4, rng_for(5, 1, index, 0, 'degradation'), (64, 64)) for index in reversed(range(30))]
     assert there == back[::-1]
     assert len(set(there)) > 20
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'fits'),
+    [
+        ({'type': 'mixture', 'recipes': [{'weight': 1, 'type': 'camera', 'jpeg_prob': 0.5}, {'weight': 2}]}, True),
+        ({'type': 'mixture', 'recipes': [{'type': 'clean'}]}, False),
+        ({'type': 'mixture', 'recipes': [{'weight': 0, 'type': 'clean'}]}, False),
+        ({'type': 'mixture', 'recipes': [{'weight': 1, 'type': 'clean', 'sinc_prob': 0.1}]}, False),
+        ({'type': 'mixture', 'recipes': [{'weight': 1, 'type': 'mixture', 'recipes': []}]}, False),
+        ({'type': 'mixture'}, False),
+    ],
+)
+def test_the_schema_describes_the_parts(recipe, fits):
+    schema = parts_schema()
+    block = {'$ref': '#/$defs/CaptionedDegradationDataset', '$defs': schema['$defs']}
+    opt = {'name': 'x', 'type': 'CaptionedDegradationDataset', 'dataroot_gt': 'gt', 'recipe': recipe}
+    assert jsonschema.Draft202012Validator(block).is_valid(opt) == fits
 
 
 def test_a_mixture_of_one_part_draws_that_part():
