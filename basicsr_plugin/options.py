@@ -44,10 +44,12 @@ class TypedBlock:
     Attributes:
         table: A dataclass, or an object with an attribute ``options_class``, by the value of ``type``.
         default: The value of ``type`` where the block has none.
+        listed: The option is a list of such blocks.
     """
 
     table: Mapping[str, Any]
     default: str | None = None
+    listed: bool = False
 
 
 def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Iterable[str] = ()) -> T:

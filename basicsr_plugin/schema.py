@@ -124,7 +124,8 @@ def _of_dataclass(cls: Any) -> Schema:
                 _drop(target, key)
                 continue
             for table in (extra for extra in _metadata(hint) if isinstance(extra, TypedBlock)):
-                _set_type(value, _typed_block(table, definitions))
+                block = _typed_block(table, definitions)
+                _set_type(value, {'type': 'array', 'items': block} if table.listed else block)
             if key in defaults:
                 value.setdefault('default', defaults[key])
             if texts.get(key):

@@ -17,7 +17,7 @@ from deplsr_data.dataset_options import CaptionedDegradationOptions, check_degra
 from deplsr_data.degradation.apply import apply
 from deplsr_data.degradation.captions import captions, levels
 from deplsr_data.degradation.packing import pack
-from deplsr_data.degradation.recipes import draw, read_recipe
+from deplsr_data.degradation.recipes import draw, read_recipe, rounds_of
 from deplsr_data.degradation.records import Record, to_json
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.files.bad_photos import BadPhotos
@@ -153,7 +153,7 @@ class CaptionedDegradationDataset(Dataset):
     def _deferred(self, record: Record, gt: np.ndarray, window: Crop | None) -> dict[str, Any]:
         """Returns what :func:`deplsr_data.degradation.deferred.degrade_deferred` makes the LR image of."""
         try:
-            packed = pack(record, (gt.shape[0], gt.shape[1]), self._recipe.largest_kernel)
+            packed = pack(record, (gt.shape[0], gt.shape[1]), self._recipe.largest_kernel, rounds_of(self._recipe))
         except ValueError as error:
             raise UserError(f'{self._where}.degrade_on: device: {error}; set degrade_on: worker') from None
         item = {'gt': _to_tensor(gt), 'degradation': packed, 'sharpen': self._recipe.gt_usm}

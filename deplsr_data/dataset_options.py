@@ -86,7 +86,7 @@ class CaptionedDegradationOptions(DatasetOptions):
 
     Attributes:
         meta_info: A ``.tsv`` with the columns filepath and title, or Real-ESRGAN's list of paths; default: all images.
-        recipe: What degradations are drawn from: ``type`` (``semantic``, ``realesrgan``) and the keys of that recipe.
+        recipe: What degradations are drawn from: ``type`` and the keys of that recipe; a ``mixture`` holds several.
         draws_per_image: In validation, number of degradations of each photo.
         degrade_on: ``worker`` degrades in the loader's workers, ``device`` the batch at once on the model's device.
         shrink: In training, lowest and highest factor by which a photo is shrunk before it is cropped.

@@ -37,15 +37,39 @@ from basicsr.data import degradations
 from basicsr.models.realesrnet_model import RealESRNetModel
 from torch.utils.data import default_collate
 
-from benchmarks.degradation.naive import naive_realesrgan, naive_semantic
+from benchmarks.degradation.naive import naive as naive_way
 from deplsr_data.degradation.apply import apply
 from deplsr_data.degradation.apply_batch import apply_batch, pack
-from deplsr_data.degradation.recipes import RealESRGANRecipe, Recipe, SemanticRecipe, draw
+from deplsr_data.degradation.recipes import (
+    BSRGANRecipe,
+    CameraRecipe,
+    CleanRecipe,
+    MixturePart,
+    MixtureRecipe,
+    RealESRGANRecipe,
+    Recipe,
+    SemanticRecipe,
+    draw,
+    rounds_of,
+)
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.ops.usm import sharpen, sharpen_batch
 
 SCALE = 4
-RECIPES: dict[str, Recipe] = {'semantic': SemanticRecipe(), 'realesrgan': RealESRGANRecipe()}
+#: A mixture as a training would have it.
+MIXTURE = MixtureRecipe(
+    (
+        MixturePart(0.25, SemanticRecipe()),
+        MixturePart(0.25, RealESRGANRecipe(gt_usm=False)),
+        MixturePart(0.2, BSRGANRecipe()),
+        MixturePart(0.2, CameraRecipe()),
+        MixturePart(0.1, CleanRecipe()),
+    )
+)
+RECIPES: dict[str, Recipe] = {
+    **{'semantic': SemanticRecipe(), 'realesrgan': RealESRGANRecipe(), 'mixture': MIXTURE},
+    **{'bsrgan': BSRGANRecipe(), 'camera': CameraRecipe(), 'clean': CleanRecipe()},
+}
 
 
 def main() -> None:
@@ -79,7 +103,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--quick', action='store_true', help='batches of 1 and 12, 3 repeats')
     parser.add_argument('--batches', type=int, nargs='+', default=None, help='batch sizes (1 12 48)')
-    parser.add_argument('--recipes', nargs='+', default=list(RECIPES), choices=list(RECIPES))
+    parser.add_argument('--recipes', nargs='+', default=['semantic', 'realesrgan', 'mixture'], choices=list(RECIPES))
     parser.add_argument('--size', type=int, default=256, help='side of the clean patches')
     parser.add_argument('--repeats', type=int, default=None, help='rounds of which the median counts (7)')
     parser.add_argument('--threads', type=int, default=2, help='threads of torch and OpenCV')
@@ -121,10 +145,12 @@ def ways(name: str, batch: int, options: argparse.Namespace) -> dict[str, Callab
 
     def naive(repeat: int) -> list[np.ndarray]:
         with one_thread():
-            return [(naive_semantic if name == 'semantic' else naive_realesrgan)(photo, recipe) for photo in photos]
+            return [naive_way(photo, recipe) for photo in photos]
 
     def packed(repeat: int) -> dict[str, torch.Tensor]:
-        return default_collate([pack(record, size, recipe.largest_kernel) for record in records(repeat)])
+        return default_collate(
+            [pack(record, size, recipe.largest_kernel, rounds_of(recipe)) for record in records(repeat)]
+        )
 
     delivered = [packed(repeat) for repeat in range(options.repeats + 1)]
 

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from deplsr_data.degradation.operators import BatchFunction
-from deplsr_data.degradation.packing import ROUNDS, pack, same_size_operators
+from deplsr_data.degradation.packing import pack, same_size_operators
 from deplsr_data.ops.execution import full_precision, in_threads
 from deplsr_data.ops.filter_resize_batch import Plan, transform
+from deplsr_data.ops.filter_resize_each import filter_resize_each, is_fused_faster
 
 __all__ = ['apply_batch', 'pack']
 
 # Samples worked on at a time on the CPU: few fit into its caches and leave little canvas empty, many share overhead.
-_GROUP, _GROUP_OF_MANY_SIZES = 12, 4
+_GROUP, _GROUP_OF_MANY_SIZES = 12, 8
 
 
 @torch.no_grad()
@@ -67,7 +68,10 @@ def apply_batch(packed: Mapping[str, Tensor], gt: Tensor, group: int | None = No
 
 def _groups(plan: dict[str, list[Any]], device: torch.device, size: int | None) -> list[list[int]]:
     """Splits a batch into groups of samples of similar size and similar kernels, so that little work is wasted."""
-    order = sorted(range(len(plan['sizes'])), key=lambda b: (_area(plan['sizes'][b]), plan['terms'][b]), reverse=True)
+    keys = [
+        (_area(sizes), *columns) for sizes, *columns in zip(plan['sizes'], plan['modes'], plan['terms'], strict=True)
+    ]
+    order = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
     if size is None:
         resized = len({_area(sizes) for sizes in plan['sizes']}) > 1
         shared = -(-len(order) // torch.get_num_threads())
@@ -82,14 +86,12 @@ def _area(sizes: list[list[int]]) -> int:
 def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> Tensor:
     """Takes images (B, H, 3, W) through all rounds; operators that no sample needs are skipped."""
     same_size = same_size_operators()
-    for r in range(ROUNDS):
+    for r in range(len(plan['modes'][0])):
         before, after = ([tuple(sizes[place]) for sizes in plan['sizes']] for place in (r, r + 1))
         modes = [mode[r] for mode in plan['modes']], [0] * len(x)
         for place, sizes in enumerate((before, after)):
             terms, taps = ([entry[r][place] for entry in plan[name]] for name in ('terms', 'taps'))
-            if any(terms) or sizes != after:
-                filters = work['filters'][:, r, place]
-                x = transform(x, filters, Plan(terms, taps, modes[place], sizes, after), _canvas(after))
+            x = _transformed(x, work['filters'][:, r, place], Plan(terms, taps, modes[place], sizes, after))
         for name, operator in same_size.items():
             choices = [choice[r] for choice in plan[name]]
             if any(choices):
@@ -98,6 +100,28 @@ def _degrade(x: Tensor, work: dict[str, Tensor], plan: dict[str, list[Any]]) -> 
                     needed = [choice == number for choice in choices]
                     x = _on_some(x, needed, function, parameters, work['sizes'][:, r + 1])
     return x
+
+
+def _transformed(x: Tensor, filters: Tensor, plan: Plan) -> Tensor:
+    """Blurs and resizes the samples that need it."""
+    if not any(plan.terms) and plan.size_in == plan.size_out:
+        return x
+    canvas = _canvas(plan.size_out)
+    if x.device.type != 'cpu':
+        return transform(x, filters, plan, canvas)
+    alike: dict[object, list[int]] = {}  # samples whose matrices of a resize are the same
+    for b, setting in enumerate(zip(plan.mode, plan.size_in, plan.size_out, strict=True)):
+        if is_fused_faster(plan.terms[b], *setting):
+            alike.setdefault(setting, []).append(b)
+    if any(len(members) == len(x) for members in alike.values()):
+        return transform(x, filters, plan, canvas)
+    fused = {b for members in alike.values() for b in members}
+    out = filter_resize_each(x, filters, plan, canvas, [b for b in range(len(x)) if b not in fused])
+    for members in alike.values():
+        index = torch.tensor(members)
+        part = Plan._make([column[b] for b in members] for column in plan)
+        out.index_copy_(0, index, transform(x[index], filters[index], part, canvas))
+    return out
 
 
 def _on_some(
@@ -109,7 +133,7 @@ def _on_some(
     if any(needed):
         index = torch.tensor([b for b, here in enumerate(needed) if here], device=x.device)
         some = {name: tensor[index] for name, tensor in parameters.items()}
-        x = x.index_copy(0, index, function(x[index], some, size[index]))
+        x.index_copy_(0, index, function(x[index], some, size[index]))  # x is never the caller's
     return x
 
 

@@ -13,11 +13,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from torch import Tensor
 
-from deplsr_data.degradation.steps import Blur, Jpeg, Noise, Resize, Sinc, Step
+from deplsr_data.degradation.steps import Blur, ChromaNoise, Codec, Jpeg, Noise, Resize, Sharpen, Sinc, Step
+from deplsr_data.ops.chroma_noise import add_chroma_noise, batched_chroma_noise
+from deplsr_data.ops.codecs import CODECS, batched_recode, recode
 from deplsr_data.ops.filter_resize_batch import separable_terms
-from deplsr_data.ops.jpeg import compress
+from deplsr_data.ops.jpeg import compress, compress_each
 from deplsr_data.ops.jpeg_batch import batched_jpeg, tables_of
-from deplsr_data.ops.kernels import blur_kernel, convolve, sinc_kernel
+from deplsr_data.ops.kernels import blur_kernel, convolve, sharpening_kernel, sinc_kernel
 from deplsr_data.ops.noise import (
     add_gaussian_noise,
     add_poisson_noise,
@@ -149,11 +151,25 @@ def _blur_terms(step: Blur, mode: int, shrink: int) -> np.ndarray:
     return separable_terms(_kernel(step), mode, shrink)
 
 
+def _sharpening_terms(step: Sharpen, mode: int, shrink: int) -> np.ndarray:
+    """The image itself, and the Gaussian that is subtracted from it."""
+    place = np.arange(step.kernel_size) - step.kernel_size // 2
+    bell = np.exp(-0.5 * (place / step.sigma) ** 2)
+    bell /= bell.sum()
+    middle = (place == 0).astype(float)
+    return np.array([[(1 + step.amount) * middle, middle], [-step.amount * bell, bell]])
+
+
 register_operator(Blur, lambda step, image: convolve(image, _kernel(step)), Filter(_blur_terms))
 register_operator(
     Sinc,
     lambda step, image: convolve(image, sinc_kernel(step.kernel_size, step.omega_c)),
     Filter(lambda step, mode, shrink: separable_terms(sinc_kernel(step.kernel_size, step.omega_c), mode, shrink)),
+)
+register_operator(
+    Sharpen,
+    lambda step, image: convolve(image, sharpening_kernel(step.kernel_size, step.sigma, step.amount)),
+    Filter(_sharpening_terms),
 )
 register_operator(
     Resize,
@@ -176,11 +192,45 @@ register_operator(
     ),
 )
 register_operator(
-    Jpeg,
-    lambda step, image: compress(image, step.quality),
+    ChromaNoise,
+    lambda step, image: add_chroma_noise(image, step.level, step.size, step.seed),
     SameSize(
-        functions=(lambda x, p, size: batched_jpeg(x, p['tables'], size[:, 0], size[:, 1]),),
-        empty={'tables': np.ones((2, 64), np.float32)},
-        pack=lambda step: {'tables': tables_of(step.quality)},
+        functions=(lambda x, p, size: batched_chroma_noise(x, p['level'], p['size'], p['seed']),),
+        empty={'level': np.float32(0), 'size': np.float32(1), 'seed': np.int64(0)},
+        pack=lambda step: {'level': step.level, 'size': step.size, 'seed': step.seed & 0xFFFFFFFF},
+    ),
+)
+
+
+def _jpeg_choice(step: Jpeg) -> int:
+    return 2 * (step.subsampling == '4:4:4') + (step.grid_offset != (0, 0))
+
+
+def _jpeg_function(halve: bool, off_grid: bool) -> BatchFunction:
+    def function(x: Tensor, p: Mapping[str, Tensor], size: Tensor) -> Tensor:
+        if x.device.type == 'cpu' and not (len(x) >= 8 and x.shape[1] * x.shape[3] <= 80**2):  # measured, same result
+            return compress_each(x, p['tables'], size, halve, p['offset'] if off_grid else None)
+        return batched_jpeg(x, p['tables'], size[:, 0], size[:, 1], halve, p['offset'] if off_grid else None)
+
+    return function
+
+
+register_operator(
+    Jpeg,
+    lambda step, image: compress(image, step.quality, step.subsampling, step.grid_offset),
+    SameSize(
+        functions=tuple(_jpeg_function(halve, off_grid) for halve in (True, False) for off_grid in (False, True)),
+        empty={'tables': np.ones((2, 64), np.float32), 'offset': np.zeros(2, np.int64)},
+        pack=lambda step: {'tables': tables_of(step.quality), 'offset': np.array(step.grid_offset)},
+        choose=_jpeg_choice,
+    ),
+)
+register_operator(
+    Codec,
+    lambda step, image: recode(image, step.codec, step.quality),
+    SameSize(
+        functions=(lambda x, p, size: batched_recode(x, p['codec'], p['quality'], size),),
+        empty={'codec': np.int64(0), 'quality': np.int64(0)},
+        pack=lambda step: {'codec': CODECS.index(step.codec), 'quality': step.quality},
     ),
 )

@@ -1,8 +1,8 @@
 """A record as tensors of fixed shape, which a data loader can collate and a batch can be degraded by.
 
-Every record is laid out on the same sequence of slots, :data:`ROUNDS` times: filter, resize, filter, then one slot for
-each operator that keeps the size (noise, JPEG and those registered later). A slot that a record does not need stays
-empty. So a batch can hold records that differ in everything, their order too.
+Every record is laid out on the same sequence of slots, a few rounds of them: filter, resize, filter, then one slot for
+each operator that keeps the size (noise, chroma noise, JPEG, other codecs and those registered later). A slot that a
+record does not need stays empty. So a batch can hold records that differ in everything, their order too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from deplsr_data.degradation.records import Record, Step
 
 __all__ = ['ROUNDS', 'pack', 'same_size_operators']
 
+#: Rounds that suffice for most recipes; one of a shuffled order states that it needs more
+#: (:func:`deplsr_data.degradation.recipe_table.rounds_of`).
 ROUNDS = 3
 _FILTER_SLOTS, _RESIZE_SLOTS = (0, 2), (1,)
 _FIRST_SAME_SIZE_SLOT = 3
@@ -29,17 +31,19 @@ def same_size_operators() -> dict[str, SameSize[Step]]:
     return {name: row.batch for name, row in OPERATORS.items() if isinstance(row.batch, SameSize)}
 
 
-def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dict[str, Tensor]:
+def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21, rounds: int = ROUNDS) -> dict[str, Tensor]:
     """Turns a record into tensors; torch's ``default_collate`` makes a batch of them.
 
     Args:
         record: What to do.
         gt_size: Height and width of the clean image.
         kernel_size: Largest kernel that occurs, the same for all records of a batch
-            (:attr:`deplsr_data.degradation.recipes.Recipe.largest_kernel`).
+            (:attr:`deplsr_data.degradation.recipe_table.Recipe.largest_kernel`).
+        rounds: How often the sequence of slots is repeated, the same for all records of a batch
+            (:func:`deplsr_data.degradation.recipe_table.rounds_of`).
 
     Returns:
-        With R = :data:`ROUNDS` and k = ``kernel_size``:
+        With R = ``rounds`` and k = ``kernel_size``:
 
         - filters: (R, 2, k, 2, k) float32, before and after the resize: up to k separable kernels, column and row.
         - terms: (R, 2) int64, how many of these there are; 0 where there is no filter. taps: (R, 2) int64, their size.
@@ -54,17 +58,17 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
     """
     same_size = same_size_operators()
     packed: dict[str, np.ndarray] = {
-        'filters': np.zeros((ROUNDS, 2, kernel_size, 2, kernel_size), np.float32),
-        'terms': np.zeros((ROUNDS, 2), np.int64),
-        'taps': np.ones((ROUNDS, 2), np.int64),
-        'sizes': np.tile(np.array(gt_size, np.int64), (ROUNDS + 1, 1)),
-        'modes': np.zeros(ROUNDS, np.int64),
+        'filters': np.zeros((rounds, 2, kernel_size, 2, kernel_size), np.float32),
+        'terms': np.zeros((rounds, 2), np.int64),
+        'taps': np.ones((rounds, 2), np.int64),
+        'sizes': np.tile(np.array(gt_size, np.int64), (rounds + 1, 1)),
+        'modes': np.zeros(rounds, np.int64),
     }
     for name, operator in same_size.items():
-        packed[name] = np.zeros(ROUNDS, np.int64)
+        packed[name] = np.zeros(rounds, np.int64)
         for parameter, empty in operator.empty.items():
-            packed[f'{name}.{parameter}'] = np.full((ROUNDS, *empty.shape), empty, empty.dtype)
-    placed = _laid_out(record.steps, list(same_size))
+            packed[f'{name}.{parameter}'] = np.full((rounds, *empty.shape), empty, empty.dtype)
+    placed = _laid_out(record.steps, list(same_size), rounds)
     for step, form, round_, _ in placed:  # first all sizes, since a filter looks at the resize that follows it
         if isinstance(form, Resizing):
             height, width, packed['modes'][round_] = form.target(step)
@@ -79,7 +83,7 @@ def pack(record: Record, gt_size: tuple[int, int], kernel_size: int = 21) -> dic
     return {name: torch.from_numpy(array) for name, array in packed.items()}
 
 
-def _laid_out(steps: tuple[Step, ...], same_size: list[str]) -> list[tuple[Step, BatchForm, int, int]]:
+def _laid_out(steps: tuple[Step, ...], same_size: list[str], rounds: int) -> list[tuple[Step, BatchForm, int, int]]:
     """Returns each step with its batch form and the next free slot that suits it: (step, form, round, slot)."""
     count = _FIRST_SAME_SIZE_SLOT + len(same_size)
     placed, at = [], -1
@@ -87,9 +91,9 @@ def _laid_out(steps: tuple[Step, ...], same_size: list[str]) -> list[tuple[Step,
         form = operator_of(step).batch
         slots = _slots_of(step, form, same_size)
         at = min(slot + count * max(0, math.ceil((at + 1 - slot) / count)) for slot in slots)
-        if at >= ROUNDS * count:
+        if at >= rounds * count:
             raise ValueError(
-                f'expected steps that fit into {ROUNDS} rounds of filter, resize, filter, {", ".join(same_size)}, got '
+                f'expected steps that fit into {rounds} rounds of filter, resize, filter, {", ".join(same_size)}, got '
                 f'{", ".join(step.op for step in steps)}'
             )
         placed.append((step, form, *divmod(at, count)))

@@ -1,4 +1,4 @@
-"""The two built-in recipes: ranges and probabilities from which a degradation is drawn."""
+"""Types of the options of recipes, and the options of the semantic and of Real-ESRGAN's recipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-__all__ = ['RealESRGANRecipe', 'SemanticRecipe', 'kernel_reach']
+__all__ = ['RealESRGANRecipe', 'SemanticRecipe', 'kernel_reach', 'range_of']
 
 
 Range = tuple[float, float]
@@ -19,7 +19,7 @@ def _show(values: tuple[float, ...]) -> str:
     return '[' + ', '.join(f'{value:g}' for value in values) + ']'
 
 
-def _ordered(
+def range_of(
     what: str, low: float, high: float, grid: bool = False
 ) -> Callable[[tuple[float, float]], tuple[float, float]]:
     """Returns the check of a range; with ``grid`` it must contain a multiple of 0.1, the step of the levels."""
@@ -61,27 +61,35 @@ def _largest_kernel(value: int) -> int:
     return value
 
 
+def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError('expected one name or more, got none; name some')
+    return values
+
+
 def kernel_reach(sigma: float) -> int:
     """Returns the size of a kernel that reaches three sigma to each side."""
     return 2 * math.ceil(3 * sigma) + 1
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-SigmaRange = Annotated[tuple[float, float], AfterValidator(_ordered('blur sigmas', 0, math.inf, grid=True))]
-RatioRange = Annotated[tuple[float, float], AfterValidator(_ordered('ratios of sigmas', 1, math.inf))]
-NoiseRange = Annotated[tuple[float, float], AfterValidator(_ordered('noise sigmas of 255', 0, 255, grid=True))]
-PoissonRange = Annotated[tuple[float, float], AfterValidator(_ordered('poisson scales', 0, math.inf, grid=True))]
-QualityRange = Annotated[tuple[float, float], AfterValidator(_ordered('quality factors', 1, 100, grid=True))]
-CutoffRange = Annotated[tuple[float, float], AfterValidator(_ordered('cutoffs in units of pi', 0.05, 1))]
+SigmaRange = Annotated[tuple[float, float], AfterValidator(range_of('blur sigmas', 0, math.inf, grid=True))]
+RatioRange = Annotated[tuple[float, float], AfterValidator(range_of('ratios of sigmas', 1, math.inf))]
+NoiseRange = Annotated[tuple[float, float], AfterValidator(range_of('noise sigmas of 255', 0, 255, grid=True))]
+PoissonRange = Annotated[tuple[float, float], AfterValidator(range_of('poisson scales', 0, math.inf, grid=True))]
+QualityRange = Annotated[tuple[float, float], AfterValidator(range_of('quality factors', 1, 100, grid=True))]
+CutoffRange = Annotated[tuple[float, float], AfterValidator(range_of('cutoffs in units of pi', 0.05, 1))]
 OddSizes = Annotated[tuple[int, ...], AfterValidator(_odd_sizes)]
 # Real-ESRGAN's ranges are continuous, so no grid
-PlainSigmaRange = Annotated[tuple[float, float], AfterValidator(_ordered('blur sigmas', 0.01, math.inf))]
-PlainNoiseRange = Annotated[tuple[float, float], AfterValidator(_ordered('noise sigmas of 255', 0, 255))]
-PlainPoissonRange = Annotated[tuple[float, float], AfterValidator(_ordered('poisson scales', 0, math.inf))]
-PlainQualityRange = Annotated[tuple[float, float], AfterValidator(_ordered('quality factors', 1, 100))]
+PlainSigmaRange = Annotated[tuple[float, float], AfterValidator(range_of('blur sigmas', 0.01, math.inf))]
+PlainNoiseRange = Annotated[tuple[float, float], AfterValidator(range_of('noise sigmas of 255', 0, 255))]
+PlainPoissonRange = Annotated[tuple[float, float], AfterValidator(range_of('poisson scales', 0, math.inf))]
+PlainQualityRange = Annotated[tuple[float, float], AfterValidator(range_of('quality factors', 1, 100))]
 AroundOne = Annotated[tuple[float, float], AfterValidator(_around_one)]
 UpDownKeep = Annotated[tuple[float, float, float], AfterValidator(_weights)]
 Weights = Annotated[tuple[float, ...], AfterValidator(_weights)]
+ResizeMode = Literal['area', 'bilinear', 'bicubic']
+ResizeModes = Annotated[tuple[ResizeMode, ...], AfterValidator(_not_empty)]
 LargestKernel = Annotated[int, AfterValidator(_largest_kernel)]
 KernelName = Literal['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
 _KERNELS: tuple[KernelName, ...] = get_args(KernelName)
@@ -123,7 +131,7 @@ class SemanticRecipe:
     type: Literal['semantic'] = 'semantic'
     resize: Literal['last', 'before_noise'] = 'before_noise'
     second_order: bool = False
-    resize_mode: Literal['area', 'bilinear', 'bicubic'] = 'bicubic'
+    resize_mode: ResizeMode = 'bicubic'
     blur_sigma: SigmaRange = (0.0, 2.9)
     aniso_prob: Probability = 0.5
     aniso_ratio: RatioRange = (1.0, 4.0)

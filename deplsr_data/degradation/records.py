@@ -15,9 +15,22 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, Valid
 from pydantic_core import CoreSchema
 
 from deplsr_data.degradation.operators import OPERATORS
-from deplsr_data.degradation.steps import Blur, Jpeg, Noise, Resize, Sinc, Step
+from deplsr_data.degradation.steps import Blur, ChromaNoise, Codec, Jpeg, Noise, Resize, Sharpen, Sinc, Step
 
-__all__ = ['Blur', 'Jpeg', 'Noise', 'Record', 'Resize', 'Sinc', 'Step', 'from_json', 'to_json']
+__all__ = [
+    'Blur',
+    'ChromaNoise',
+    'Codec',
+    'Jpeg',
+    'Noise',
+    'Record',
+    'Resize',
+    'Sharpen',
+    'Sinc',
+    'Step',
+    'from_json',
+    'to_json',
+]
 
 
 def _step_classes() -> tuple[type[Step], ...]:

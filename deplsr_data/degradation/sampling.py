@@ -1,4 +1,4 @@
-"""Draws records from the built-in recipes, with the random generator passed in; nothing else in the package draws them.
+"""Draws records from the semantic and Real-ESRGAN's recipe, with the random generator passed in.
 
 Every number is drawn whether it is used or not, so that turning one operator off leaves the others as they were.
 """
@@ -6,21 +6,18 @@ Every number is drawn whether it is used or not, so that turning one operator of
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
+from deplsr_data.degradation.draws import MODES, choice, uniform
 from deplsr_data.degradation.recipe_options import RealESRGANRecipe, SemanticRecipe, kernel_reach
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
 
 __all__ = ['draw_realesrgan', 'draw_semantic', 'rng_for']
 
-T = TypeVar('T')
 _STREAMS = {'crop': 0, 'degradation': 1, 'pool': 2, 'prior': 3}
-_MODES: tuple[Literal['area', 'bilinear', 'bicubic'], ...] = ('area', 'bilinear', 'bicubic')
 
 
 def rng_for(
@@ -119,7 +116,7 @@ def draw_realesrgan(recipe: RealESRGANRecipe, scale: int, rng: np.random.Generat
         _draw_kernel(recipe, '', u),
         _draw_resize(recipe.resize_prob, recipe.resize_range, gt_size, u),
         _draw_plain_noise(recipe, '', seeds[0], u),
-        Jpeg(_uniform(u, *recipe.jpeg_range)),
+        Jpeg(uniform(u, *recipe.jpeg_range)),
     ]
     with_blur, blur = next(u) < recipe.second_blur_prob, _draw_kernel(recipe, '2', u)
     steps += [blur] * with_blur
@@ -127,9 +124,9 @@ def draw_realesrgan(recipe: RealESRGANRecipe, scale: int, rng: np.random.Generat
         _draw_resize(recipe.resize_prob2, recipe.resize_range2, lr_size, u),
         _draw_plain_noise(recipe, '2', seeds[1], u),
     ]
-    last: list[Step] = [Resize(*lr_size, _choice(u, _MODES), antialias=False)]
-    jpeg = Jpeg(_uniform(u, *recipe.jpeg_range2))
-    with_sinc, size, cutoff = next(u) < recipe.final_sinc_prob, _draw_size(21, u), _uniform(u, math.pi / 3, math.pi)
+    last: list[Step] = [Resize(*lr_size, choice(u, MODES), antialias=False)]
+    jpeg = Jpeg(uniform(u, *recipe.jpeg_range2))
+    with_sinc, size, cutoff = next(u) < recipe.final_sinc_prob, _draw_size(21, u), uniform(u, math.pi / 3, math.pi)
     last += [Sinc(size, cutoff)] * with_sinc
     jpeg_last = next(u) < 0.5
     steps += [*last, jpeg] if jpeg_last else [jpeg, *last]
@@ -139,9 +136,9 @@ def draw_realesrgan(recipe: RealESRGANRecipe, scale: int, rng: np.random.Generat
 def _draw_kernel(recipe: RealESRGANRecipe, order: str, u: Iterator[float]) -> Blur | Sinc:
     size = _draw_size(getattr(recipe, f'blur_kernel_size{order}'), u)
     as_sinc, cutoff = next(u) < getattr(recipe, f'sinc_prob{order}'), next(u)
-    name = _choice(u, getattr(recipe, f'kernel_list{order}'), getattr(recipe, f'kernel_prob{order}'))
+    name = choice(u, getattr(recipe, f'kernel_list{order}'), getattr(recipe, f'kernel_prob{order}'))
     low, high = getattr(recipe, f'blur_sigma{order}')
-    sigma_x, sigma_y, angle = _uniform(u, low, high), _uniform(u, low, high), _uniform(u, -math.pi, math.pi)
+    sigma_x, sigma_y, angle = uniform(u, low, high), uniform(u, low, high), uniform(u, -math.pi, math.pi)
     betas = _draw_beta(getattr(recipe, f'betag_range{order}'), u), _draw_beta(getattr(recipe, f'betap_range{order}'), u)
     if as_sinc:
         lowest = math.pi / 3 if size < 13 else math.pi / 5  # small kernels cannot hold the low cutoffs
@@ -159,37 +156,25 @@ def _draw_resize(
     weights: Sequence[float], factors: tuple[float, float], size: tuple[int, int], u: Iterator[float]
 ) -> Resize:
     """Draws up, down or keep, then how far; Real-ESRGAN's resizes do not antialias."""
-    direction, how_far = _choice(u, ('up', 'down', 'keep'), weights), next(u)
+    direction, how_far = choice(u, ('up', 'down', 'keep'), weights), next(u)
     ends = {'up': (1.0, factors[1]), 'down': (factors[0], 1.0), 'keep': (1.0, 1.0)}[direction]
     factor = ends[0] + how_far * (ends[1] - ends[0])
-    return Resize(max(1, int(size[0] * factor)), max(1, int(size[1] * factor)), _choice(u, _MODES), antialias=False)
+    return Resize(max(1, int(size[0] * factor)), max(1, int(size[1] * factor)), choice(u, MODES), antialias=False)
 
 
 def _draw_plain_noise(recipe: RealESRGANRecipe, order: str, seed: int, u: Iterator[float]) -> Noise:
     gaussian = next(u) < getattr(recipe, f'gaussian_noise_prob{order}')
-    sigma = _uniform(u, *getattr(recipe, f'noise_range{order}'))
-    factor = _uniform(u, *getattr(recipe, f'poisson_scale_range{order}'))
+    sigma = uniform(u, *getattr(recipe, f'noise_range{order}'))
+    factor = uniform(u, *getattr(recipe, f'poisson_scale_range{order}'))
     gray = next(u) < getattr(recipe, f'gray_noise_prob{order}')
     return Noise('gaussian', sigma, gray, seed) if gaussian else Noise('poisson', factor, gray, seed)
 
 
 def _draw_beta(bounds: tuple[float, float], u: Iterator[float]) -> float:
     low, high = (bounds[0], 1.0) if next(u) < 0.5 else (1.0, bounds[1])
-    return _uniform(u, low, high)
+    return uniform(u, low, high)
 
 
 def _draw_size(largest: int, u: Iterator[float]) -> int:
     """Draws evenly from the odd sizes of 7 to ``largest``."""
     return 7 + 2 * int(next(u) * ((largest - 7) // 2 + 1))
-
-
-def _uniform(u: Iterator[float], low: float, high: float) -> float:
-    return low + next(u) * (high - low)
-
-
-def _choice(u: Iterator[float], names: Sequence[T], weights: Sequence[float] | None = None) -> T:
-    """Draws one of ``names``, by weights that need not sum to 1."""
-    if weights is None:
-        return names[int(next(u) * len(names))]
-    ends = list(accumulate(weights))
-    return names[min(bisect_right(ends, next(u) * ends[-1]), len(names) - 1)]

@@ -10,9 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-__all__ = ['Blur', 'Jpeg', 'Noise', 'Resize', 'Sinc', 'Step']
+from deplsr_data.ops.codecs import jpeg_quality_of
+
+__all__ = ['Blur', 'ChromaNoise', 'Codec', 'Jpeg', 'Noise', 'Resize', 'Sharpen', 'Sinc', 'Step']
 
 
 class Step:
@@ -114,18 +116,38 @@ class Noise(Step):
 
 @dataclass(frozen=True)
 class Jpeg(Step):
-    """Compression by a baseline JPEG codec, 4:2:0.
+    """Compression by a baseline JPEG codec.
 
     Attributes:
         quality: Quality factor, 1 to 100, not necessarily an integer.
+        subsampling: ``4:2:0`` halves the colour, ``4:4:4`` does not.
+        grid_offset: Rows and columns, 0 to 15, by which the grid of blocks begins above and to the left of the image,
+            as it does after a crop; 16 is a complete unit of blocks in 4:2:0.
         op: Name of the operator.
     """
 
     quality: float
+    subsampling: Literal['4:2:0', '4:4:4'] = '4:2:0'
+    grid_offset: tuple[int, int] = (0, 0)
     op: Literal['jpeg'] = 'jpeg'
 
     def __post_init__(self) -> None:
         _expect(1 <= self.quality <= 100, 'a quality of 1 to 100', self.quality)
+        _expect(all(0 <= offset <= 15 for offset in self.grid_offset), 'offsets of 0 to 15', self.grid_offset)
+
+    @model_serializer(mode='wrap')
+    def _short(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leaves out what is as in version 0.1, so that records of the same draws stay the same text."""
+        values: dict[str, object] = handler(self)
+        for name, usual in (('subsampling', '4:2:0'), ('grid_offset', (0, 0))):
+            if getattr(self, name) == usual:
+                del values[name]
+        return values
+
+    @property
+    def jpeg_quality(self) -> float:
+        """The quality factor that the captions name."""
+        return self.quality
 
 
 @dataclass(frozen=True)
@@ -145,3 +167,70 @@ class Sinc(Step):
     def __post_init__(self) -> None:
         _expect(self.kernel_size > 0 and self.kernel_size % 2 == 1, 'an odd kernel_size', self.kernel_size)
         _expect(0 < self.omega_c <= math.pi, 'omega_c in (0, pi]', self.omega_c)
+
+
+@dataclass(frozen=True)
+class Sharpen(Step):
+    """An unsharp mask, which adds a part of what a Gaussian blur removes; the result is not clipped.
+
+    Attributes:
+        kernel_size: Odd width of the kernel.
+        sigma: Standard deviation of the Gaussian, in pixels.
+        amount: How much is added: image + amount * (image - blurred image).
+        op: Name of the operator.
+    """
+
+    kernel_size: int
+    sigma: float
+    amount: float
+    op: Literal['sharpen'] = 'sharpen'
+
+    def __post_init__(self) -> None:
+        _expect(self.kernel_size > 0 and self.kernel_size % 2 == 1, 'an odd kernel_size', self.kernel_size)
+        _expect(self.sigma > 0, 'sigma above 0', self.sigma)
+        _expect(self.amount >= 0, 'amount of 0 or more', self.amount)
+
+
+@dataclass(frozen=True)
+class ChromaNoise(Step):
+    """Smooth noise in the chroma of the image, which is then clipped to 0..1 (:mod:`deplsr_data.ops.chroma_noise`).
+
+    Attributes:
+        level: Sigma in grey levels of 255, root mean square over R, G, B; the luma stays as it is.
+        size: Width of the blotches in pixels: standard deviation of the Gaussian that white noise is smoothed with.
+        seed: Seed of the noise: equal seeds, equal noise.
+        op: Name of the operator.
+    """
+
+    level: float
+    size: float
+    seed: int
+    op: Literal['chroma_noise'] = 'chroma_noise'
+
+    def __post_init__(self) -> None:
+        _expect(self.level >= 0, 'level of 0 or more', self.level)
+        _expect(self.size >= 1, 'size of 1 or more', self.size)
+        _expect(self.seed >= 0, 'seed of 0 or more', self.seed)
+
+
+@dataclass(frozen=True)
+class Codec(Step):
+    """Compression by another codec than JPEG, 4:2:0.
+
+    Attributes:
+        codec: ``webp`` or ``avif``; both as Pillow has them, AVIF from version 11.3 on.
+        quality: 0 to 100, as the codec defines it.
+        op: Name of the operator.
+    """
+
+    codec: Literal['webp', 'avif']
+    quality: int
+    op: Literal['codec'] = 'codec'
+
+    def __post_init__(self) -> None:
+        _expect(0 <= self.quality <= 100, 'a quality of 0 to 100', self.quality)
+
+    @property
+    def jpeg_quality(self) -> float:
+        """The quality factor that the captions name: that of the JPEG that changes photos as much."""
+        return jpeg_quality_of(self.codec, self.quality)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc
+from deplsr_data.degradation.records import Blur, ChromaNoise, Codec, Jpeg, Noise, Record, Resize, Sinc
 from deplsr_data.ops.kernels import blur_kernel
 
 __all__ = [
@@ -113,18 +113,25 @@ def blur_level(record: Record) -> float:
 
 
 def noise_level(distribution: str) -> Callable[[Record], float]:
-    """Returns a function that returns the level of the last noise of a distribution: the one nearest to the result."""
+    """Returns a function that returns the level of the last noise of a distribution: the one nearest to the result.
+
+    The last chroma noise counts as Gaussian noise; variances add.
+    """
 
     def level_of(record: Record) -> float:
         found = [step.level for step in record.steps if isinstance(step, Noise) and step.distribution == distribution]
-        return found[-1] if found else 0.0
+        chroma = [step.level for step in record.steps if isinstance(step, ChromaNoise) and distribution == 'gaussian']
+        return math.hypot(*found[-1:], *chroma[-1:]) if chroma else found[-1] if found else 0.0
 
     return level_of
 
 
 def jpeg_level(record: Record) -> float:
-    """Returns the quality factor of the last JPEG, the one nearest to the result; 100 if there is none."""
-    return next((step.quality for step in reversed(record.steps) if isinstance(step, Jpeg)), 100.0)
+    """Returns the quality factor of the last JPEG, the one nearest to the result; 100 if there is none.
+
+    Another codec counts as the JPEG that changes photos as much (:mod:`deplsr_data.ops.codecs`).
+    """
+    return next((step.jpeg_quality for step in reversed(record.steps) if isinstance(step, (Jpeg, Codec))), 100.0)
 
 
 def ringing_level(record: Record) -> float:

@@ -7,9 +7,11 @@ import math
 from functools import lru_cache
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
-__all__ = ['compress', 'quantisation_tables']
+__all__ = ['compress', 'compress_each', 'quantisation_tables']
 
 
 @lru_cache(maxsize=1)
@@ -46,19 +48,61 @@ def quantisation_tables(quality: float) -> tuple[tuple[int, ...], tuple[int, ...
     return luma, chroma
 
 
-def compress(image: np.ndarray, quality: float) -> np.ndarray:
-    """Encodes and decodes an image as baseline JPEG with 4:2:0 chroma.
+def compress(
+    image: np.ndarray, quality: float, subsampling: str = '4:2:0', grid_offset: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """Encodes and decodes an image as baseline JPEG.
 
     Args:
         image: (h, w, 3) float32 RGB; rounded to 8 bits after clipping to 0..1.
         quality: 1 to 100.
+        subsampling: ``4:2:0`` or ``4:4:4``.
+        grid_offset: Rows and columns by which the grid of blocks begins above and to the left of the image; what lies
+            between repeats the border.
 
     Returns:
         (h, w, 3) float32, 0..1.
     """
     pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    buffer = io.BytesIO()
     tables = [list(table) for table in quantisation_tables(quality)]
-    Image.fromarray(pixels).save(buffer, 'JPEG', qtables=tables, subsampling='4:2:0')
-    with Image.open(buffer) as image:
-        return np.asarray(image, np.float32) / 255
+    return _compress_pixels(pixels, tables, subsampling, grid_offset).astype(np.float32) / 255
+
+
+def _compress_pixels(
+    pixels: np.ndarray, tables: list[list[int]], subsampling: str, grid_offset: tuple[int, int]
+) -> np.ndarray:
+    above, left = grid_offset
+    if above or left:
+        pixels = np.pad(pixels, ((above, 0), (left, 0), (0, 0)), 'edge')
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'JPEG', qtables=tables, subsampling=subsampling)
+    with Image.open(buffer) as decoded:
+        return np.asarray(decoded)[above:, left:]
+
+
+def compress_each(
+    x: Tensor, tables: Tensor, size: Tensor, halve: bool = True, grid_offset: Tensor | None = None
+) -> Tensor:
+    """Encodes and decodes the images of a batch one by one on the CPU.
+
+    What :func:`deplsr_data.ops.jpeg_batch.batched_jpeg` does on a device, to the bit; on a CPU libjpeg is faster: 2.1
+    instead of 8.8 ms for 256 x 256 pixels, 0.7 instead of 1.2 ms for 64 x 64 (one core, four images).
+
+    Args:
+        x: (B, H, 3, W) float32, rows of three channels, each image in the upper left corner; clipped to 0..1 first.
+        tables: (B, 2, 64) float32, quantisation tables of luma and chroma.
+        size: (B, 2) int64, rows and columns of each image.
+        halve: Halve the chroma (4:2:0); if not, 4:4:4.
+        grid_offset: (B, 2) int64, see :func:`compress`.
+
+    Returns:
+        (B, H, 3, W) float32, 0..1, in steps of 1/255; beyond an image's own size, any finite values.
+    """
+    offsets = grid_offset.tolist() if grid_offset is not None else [(0, 0)] * len(x)
+    subsampling = '4:2:0' if halve else '4:4:4'
+    pixels = x.clamp(0, 1).mul_(255).round_().to(torch.uint8).transpose(2, 3).contiguous().numpy()
+    out = x.clone()
+    for place, ((rows, columns), steps) in enumerate(zip(size.tolist(), tables.int().tolist(), strict=True)):
+        image = _compress_pixels(pixels[place, :rows, :columns], steps, subsampling, tuple(offsets[place]))
+        out[place, :rows, :, :columns] = torch.from_numpy(image.transpose(0, 2, 1).copy())
+    return out.div_(255)

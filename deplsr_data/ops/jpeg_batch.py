@@ -4,7 +4,7 @@ It runs the stages of libjpeg in their order: 8-bit RGB, 8-bit YCbCr, chroma hal
 quantisation, and back with the smooth ("fancy") enlargement of chroma. libjpeg computes them with integers; so does
 this code, in floating-point numbers that are wide enough to represent every product and sum exactly. The result
 therefore depends neither on the device nor on the other images of the batch. (Images of up to 4 pixels in width are the
-exception: libjpeg repeats their chroma instead of smoothing it.)
+exception: libjpeg repeats their chroma instead of smoothing it.) With 4:4:4 the chroma keeps its size.
 
 Source: ITU-T T.81 (JPEG), T.871 (JFIF); Loeffler, Ligtenberg, Moschytz (ICASSP 1989) for the DCT, which libjpeg's
 default ("islow") runs with 13-bit constants.
@@ -36,28 +36,50 @@ def tables_of(quality: float) -> np.ndarray:
     return np.array(quantisation_tables(quality), np.float32)
 
 
-def batched_jpeg(x: Tensor, tables: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Encodes and decodes each image of a batch as baseline JPEG with 4:2:0 chroma.
+def batched_jpeg(
+    x: Tensor, tables: Tensor, height: Tensor, width: Tensor, halve: bool = True, grid_offset: Tensor | None = None
+) -> Tensor:
+    """Encodes and decodes each image of a batch as baseline JPEG.
 
     Args:
         x: (B, H, 3, W) float32, rows of three channels, each image in the upper left corner; clipped to 0..1 first.
         tables: (B, 2, 64) float32, quantisation tables of luma and chroma (:func:`tables_of`).
         height: (B,) int64, rows of each image.
         width: (B,) int64, columns of each image.
+        halve: Halve the chroma (4:2:0); if not, 4:4:4.
+        grid_offset: (B, 2) int64, rows and columns, 0 to 15, by which the grid of blocks begins above and to the left
+            of each image.
 
     Returns:
         (B, H, 3, W) float32, 0..1, in steps of 1/255; beyond an image's own size, any finite values.
     """
+    if grid_offset is not None:
+        moved = _moved(F.pad(x, (0, 16, 0, 0, 0, 16)), -grid_offset)
+        moved = batched_jpeg(moved, tables, height + grid_offset[:, 0], width + grid_offset[:, 1], halve)
+        return _moved(moved, grid_offset)[:, : x.shape[1], :, : x.shape[3]]
     rows, columns = x.shape[1], x.shape[3]
     x = x.clamp(0, 1).mul_(255).round_()
     if rows % 16 or columns % 16:
         x = F.pad(x, (0, -columns % 16, 0, 0, 0, -rows % 16))
     luma, chroma = _to_planes(_replicate(x, height, width))
+    if not halve:
+        return _to_rgb(_quantised(luma, tables[:, 0]), _quantised(chroma, tables[:, 1]))[:, :rows, :, :columns]
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     chroma = _replicate(_halved(chroma), half_height)
     luma = _quantised(luma, tables[:, 0])
     chroma = _quantised(chroma, tables[:, 1])
     return _to_rgb(luma, _doubled(_replicate(chroma, half_height, half_width)))[:, :rows, :, :columns]
+
+
+def _moved(x: Tensor, offset: Tensor) -> Tensor:
+    """Moves each image (B, H, 3, W) up and to the left by ``offset`` (B, 2); its border is repeated where it was."""
+    for axis, dimension in ((0, 1), (1, 3)):
+        size = x.shape[dimension]
+        place = (torch.arange(size, device=x.device) + offset[:, axis, None]).clamp(0, size - 1)
+        shape = [len(x), 1, 1, 1]
+        shape[dimension] = size
+        x = x.gather(dimension, place.view(shape).expand(x.shape))
+    return x
 
 
 def _replicate(x: Tensor, height: Tensor, width: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Blur and ringing kernels from given parameters, and the convolution that applies them."""
+"""Blur, sharpening and ringing kernels from given parameters, and the convolution that applies them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy.special import j1
 
-__all__ = ['blur_kernel', 'convolve', 'sinc_kernel']
+__all__ = ['blur_kernel', 'convolve', 'sharpening_kernel', 'sinc_kernel']
 
 
 def blur_kernel(
@@ -61,6 +61,22 @@ def sinc_kernel(kernel_size: int, omega_c: float) -> np.ndarray:
     kernel = omega_c * j1(omega_c * radius) / (2 * np.pi * radius)
     kernel[middle, middle] = omega_c**2 / (4 * np.pi)
     return (kernel / kernel.sum()).astype(np.float32)
+
+
+def sharpening_kernel(kernel_size: int, sigma: float, amount: float) -> np.ndarray:
+    """Returns the kernel of an unsharp mask, which adds ``amount`` of what a Gaussian blur removes; it sums to 1.
+
+    Args:
+        kernel_size: Odd width of the kernel.
+        sigma: Standard deviation of the Gaussian in pixels, above 0.
+        amount: 0 is the identity.
+
+    Returns:
+        (kernel_size, kernel_size) float32.
+    """
+    kernel = -amount * blur_kernel(kernel_size, sigma, sigma)
+    kernel[kernel_size // 2, kernel_size // 2] += 1 + amount
+    return kernel
 
 
 def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -243,6 +243,22 @@ def test_a_batch_left_to_the_device_is_that_of_the_workers(root, recipe, degrade
         assert float((ours - theirs).square().mean()) < 1e-4  # 40 dB
 
 
+def test_a_mixture_is_degraded_in_the_workers_and_on_the_device(root):
+    types = ('semantic', 'realesrgan', 'bsrgan', 'camera', 'clean')
+    recipe = {'type': 'mixture', 'gt_usm': False, 'recipes': [{'weight': 1, 'type': name} for name in types]}
+    indices = [SampleIndex(index, epoch) for epoch in range(4) for index in range(3)]
+    datasets = [CaptionedDegradationDataset(_opt(root, recipe=recipe, degrade_on=on)) for on in ('worker', 'device')]
+    worker, device = (torch.utils.data.default_collate([one[index] for index in indices]) for one in datasets)
+    assert device['degradation']['modes'].shape == (12, 5)
+    device = degrade_deferred(device, torch.device('cpu'))
+    assert device['record'] == worker['record']
+    assert len({len(from_json(record).steps) for record in device['record']}) > 3
+    assert set(device) == set(worker)
+    errors = (device['lq'] - worker['lq']).square().mean((1, 2, 3))
+    assert sorted(errors.tolist())[-2] < 1e-4  # 40 dB, except where a codec takes another decision
+    assert errors.max() < 1e-3
+
+
 def test_a_batch_that_has_its_lq_passes_unchanged():
     batch = {'lq': torch.rand(1, 3, 4, 4), 'gt': torch.rand(1, 3, 8, 8)}
     assert degrade_deferred(batch, torch.device('cpu')) is batch

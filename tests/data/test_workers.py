@@ -57,10 +57,13 @@ def batches(opt, epoch, taken=None, resume_position=None):
     return found
 
 
-@pytest.mark.parametrize('recipe', ['semantic', 'realesrgan'])
+MIXTURE = {'type': 'mixture', 'recipes': [{'weight': 1, 'type': name} for name in ('clean', 'bsrgan', 'camera')]}
+
+
+@pytest.mark.parametrize('recipe', [{'type': 'semantic'}, {'type': 'realesrgan'}, MIXTURE])
 def test_two_and_eight_workers_draw_the_same_as_the_main_process(root, recipe):
     none, two, eight = (
-        batches(options(root, num_worker_per_gpu=workers, recipe={'type': recipe}), epoch=3) for workers in (0, 2, 8)
+        batches(options(root, num_worker_per_gpu=workers, recipe=recipe), epoch=3) for workers in (0, 2, 8)
     )
     assert len(none) == PHOTOS * RATIO // BATCH
     assert none == two == eight

@@ -68,9 +68,12 @@ def error_of(capsys):
     return lines[-1].removeprefix('basicsr: error: ')
 
 
-@pytest.mark.parametrize('recipe', ['semantic', 'realesrgan'])
+MIXTURE = 'type: mixture\nrecipes: [{weight: 1, type: camera}, {weight: 1, type: bsrgan}, {weight: 1, type: clean}]\n'
+
+
+@pytest.mark.parametrize('recipe', ['type: semantic\n', 'type: realesrgan\n', MIXTURE])
 def test_a_set_holds_pairs_captions_and_records_that_agree(place, capsys, recipe):
-    (place / 'recipe.yml').write_text(f'type: {recipe}\ngt_usm: false\n')
+    (place / 'recipe.yml').write_text(f'{recipe}gt_usm: false\n')
     assert synthesize('set', '--draws', '2', '--recipe', 'recipe.yml') == 0
     assert capsys.readouterr().out == 'set: 5 photos degraded, 0 done before, 0 unreadable; 10 LR images\n'
     made, written = rows(place / 'set'), table(place / 'set')

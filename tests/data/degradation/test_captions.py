@@ -10,7 +10,7 @@ import pytest
 from deplsr_data.degradation import captions
 from deplsr_data.degradation.captions import fine_captions, levels, parse_caption, whole_caption
 from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe, draw
-from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc
+from deplsr_data.degradation.records import Blur, ChromaNoise, Codec, Jpeg, Noise, Record, Resize, Sharpen, Sinc
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.degradation.types import DEGRADATION_TYPES, kernel_standard_deviation
 from deplsr_data.ops.kernels import blur_kernel
@@ -23,6 +23,20 @@ RANGES = {'blur': range(51), 'gaussian': range(501), 'poisson': range(51), 'jpeg
 def test_every_level_survives_its_caption(degradation_type):
     for tenths in RANGES[degradation_type.name]:
         assert parse_caption(degradation_type.caption(tenths / 10)) == (degradation_type.name, tenths / 10)
+
+
+def test_another_codec_is_named_as_the_jpeg_that_changes_photos_as_much():
+    record = Record(4, (Jpeg(30.0, '4:4:4'), Resize(16, 16), Codec('webp', 50)))
+    assert levels(record)[3] == 68
+    assert levels(Record(4, (Codec('webp', 50), Jpeg(30.0, grid_offset=(1, 2)))))[3] == 30
+    assert whole_caption(record) == 'jpeg with quality factor:68.0'
+
+
+def test_chroma_noise_counts_as_gaussian_noise():
+    chroma = ChromaNoise(4.0, 2.0, 1)
+    assert levels(Record(4, (chroma, Sharpen(7, 1.0, 0.5))))[1:3] == (4, 0)
+    assert levels(Record(4, (Noise('gaussian', 9.0, False, 1), Noise('gaussian', 3.0, False, 1), chroma)))[1] == 5
+    assert levels(Record(4, (Noise('poisson', 1.5, False, 1), chroma)))[1:3] == (4, 1.5)
 
 
 def test_captions_are_those_of_the_paper():

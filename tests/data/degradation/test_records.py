@@ -9,7 +9,19 @@ import pytest
 
 from deplsr_data.degradation.captions import captions, levels
 from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe, draw, read_recipe
-from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, from_json, to_json
+from deplsr_data.degradation.records import (
+    Blur,
+    ChromaNoise,
+    Codec,
+    Jpeg,
+    Noise,
+    Record,
+    Resize,
+    Sharpen,
+    Sinc,
+    from_json,
+    to_json,
+)
 from deplsr_data.degradation.sampling import rng_for
 
 TWO_ORDERS = Record(
@@ -73,6 +85,14 @@ def test_text_that_is_not_json_is_refused(text):
         lambda: Noise('gaussian', -1, False, 0),
         lambda: Noise('gaussian', 1, False, -1),
         lambda: Jpeg(0.5),
+        lambda: Jpeg(50, grid_offset=(0, 16)),
+        lambda: Sharpen(4, 1, 1),
+        lambda: Sharpen(5, 0, 1),
+        lambda: Sharpen(5, 1, -1),
+        lambda: ChromaNoise(-1, 1, 0),
+        lambda: ChromaNoise(1, 0.5, 0),
+        lambda: ChromaNoise(1, 1, -1),
+        lambda: Codec('webp', 101),
         lambda: Sinc(7, 4.0),
         lambda: Resize(0, 4),
     ],
@@ -80,6 +100,13 @@ def test_text_that_is_not_json_is_refused(text):
 def test_a_step_out_of_range_cannot_be_made(make):
     with pytest.raises(ValueError, match='expected'):
         make()
+
+
+def test_a_jpeg_as_before_is_written_as_before():
+    assert to_json(Record(1, (Jpeg(57.4),))) == '{"scale":1,"steps":[{"quality":57.4,"op":"jpeg"}],"named":"first"}'
+    steps = (Jpeg(57.4, '4:4:4', (3, 0)), Codec('avif', 40), Sharpen(7, 1.0, 0.5), ChromaNoise(3.0, 2.0, 9))
+    assert from_json(to_json(Record(1, steps))) == Record(1, steps)
+    assert '"subsampling":"4:4:4","grid_offset":[3,0]' in to_json(Record(1, steps))
 
 
 def _records_of_version_0_1():

@@ -40,6 +40,23 @@ def test_odd_sizes_keep_their_size(photo):
     assert compress(photo[:37, :1], 50).shape == (37, 1, 3)
 
 
+@pytest.mark.parametrize('quality', [30, 75, 95])
+def test_full_colour_is_libjpegs_to_the_bit(pixels, photo, quality):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'JPEG', quality=quality, subsampling='4:4:4')
+    np.testing.assert_array_equal(np.rint(compress(photo, quality, '4:4:4') * 255), np.asarray(Image.open(buffer)))
+
+
+@pytest.mark.parametrize('subsampling', ['4:2:0', '4:4:4'])
+def test_a_grid_offset_is_what_a_crop_leaves(photo, subsampling):
+    cropped = compress(photo, 40, subsampling)[16:, 16:]
+    np.testing.assert_array_equal(compress(photo[16:, 16:], 40, subsampling)[32:64, 32:64], cropped[32:64, 32:64])
+    edge = np.pad(photo, ((5, 0), (11, 0), (0, 0)), 'edge')
+    off_grid = compress(photo, 40, subsampling, (5, 11))
+    np.testing.assert_array_equal(off_grid, compress(edge, 40, subsampling)[5:, 11:])
+    assert np.abs(off_grid - compress(photo, 40, subsampling)).mean() * 255 > 0.5
+
+
 @pytest.mark.parametrize('quality', [0, 100.5])
 def test_a_factor_out_of_range_is_refused(quality):
     with pytest.raises(ValueError, match='1 to 100'):

@@ -6,12 +6,18 @@ import pytest
 from basicsr.data import degradations
 from scipy import ndimage
 
-from deplsr_data.ops.kernels import blur_kernel, convolve, sinc_kernel
+from deplsr_data.ops.kernels import blur_kernel, convolve, sharpening_kernel, sinc_kernel
 
 
 def test_an_isotropic_kernel_is_opencvs_gaussian():
     row = cv2.getGaussianKernel(11, 1.7)
     np.testing.assert_allclose(blur_kernel(11, 1.7, 1.7), row @ row.T, atol=1e-7)
+
+
+def test_sharpening_adds_what_a_gaussian_blur_removes(photo):
+    blurred = cv2.GaussianBlur(photo, (13, 13), 1.8, borderType=cv2.BORDER_REFLECT_101)
+    sharpened = convolve(photo, sharpening_kernel(13, 1.8, 0.7))
+    np.testing.assert_allclose(sharpened, photo + 0.7 * (photo - blurred), atol=1e-5)
 
 
 def test_an_anisotropic_kernel_is_basicsrs():
