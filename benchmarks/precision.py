@@ -1,6 +1,6 @@
 """Mixed precision against float32: images per second and PSNR of one SR network, trained in each form.
 
-    python -m benchmarks.precision --photos data/photos                # about 6 minutes on two idle cores
+    python -m benchmarks.precision --photos data/photos                # 5 to 6 minutes on two idle cores
     python -m benchmarks.precision --photos data/photos --speed-only   # half a minute: which form is fastest here
 
 The network of benchmarks.prior with a learned constant as its prior is trained in each form from the same start, on
@@ -135,9 +135,8 @@ def report(rates: dict[str, float], scores: dict[str, dict[str, list[float]]], s
     first = next(iter(FORMS))
     result: dict[str, Any] = {'machine': machine(), 'threads': torch.get_num_threads(), 'steps': steps, 'forms': {}}
     print(f'{result["machine"]}, {result["threads"]} threads, {steps} steps')
-    print(
-        '| form | images/s | speed | PSNR-Y | difference, dB | per degradation |\n| --- | --- | --- | --- | --- | --- |'
-    )
+    columns = ['form', 'images/s', 'speed', *(['PSNR-Y', 'difference, dB', 'per degradation'] if scores else [])]
+    print(f'| {" | ".join(columns)} |\n|{" --- |" * len(columns)}')
     for name, rate in rates.items():
         entry: dict[str, Any] = {'images_per_s': round(rate, 1), 'speed': round(rate / rates[first], 2)}
         shown = [name, f'{rate:.1f}', f'{rate / rates[first]:.2f}x']

@@ -67,6 +67,8 @@ class DePLSRBaseModel(BaseModel):
     @property
     def memory_format(self) -> torch.memory_format:
         """Memory format of images and convolutions."""
+        # a float32 step with channels last on 1 CPU core: convolutional networks 1.10 to 1.18x, UNetDiscriminatorSN
+        # 1.53x, FusedDAT 1.05x, FusedSwinIR 1.13x as fast
         return torch.channels_last if self.options.channels_last else torch.contiguous_format
 
     def image_to_device(self, image: Tensor) -> Tensor:
