@@ -60,14 +60,9 @@ def test_a_pool_smaller_than_a_batch_is_refused_in_one_line(workplace, stage2, t
 
 
 def test_without_queue_size_a_batch_is_unchanged():
-<<<<<<< HEAD
-    model = object.__new__(DePLSRBaseModel)
-    model.opt, model.device, model.is_train = {'num_gpu': 0}, torch.device('cpu'), True
-=======
     class Model(DePLSRBaseModel):
         options = RunOptions(name='plain', model_type='Model', num_gpu=0, datasets={})
 
     model = Model({'num_gpu': 0, 'is_train': True})
->>>>>>> amp
     batch = {'lq': torch.rand(2, 3, 4, 4), 'gt': torch.rand(2, 3, 8, 8)}
     assert model.degraded(batch) is batch
