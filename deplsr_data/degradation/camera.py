@@ -51,7 +51,7 @@ BlotchRange = Annotated[tuple[float, float], AfterValidator(range_of('sizes in p
 class CameraRecipe:
     """Photos of phones on the web: what the camera does, at its own size, then what a web site does, at that of the LR.
 
-    Camera: blur of the lens, shrink to the size of the photo, noise, blotches of colour (as demosaicing and denoising
+    Camera: blur of the lens, shrink to the size of the photo, noise, chroma noise (as demosaicing and denoising
     leave them), smoothing, sharpening, JPEG. Web: resize unless the photo already has the size of the LR image,
     sharpening, and a codec; a second JPEG may lie off the grid of the first, as after a crop.
 
@@ -71,7 +71,7 @@ class CameraRecipe:
         noise_range: Range of the Gaussian sigma, in grey levels of 255.
         poisson_scale_range: Range of the factor on Poisson noise.
         gray_noise_prob: Share of noise that is equal in all channels.
-        chroma_noise_prob: Share of photos with blotches of colour.
+        chroma_noise_prob: Share of photos with chroma noise.
         chroma_noise_range: Range of their sigma, in grey levels of 255, root mean square over the channels.
         chroma_noise_size: Range of their size, the standard deviation in pixels, drawn log-uniformly.
         smooth_prob: Share of photos that are smoothed after the noise, as a denoiser does.
@@ -162,10 +162,10 @@ def _draw_taken(recipe: CameraRecipe, size: tuple[int, int], seeds: list[int], u
     levels = uniform(u, *recipe.poisson_scale_range), uniform(u, *recipe.noise_range)
     gray = next(u) < recipe.gray_noise_prob
     noise = Noise('gaussian' if gaussian else 'poisson', levels[gaussian], gray, seeds[0])
-    with_blotches, level = next(u) < recipe.chroma_noise_prob, uniform(u, *recipe.chroma_noise_range)
-    blotches = ChromaNoise(level, log_uniform(u, *recipe.chroma_noise_size), seeds[1])
+    with_chroma noise, level = next(u) < recipe.chroma_noise_prob, uniform(u, *recipe.chroma_noise_range)
+    chroma noise = ChromaNoise(level, log_uniform(u, *recipe.chroma_noise_size), seeds[1])
     blur = Blur(kernel_reach(sigma), sigma, sigma)
-    return [*[blur] * with_blur, resize, *[noise] * with_noise, *[blotches] * with_blotches]
+    return [*[blur] * with_blur, resize, *[noise] * with_noise, *[chroma noise] * with_chroma noise]
 
 
 def _draw_processed(recipe: CameraRecipe, u: Iterator[float]) -> list[Step]:
