@@ -130,7 +130,9 @@ def naive_camera(photo: np.ndarray, recipe: CameraRecipe) -> np.ndarray:
         ranges = recipe.noise_range, recipe.poisson_scale_range
         lq = naive_noise(lq, recipe.gaussian_noise_prob, *ranges, recipe.gray_noise_prob)
     if random.random() < recipe.chroma_noise_prob:
-        lq = naive_chroma noise(lq, random.uniform(*recipe.chroma_noise_range), random.uniform(*recipe.chroma_noise_size))
+        lq = naive_chroma_noise(
+            lq, random.uniform(*recipe.chroma_noise_range), random.uniform(*recipe.chroma_noise_size)
+        )
     if random.random() < recipe.smooth_prob:
         lq = naive_gaussian(lq, recipe.smooth_sigma)
     if random.random() < recipe.sharpen_prob:
@@ -166,7 +168,7 @@ def naive_antialiased(photo: np.ndarray, side: int, mode: str) -> np.ndarray:
     return F.interpolate(batch, (side, side), mode=mode, antialias=True)[0].numpy().transpose(1, 2, 0)
 
 
-def naive_chroma noise(photo: np.ndarray, level: float, size: float) -> np.ndarray:
+def naive_chroma_noise(photo: np.ndarray, level: float, size: float) -> np.ndarray:
     noise = cv2.GaussianBlur(np.random.normal(0, 1, (*photo.shape[:2], 2)).astype(np.float32), (0, 0), size)
     noise *= level / 255 / 1.38 / noise.std()
     ycrcb = cv2.cvtColor(photo.astype(np.float32), cv2.COLOR_RGB2YCrCb)

@@ -44,7 +44,7 @@ def _writable(names: tuple[CodecName, ...]) -> tuple[CodecName, ...]:
 CodecNames = Annotated[tuple[CodecName, ...], AfterValidator(_writable)]
 Amounts = Annotated[tuple[float, float], AfterValidator(range_of('amounts', 0, 10))]
 TakenRange = Annotated[tuple[float, float], AfterValidator(range_of('sizes relative to LR', 1, 8))]
-BlotchRange = Annotated[tuple[float, float], AfterValidator(range_of('sizes in pixels', 1, 64))]
+SizeRange = Annotated[tuple[float, float], AfterValidator(range_of('sizes in pixels', 1, 64))]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class CameraRecipe:
     gray_noise_prob: Probability = 0.2
     chroma_noise_prob: Probability = 0.4
     chroma_noise_range: PlainNoiseRange = (1.0, 10.0)
-    chroma_noise_size: BlotchRange = (1.0, 5.0)
+    chroma_noise_size: SizeRange = (1.0, 5.0)
     smooth_prob: Probability = 0.3
     smooth_sigma: PlainSigmaRange = (0.3, 0.9)
     sharpen_prob: Probability = 0.5
@@ -162,10 +162,10 @@ def _draw_taken(recipe: CameraRecipe, size: tuple[int, int], seeds: list[int], u
     levels = uniform(u, *recipe.poisson_scale_range), uniform(u, *recipe.noise_range)
     gray = next(u) < recipe.gray_noise_prob
     noise = Noise('gaussian' if gaussian else 'poisson', levels[gaussian], gray, seeds[0])
-    with_chroma noise, level = next(u) < recipe.chroma_noise_prob, uniform(u, *recipe.chroma_noise_range)
-    chroma noise = ChromaNoise(level, log_uniform(u, *recipe.chroma_noise_size), seeds[1])
+    with_chroma_noise, level = next(u) < recipe.chroma_noise_prob, uniform(u, *recipe.chroma_noise_range)
+    chroma_noise = ChromaNoise(level, log_uniform(u, *recipe.chroma_noise_size), seeds[1])
     blur = Blur(kernel_reach(sigma), sigma, sigma)
-    return [*[blur] * with_blur, resize, *[noise] * with_noise, *[chroma noise] * with_chroma noise]
+    return [*[blur] * with_blur, resize, *[noise] * with_noise, *[chroma_noise] * with_chroma_noise]
 
 
 def _draw_processed(recipe: CameraRecipe, u: Iterator[float]) -> list[Step]:

@@ -197,7 +197,7 @@ class ChromaNoise(Step):
 
     Attributes:
         level: Sigma in grey levels of 255, root mean square over R, G, B; the luma stays as it is.
-        size: Width of the chroma noise in pixels: standard deviation of the Gaussian that white noise is smoothed with.
+        size: Width of its spots in pixels: standard deviation of the Gaussian that white noise is smoothed with.
         seed: Seed of the noise: equal seeds, equal noise.
         op: Name of the operator.
     """

@@ -1,4 +1,4 @@
-"""Coloured chroma noise, the noise that demosaicing and denoising leave in photos: smooth noise in chroma, none in luma.
+"""Chroma noise, as demosaicing and denoising leave it in photos: smooth noise in chroma, none in luma.
 
 White noise on a coarse grid is interpolated by Gaussian bells with one width between their centres. The weights of a
 pixel have a sum of squares of 1 in each direction, so the noise is equally strong everywhere.
