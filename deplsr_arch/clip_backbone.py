@@ -170,7 +170,7 @@ def pool_tokens(visual: VisionTransformer, tokens: Tensor) -> Tensor:
 
 
 def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
-    """Brings images of any size to CLIP's input.
+    """Converts images of any size to CLIP's input.
 
     ``'resize'`` resizes the entire image without keeping the aspect ratio, bilinear without antialiasing, as the
     published code does: noise keeps its strength, shapes are distorted. ``'native'`` keeps the image's own scale: it

@@ -175,7 +175,7 @@ class RunOptions:
         amp: Precision in which networks compute, in training, validation and test: ``bf16``, or ``fp16`` on a GPU with
             scaled losses; float32 if not set. Weights, checkpoints, losses, metrics and the degradation of batches stay
             in float32, and so do estimates of levels, in the validation of stage 1 and as the prior of stage 2. What
-            bf16 brings depends on the CPU: one without fast bf16 instructions gets slower
+            bf16 gains depends on the CPU: one without fast bf16 instructions gets slower
             (``python -m benchmarks.precision --speed-only`` measures it).
         channels_last: Whether images and convolutions are stored with channels last in memory; the same results except
             for rounding.

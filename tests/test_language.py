@@ -36,6 +36,9 @@ WORDS = {
     r'kinds?': 'type',
     r'said': 'named, stated',
     r'noted': 'recorded',
+    r'(says|tells|knows|asks)': 'states, returns, checks',
+    r'cut short': 'truncated',
+    r'stands? in for': 'replaces',
 }
 #: Parts of identifiers and option keys.
 PARTS = {

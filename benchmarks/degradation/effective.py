@@ -23,12 +23,13 @@ from deplsr_data.degradation.captions import levels
 from deplsr_data.degradation.effective import effective_levels, statistics_of
 from deplsr_data.degradation.operators import operator_of
 from deplsr_data.degradation.recipes import draw, read_recipe
-from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
+from deplsr_data.degradation.records import Record
 from deplsr_data.degradation.sampling import rng_for
+from deplsr_data.degradation.steps import Blur, ChromaNoise, Codec, Jpeg, Noise, Resize, Sharpen, Sinc, Step
 from deplsr_data.files.photos import PhotoReader, list_photos, to_float
 
 SIDE, SCALE, SPOT, SPACING = 256, 4, 3.0, 64
-RECIPES = ('semantic', 'realesrgan')
+RECIPES = ('semantic', 'realesrgan', 'bsrgan', 'camera', 'clean')
 LUMA = np.array([0.299, 0.587, 0.114])
 #: Smallest level that a relative error is taken of: blur in GT pixels, noise and compression in grey levels.
 LEAST = {'blur': 0.3, 'noise': 0.5, 'color_noise': 0.5, 'compression': 0.5}
@@ -90,8 +91,8 @@ def crop(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def measure(record: Record, gt: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """Measures blur on spots, noise and compression on a photo."""
     lq = apply(record, gt)
-    noise = lq - apply(without(record, lambda step: isinstance(step, Noise)), gt)
-    change = lq - apply(without(record, lambda step: isinstance(step, Jpeg)), gt)
+    noise = lq - apply(without(record, lambda step: isinstance(step, Noise | ChromaNoise)), gt)
+    change = lq - apply(without(record, lambda step: isinstance(step, Jpeg | Codec)), gt)
     plain = Record(SCALE, (Resize(SIDE // SCALE, SIDE // SCALE),))
     seeds = [int(seed) for seed in rng.integers(2**32, size=3)]
     wide, reference = (
@@ -120,7 +121,7 @@ def spot_covariance(record: Record, rng: np.random.Generator) -> np.ndarray:
     spots = sum(np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * SPOT**2)) for y, x in centres)
     image = np.repeat(np.asarray(spots)[..., None], 3, axis=2).astype(np.float32)
     for step in record.steps:
-        if isinstance(step, Blur | Sinc | Resize):
+        if isinstance(step, Blur | Sinc | Sharpen | Resize):
             image = operator_of(step).apply(step, image)
     pixel = SIDE / image.shape[0]
     y, x = (pixel * (grid + 0.5) - 0.5 for grid in np.mgrid[: image.shape[0], : image.shape[1]])

@@ -187,7 +187,7 @@ def _caption(
     loader = DataLoader(photos, args.batch_size, num_workers=args.workers, collate_fn=uncollated)
     bar = tqdm(total=len(names), unit='photo', disable=None, file=sys.stderr)
     with open(_part(args.output), 'a', encoding='utf-8') as part, bar:
-        part.write('\n')  # ends a line that a kill may have cut short
+        part.write('\n')  # ends a line that was truncated when the process was killed
         for batch in loader:
             for _, error in batch:
                 if isinstance(error, str):

@@ -209,7 +209,7 @@ def _make(plan: Plan, places: list[int], args: argparse.Namespace, total: int) -
     skipped = Skipped(args.max_bad_images, total)
     bar = tqdm(total=total, initial=total - len(places), unit='photo', disable=None, file=sys.stderr)
     with open(path, 'a', encoding='utf-8') as finished, bar:
-        finished.write('\n')  # ends a line that a kill may have cut short
+        finished.write('\n')  # ends a line that was truncated when the process was killed
         try:
             for result in loader:
                 if isinstance(result, str):

@@ -1,6 +1,6 @@
 """Effective levels: what a degraded image shows, computed from its record instead of from the degraded image.
 
-The level that was set at a step says little about the image at the end of a long chain: a later resize blurs as well,
+The level that was set at a step describes the image at the end of a long chain poorly: a later resize blurs as well,
 shrinks noise and enlarges JPEG's blocks. Here every step is followed to the end: blur as the width of the point spread
 function of the complete chain, noise as its standard deviation in the LR image, compression as what the codecs changed.
 No image is needed except for three statistics of the clean photo (:class:`PhotoStatistics`), on which shot noise,
@@ -17,8 +17,9 @@ from functools import lru_cache, singledispatch
 
 import numpy as np
 
-from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
-from deplsr_data.ops.kernels import blur_kernel, sinc_kernel
+from deplsr_data.degradation.records import Record
+from deplsr_data.degradation.steps import Blur, ChromaNoise, Codec, Jpeg, Noise, Resize, Sharpen, Sinc, Step
+from deplsr_data.ops.kernels import blur_kernel, sharpening_kernel, sinc_kernel
 from deplsr_data.ops.noise_spectrum import FREQUENCIES, NoiseSpectrum, clipped_variance
 from deplsr_data.ops.transfer import kernel_transfer, point_spread, resize_transfer
 
@@ -166,6 +167,11 @@ def _(step: Sinc, chain: Chain) -> None:
 
 
 @follow.register
+def _(step: Sharpen, chain: Chain) -> None:
+    chain.filter(sharpening_kernel(step.kernel_size, step.sigma, step.amount))
+
+
+@follow.register
 def _(step: Resize, chain: Chain) -> None:
     chain.resize((step.height, step.width), step.mode, step.antialias)
 
@@ -182,12 +188,27 @@ def _(step: Noise, chain: Chain) -> None:
 
 
 @follow.register
+def _(step: ChromaNoise, chain: Chain) -> None:
+    chain.noise.add_chroma((step.level / 255) ** 2, step.size)
+
+
+@follow.register
 def _(step: Jpeg, chain: Chain) -> None:
+    _compress(step.quality, chain)
+
+
+@follow.register
+def _(step: Codec, chain: Chain) -> None:
+    _compress(step.jpeg_quality, chain)
+
+
+def _compress(quality: float, chain: Chain) -> None:
+    """Follows JPEG with halved chroma; 4:4:4 and other codecs count as such."""
     content = chain.content()
-    chain.error.jpeg(step.quality, chain.photo.gradients, content)
-    chain.error.add_rounding(step.quality, chain.photo.gradients, content, chain.noise)
-    chain.noise.jpeg(step.quality, chain.photo.gradients, content)
-    chain.quality = step.quality
+    chain.error.jpeg(quality, chain.photo.gradients, content)
+    chain.error.add_rounding(quality, chain.photo.gradients, content, chain.noise)
+    chain.noise.jpeg(quality, chain.photo.gradients, content)
+    chain.quality = quality
 
 
 def effective_levels(record: Record, photo: PhotoStatistics = TYPICAL) -> EffectiveLevels:
@@ -201,7 +222,7 @@ def effective_levels(record: Record, photo: PhotoStatistics = TYPICAL) -> Effect
     lr_size = (resizes[-1].height, resizes[-1].width) if resizes else (64, 64)
     chain = Chain((lr_size[0] * record.scale, lr_size[1] * record.scale), record.scale, photo)
     for step in record.steps:
-        chain.codec_last = isinstance(step, Jpeg)
+        chain.codec_last = isinstance(step, Jpeg | Codec)
         follow(step, chain)
     color_noise, noise = chain.noise.deviation()
     (yy, yx), (_, xx) = covariance = chain.covariance()

@@ -224,5 +224,5 @@ def _pixels(content: bytes) -> np.ndarray | None:
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:
-    """Brings uint8 or uint16 pixels to float32 in 0..1."""
+    """Converts uint8 or uint16 pixels to float32 in 0..1."""
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)

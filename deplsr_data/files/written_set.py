@@ -117,7 +117,7 @@ def read_rows(path: str, where: str) -> list[Row]:
 
 
 def read_parts(folder: str) -> list[Row]:
-    """Returns the rows of all photos finished so far by any run; a last line that a kill cut short does not count."""
+    """Returns the rows of all photos finished so far by any run; a truncated last line does not count."""
     path = os.path.join(folder, 'records.jsonl')
     rows = {row.key: row for row in (read_rows(path, '--output') if os.path.exists(path) else [])}
     for part in sorted(glob.glob(os.path.join(glob.escape(folder), 'parts', '*.jsonl'))):

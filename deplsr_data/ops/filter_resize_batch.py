@@ -83,7 +83,7 @@ def _halves(size: int, mode: int, shrink: int) -> tuple[np.ndarray, list[tuple[n
     """Returns the smoothing of a resize as a matrix, and the bases in which its kernels are split.
 
     Each basis, one of the even and one of the odd vectors, comes as (onto, back): singular values of onto^T K onto
-    weight a kernel K as it is after the smoothing, and ``back`` brings their vectors back to pixels.
+    weight a kernel K as it is after the smoothing, and ``back`` maps their vectors back to pixels.
     """
     taps = smoothing(mode, shrink)
     smooth = np.stack([np.convolve(line, taps) for line in np.eye(size)], 1)
@@ -225,7 +225,7 @@ def _operator(kernels: Tensor, owner: Tensor, sizes: list[tuple[int, int, int]],
 
 
 def _mirrored(place: Tensor, size: Tensor) -> Tensor:
-    """Brings places beyond the borders back inside, as a mirror on the first and on the last pixel would."""
+    """Maps positions beyond the borders back inside, as a mirror on the first and on the last pixel would."""
     period = (2 * (size - 1)).clamp(min=1)
     place = torch.remainder(place, period)
     return torch.minimum(place, period - place).minimum(size - 1)

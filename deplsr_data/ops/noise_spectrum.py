@@ -63,6 +63,17 @@ class NoiseSpectrum:
         """Adds white noise of a variance per channel, the same field in all channels if ``gray``."""
         self._power += np.array((1.0, 0.0, 0.0) if gray else _WHITE)[:, None, None] * variance
 
+    def add_chroma(self, variance: float, size: float) -> None:
+        """Adds smooth noise in chroma alone.
+
+        Args:
+            variance: Mean over R, G and B.
+            size: Standard deviation in pixels of the Gaussian that white noise was smoothed with.
+        """
+        along = np.exp(-((size * FREQUENCIES) ** 2))
+        shape = np.outer(along, along) / along.mean() ** 2
+        self._power[1:] += 1.5 * variance / _CHROMA_GAIN * shape
+
     def filter(self, kernel: np.ndarray) -> None:
         """Takes the noise through a point symmetric kernel (k, k)."""
         if self._power.any():

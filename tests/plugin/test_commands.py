@@ -32,12 +32,12 @@ def run(args):
 
 
 @pytest.fixture
-def brings(workplace, monkeypatch):
+def plugin_commands(workplace, monkeypatch):
     """Writes modules and makes them commands of installed packages."""
     monkeypatch.setattr(sys, 'path', [str(workplace.path), *sys.path])
     points = []
 
-    def bring(name, text, module=None):
+    def add_command(name, text, module=None):
         module = module or f'command_{name}'
         path = workplace.path.joinpath(*module.split('.')).with_suffix('.py')
         path.parent.mkdir(exist_ok=True)
@@ -46,7 +46,7 @@ def brings(workplace, monkeypatch):
         points.append(EntryPoint(name, module, commands.GROUP))
 
     monkeypatch.setattr(commands, 'entry_points', lambda group: points)
-    yield bring
+    yield add_command
     for point in points:
         sys.modules.pop(point.value, None)
 
@@ -58,43 +58,43 @@ def shown(capsys, *arguments):
     return capsys.readouterr()
 
 
-def test_help_lists_each_command_by_the_first_line_of_its_module(brings, capsys, monkeypatch):
+def test_help_lists_each_command_by_the_first_line_of_its_module(plugin_commands, capsys, monkeypatch):
     monkeypatch.setattr(sys, 'greeted_too_early', True, raising=False)
-    brings('greet', GREET)
+    plugin_commands('greet', GREET)
     out, err = shown(capsys, '--help')
     assert ['greet', 'Greet', 'a', 'photographer'] in [line.split() for line in out.splitlines()]
     assert err == ''
 
 
-def test_a_command_in_a_package_is_described_without_importing_the_package(brings, workplace, capsys):
-    brings('greet', GREET, 'with_package.greet')
+def test_a_command_in_a_package_is_described_without_importing_the_package(plugin_commands, workplace, capsys):
+    plugin_commands('greet', GREET, 'with_package.greet')
     (workplace.path / 'with_package' / '__init__.py').write_text('raise RuntimeError("imported")')
     assert 'Greet a photographer' in shown(capsys, '--help').out
 
 
-def test_a_command_runs_with_its_arguments_and_status(brings, capsys):
-    brings('greet', GREET)
+def test_a_command_runs_with_its_arguments_and_status(plugin_commands, capsys):
+    plugin_commands('greet', GREET)
     assert cli.main(['greet', 'Ansel', '--times', '2']) == 0
     assert capsys.readouterr().out == 'hello Ansel\nhello Ansel\n'
     assert cli.main(['greet', 'three']) == 3
 
 
-def test_a_command_has_help_of_its_own(brings, capsys):
-    brings('greet', GREET)
+def test_a_command_has_help_of_its_own(plugin_commands, capsys):
+    plugin_commands('greet', GREET)
     out = shown(capsys, 'greet', '--help').out
     assert out.startswith('usage: basicsr greet')
     assert 'Greet a photographer' in out
     assert '  basicsr greet Ansel' in out
 
 
-def test_a_mistake_of_the_user_is_one_line_and_status_2(brings, capsys):
-    brings('greet', GREET)
+def test_a_mistake_of_the_user_is_one_line_and_status_2(plugin_commands, capsys):
+    plugin_commands('greet', GREET)
     assert cli.main(['greet', 'nobody']) == 2
     assert capsys.readouterr().err == 'basicsr: error: name: expected somebody, got nobody; name one\n'
 
 
-def test_an_interruption_is_status_130_and_says_how_to_resume(brings, capsys):
-    brings('greet', GREET)
+def test_an_interruption_is_status_130_and_explains_how_to_resume(plugin_commands, capsys):
+    plugin_commands('greet', GREET)
     assert cli.main(['greet', 'wait']) == 130
     assert capsys.readouterr().err == '\nbasicsr: interrupted; run the same command again\n'
 
@@ -109,9 +109,9 @@ def test_an_interruption_is_status_130_and_says_how_to_resume(brings, capsys):
         (None, "No module named 'command_break'"),
     ],
 )
-def test_a_broken_command_is_named_with_its_cause_and_others_work(brings, capsys, text, cause):
-    brings('greet', GREET)
-    brings('break', text)
+def test_a_broken_command_is_named_with_its_cause_and_others_work(plugin_commands, capsys, text, cause):
+    plugin_commands('greet', GREET)
+    plugin_commands('break', text)
     assert cli.main(['greet', 'Ansel']) == 0
     capsys.readouterr()
     assert cli.main(['break']) == 2
@@ -122,17 +122,17 @@ def test_a_broken_command_is_named_with_its_cause_and_others_work(brings, capsys
     assert 'Greet a photographer' in shown(capsys, '--help').out
 
 
-def test_a_command_that_cannot_be_read_is_left_out_of_the_help_with_a_warning(brings, capsys):
-    brings('break', None)
+def test_a_command_that_cannot_be_read_is_left_out_of_the_help_with_a_warning(plugin_commands, capsys):
+    plugin_commands('break', None)
     out, err = shown(capsys, '--help')
     assert 'break' not in out
     assert err.startswith("basicsr: warning: command 'break' is skipped: ModuleNotFoundError")
 
 
-def test_a_name_belongs_to_the_first_package_and_never_to_a_plugin_if_basicsr_has_it(brings, capsys):
-    brings('train', GREET, 'command_of_train')
-    brings('greet', GREET, 'first_greeting')
-    brings('greet', GREET, 'second_greeting')
+def test_a_name_belongs_to_the_first_package_and_never_to_a_plugin_if_basicsr_has_it(plugin_commands, capsys):
+    plugin_commands('train', GREET, 'command_of_train')
+    plugin_commands('greet', GREET, 'first_greeting')
+    plugin_commands('greet', GREET, 'second_greeting')
     out, err = shown(capsys, '--help')
     assert 'Train the model of an option file' in out
     assert out.count('Greet a photographer') == 1
@@ -144,8 +144,8 @@ def test_a_name_belongs_to_the_first_package_and_never_to_a_plugin_if_basicsr_ha
     assert "'second_greeting' is skipped: 'first_greeting'" in second
 
 
-def test_an_unknown_command_is_refused_with_the_known_ones(brings, capsys):
-    brings('greet', GREET)
+def test_an_unknown_command_is_refused_with_the_known_ones(plugin_commands, capsys):
+    plugin_commands('greet', GREET)
     with pytest.raises(SystemExit) as end:
         cli.main(['gret'])
     assert end.value.code == 2

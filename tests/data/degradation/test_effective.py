@@ -1,4 +1,4 @@
-"""Effective levels: what theory says of them, and what is measured on degraded images."""
+"""Effective levels: what theory predicts, and what is measured on degraded images."""
 
 from __future__ import annotations
 
