@@ -44,7 +44,7 @@ class TypedBlock:
     Attributes:
         table: A dataclass, or an object with an attribute ``options_class``, by the value of ``type``.
         default: The value of ``type`` where the block has none.
-        listed: The option is a list of such blocks.
+        listed: The option is a list of such blocks, whose dataclasses add keys to those of another typed block.
     """
 
     table: Mapping[str, Any]

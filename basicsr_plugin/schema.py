@@ -153,11 +153,19 @@ def _typed_block(block: TypedBlock, definitions: Schema) -> Schema:
     for name, entry in block.table.items():
         cls = getattr(entry, 'options_class', entry)
         members[cls.__name__] = {'description': summary(cls), **_of_dataclass(cls)}
+        if block.listed:
+            _refer_to_base(members[cls.__name__]['properties'], cls.__mro__[1])
         members[cls.__name__]['properties']['type'] = {'const': name}
     for schema in members.values():
         definitions.update(schema.pop('$defs', {}))
     definitions.update(members)
     return _block(list(block.table), members, block.default)
+
+
+def _refer_to_base(properties: Schema, base: Any) -> None:
+    """Replaces inherited keys by references to the base class, so that nothing is described twice."""
+    for field in dataclasses.fields(base):
+        properties[field.name] = {'$ref': f'#/$defs/{base.__name__}/properties/{field.name}'}
 
 
 def _block(type_names: Collection[str], definitions: Iterable[str], default: str | None = None) -> Schema:

@@ -14,8 +14,8 @@ For each recipe and batch size, alternately so that a busy machine slows all ali
 Each starts from clean images in memory and ends with LR images. On a shared machine, compare several runs, and the
 images per CPU second in brackets, which do not show the gain of a second core.
 
-The last line is JSON with the ratios; `batched_over_single` is batched over naive at the largest batch, for the default
-recipe, which is semantic.
+The recipe mixture holds all others as they are by default, without gt_usm. The last line is JSON with the ratios;
+`batched_over_single` is batched over naive at the largest batch, for the default recipe, which is semantic.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Makes the LR images of a whole batch on its device, each sample by its own record.
 
-:mod:`deplsr_data.degradation.apply` is the reference. There is no loop over samples: every operator takes many at once
-with one kernel, level, size and so on for each; images of different sizes lie in the upper left corner of a common
-canvas.
+:mod:`deplsr_data.degradation.apply` is the reference. Every operator takes many samples at once with one kernel, level,
+size and so on for each; images of different sizes lie in the upper left corner of a common canvas. Only the codecs WebP
+and AVIF take one after the other, and on the CPU also JPEG, resizes and blurs where that is faster.
 """
 
 from __future__ import annotations

@@ -47,10 +47,11 @@ def batched_poisson_noise(x: Tensor, factor: Tensor, gray: Tensor, seed: Tensor)
     Returns:
         (B, H, 3, W) float32, 0..1.
     """
-    clean = x.clamp(0, 1)
-    red, green, blue = (clean[:, :, c : c + 1] for c in range(3))
-    luma = (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
-    bright = torch.where(gray[:, None, None, None], luma, clean)
+    bright = clean = x.clamp(0, 1)
+    if gray.device.type != 'cpu' or bool(gray.any()):  # on a device the question would wait for it
+        red, green, blue = (clean[:, :, c : c + 1] for c in range(3))
+        luma = (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+        bright = torch.where(gray[:, None, None, None], luma, clean)
     grey = bright.mul(255).round_().to(torch.int32)
     noise = shot_noise(field(seed, gray, x.shape[1], x.shape[3]), grey)
     return noise.mul_(factor[:, None, None, None]).add_(clean).clamp_(0, 1)
