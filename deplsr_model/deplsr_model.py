@@ -19,7 +19,8 @@ from deplsr_model.base import Batch, DePLSRBaseModel
 from deplsr_model.consistency import check_tokens, check_type_count
 from deplsr_model.options import refuse_old_options, required
 from deplsr_model.precision import autocast
-from deplsr_model.prior import PRIORS, PriorInputs, PriorSetup, build_prior, check_source, drop_prior, needs_estimator
+from deplsr_model.prior import PRIORS, PriorInputs, PriorSetup, build_prior, check_source, needs_estimator
+from deplsr_model.prior_dropout import drop_prior
 from deplsr_model.sr_options import SROptions
 from deplsr_model.tiling import upscale_tiled
 

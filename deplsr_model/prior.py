@@ -13,7 +13,6 @@ from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
 from deplsr_data.degradation.captions import parse_caption
-from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.tokens import tokenize
 from deplsr_model.level_text import LevelEmbeddings, PriorForm, TextCache, embed_levels
@@ -29,7 +28,6 @@ __all__ = [
     'TextPrior',
     'build_prior',
     'check_source',
-    'drop_prior',
     'needs_estimator',
     'parse_levels',
     'register_prior',
@@ -254,27 +252,6 @@ def parse_levels(text: str) -> list[float]:
             raise OptionError(f"prior: expected each degradation type once, got '{text}'; leave one {name} out")
         levels[name] = level
     return [levels.get(one.name, one.zero_level) for one in DEGRADATION_TYPES]
-
-
-def drop_prior(prior: tuple[Tensor, Tensor], probability: float, key: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """Replaces the content and the degradation prior of each photo by zeros, independently, with a probability.
-
-    Args:
-        prior: Content (B, 1, D) and degradation (B, K, D).
-        probability: 0 to 1.
-        key: Seed, rank and iteration of the run, the only source of randomness: a resumed run draws the same.
-
-    Returns:
-        Both in the same shapes; the very tensors for a probability of 0.
-    """
-    if not probability:
-        return prior
-    seed, rank, iteration = key
-    drawn = rng_for(seed, 0, iteration, rank, 'prior').random((2, len(prior[0]), 1, 1))
-    content, degradation = (
-        part * torch.from_numpy(kept).to(part) for part, kept in zip(prior, drawn >= probability, strict=True)
-    )
-    return content, degradation
 
 
 def text_estimator(setup: PriorSetup, source: str) -> TextEstimator:

@@ -17,11 +17,11 @@ from deplsr_model.prior import (
     PriorSetup,
     build_prior,
     check_source,
-    drop_prior,
     needs_estimator,
     parse_levels,
     register_prior,
 )
+from deplsr_model.prior_dropout import drop_prior
 
 LQ = torch.rand(2, 3, 16, 16)
 TRUE = torch.tensor([[1.5, 25.0, 0.0, 40.0, 0.0]]).expand(2, -1)
