@@ -77,8 +77,9 @@ def compare(name: str, paths: list[str], root: str, count: int) -> dict[str, dic
             f'{key:<12} {measured_.mean():>13.2f}  {computed_.mean():>13.2f}  {figures[key]["spearman"]:>8.3f}  '
             f'{figures[key]["median_error"]:>12.1%}  {np.quantile(error, 0.9):>9.1%}'
         )
-    figures['nominal_blur'] = {'spearman': round(float(spearmanr([row['blur'][0] for row in rows], nominal)[0]), 4)}
-    print(f"the caption's nominal blur has a Spearman correlation of {figures['nominal_blur']['spearman']:.3f}")
+    if len(set(nominal)) > 1:
+        figures['nominal_blur'] = {'spearman': round(float(spearmanr([row['blur'][0] for row in rows], nominal)[0]), 4)}
+        print(f"the caption's nominal blur has a Spearman correlation of {figures['nominal_blur']['spearman']:.3f}")
     return figures
 
 
