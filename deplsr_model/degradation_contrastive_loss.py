@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from basicsr_plugin.errors import UserError
 from deplsr_model.functional import (
+    PUBLISHED_WEIGHTS,
     ContrastiveBatch,
     ContrastiveTerms,
     PairLoss,
     contrastive_terms,
-    neighbour_target,
     ordinal_cross_entropy,
     sigmoid_contrastive,
     softmax_contrastive,
 )
-from deplsr_model.level_text import PriorForm, Vocabulary, whiten_texts
+from deplsr_model.level_text import PriorForm, Vocabulary, neighbour_target, whiten_texts
 
 __all__ = ['ContrastiveLoss', 'DegradationOrdinalLoss', 'DegradationSigmoidLoss', 'DegradationSoftmaxLoss']
 
@@ -41,7 +41,7 @@ class ContrastiveLoss(nn.Module, ABC):
     #: How :class:`~deplsr_model.level_text.LevelEstimator` estimates levels from embeddings that this loss trained.
     estimate_form: ClassVar[PriorForm] = 'embedding'
 
-    def __init__(self, loss_weight: float = 1.0, weights: Sequence[float] = (0.2, 0.3, 0.5)) -> None:
+    def __init__(self, loss_weight: float = 1.0, weights: Sequence[float] = PUBLISHED_WEIGHTS) -> None:
         super().__init__()
         listed = isinstance(weights, (list, tuple)) and len(weights) == 3
         if not listed or min(weights) < 0 or sum(weights) == 0:
@@ -111,7 +111,7 @@ class DegradationOrdinalLoss(ContrastiveLoss):
 
     estimate_form: ClassVar[PriorForm] = 'mixture'
 
-    def __init__(self, loss_weight: float = 1.0, weights: Sequence[float] = (0.2, 0.3, 0.5)) -> None:
+    def __init__(self, loss_weight: float = 1.0, weights: Sequence[float] = PUBLISHED_WEIGHTS) -> None:
         super().__init__(loss_weight, weights)
         self._prepared: tuple[Vocabulary, Vocabulary] | None = None
 

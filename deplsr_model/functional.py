@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from deplsr_arch.degradation_adaptor_arch import AdaptorOutput
 
 __all__ = [
+    'PUBLISHED_WEIGHTS',
     'ContrastiveBatch',
     'ContrastiveTerms',
     'PairLoss',
     'contrastive_terms',
     'level_accuracy',
-    'neighbour_target',
     'ordinal_cross_entropy',
     'pair_similarities',
     'sigmoid_contrastive',
@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 #: Image and text embeddings, both (B, D) or (B, K, D), to a scalar or (K,).
+#: Weights of the content, the global and the fine term.
+PUBLISHED_WEIGHTS = (0.2, 0.3, 0.5)
+
 PairLoss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -66,7 +69,7 @@ class ContrastiveTerms(NamedTuple):
     degradation: Tensor
     fine: Tensor
 
-    def total(self, weights: tuple[float, float, float] = (0.2, 0.3, 0.5)) -> Tensor:
+    def total(self, weights: tuple[float, float, float] = PUBLISHED_WEIGHTS) -> Tensor:
         """Returns the weighted sum; a term without weight is left out, so that no time is spent on its gradient."""
         return torch.stack([weight * term for weight, term in zip(weights, self, strict=True) if weight]).sum()
 
@@ -111,23 +114,6 @@ def sigmoid_contrastive(
     return -F.logsigmoid(labels * logits).sum(dim=(-2, -1)) / logits.shape[-1]
 
 
-def neighbour_target(levels: Tensor, text_levels: Tensor) -> Tensor:
-    """The target of :func:`ordinal_cross_entropy`: the two texts next to a level share it, in proportion to nearness.
-
-    Its expectation is the level; a level beyond the ends of ``text_levels`` counts as the end.
-
-    Args:
-        levels: True level of each photo.
-        text_levels: Levels that the texts name, ascending and evenly spaced.
-
-    Shape:
-        - levels: (B,). text_levels: (L,). Returns (B, L), rows that add up to 1.
-    """
-    step = text_levels[1] - text_levels[0]
-    levels = levels.clamp(text_levels[0], text_levels[-1])
-    return (1 - ((levels[:, None] - text_levels) / step).abs()).clamp(min=0)
-
-
 def ordinal_cross_entropy(image: Tensor, texts: Tensor, target: Tensor, logit_scale: Tensor | float) -> Tensor:
     """Cross-entropy of finding a level among the texts of all levels of its degradation type.
 
@@ -137,7 +123,7 @@ def ordinal_cross_entropy(image: Tensor, texts: Tensor, target: Tensor, logit_sc
     Args:
         image: Fine embeddings of one degradation type, of unit length.
         texts: Embeddings of the texts of L levels.
-        target: Share of each level in the target, such as :func:`neighbour_target`.
+        target: Share of each level in the target, such as :func:`~deplsr_model.level_text.neighbour_target`.
         logit_scale: Factor on the similarities, already exponentiated.
 
     Shape:

@@ -93,6 +93,23 @@ def _ends(like: Tensor) -> Tensor:
     return torch.tensor([[known[end] for known in ranges] for end in (0, -1)]).to(like)
 
 
+def neighbour_target(levels: Tensor, text_levels: Tensor) -> Tensor:
+    """Shares a level between the two texts next to it, in proportion to nearness.
+
+    Its expectation is the level; a level beyond the ends of ``text_levels`` counts as the end.
+
+    Args:
+        levels: True level of each photo.
+        text_levels: Levels that the texts name, ascending and evenly spaced.
+
+    Shape:
+        - levels: (B,). text_levels: (L,). Returns (B, L), rows that add up to 1.
+    """
+    step = text_levels[1] - text_levels[0]
+    levels = levels.clamp(text_levels[0], text_levels[-1])
+    return (1 - ((levels[:, None] - text_levels) / step).abs()).clamp(min=0)
+
+
 class LevelEmbeddings:
     """Represents levels in the space of text embeddings, so that neighbouring levels are close to each other.
 
@@ -128,14 +145,8 @@ class LevelEmbeddings:
         Shape:
             - levels: (B, K). Returns (B, K, D), of about unit length.
         """
-        weights = [
-            (1 - (level[:, None].to(known) - known).abs() / (known[1] - known[0])).clamp(min=0)
-            for level, known in (
-                (one.to(known).clamp(known[0], known[-1]), known)
-                for one, known in zip(levels.unbind(1), self._levels, strict=True)
-            )
-        ]
-        return self._mix(weights)
+        pairs = zip(levels.unbind(1), self._levels, strict=True)
+        return self._mix([neighbour_target(level.to(known), known) for level, known in pairs])
 
     def from_estimate(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
         """Embeds the levels that an adaptor's fine embeddings represent.

@@ -39,7 +39,8 @@ from torch.utils.data import default_collate
 
 from benchmarks.degradation.naive import naive as naive_way
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.apply_batch import apply_batch, pack
+from deplsr_data.degradation.apply_batch import apply_batch
+from deplsr_data.degradation.packing import pack
 from deplsr_data.degradation.recipes import (
     BSRGANRecipe,
     CameraRecipe,

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from deplsr_data.degradation.operators import BatchFunction
-from deplsr_data.degradation.packing import pack, same_size_operators
+from deplsr_data.degradation.packing import same_size_operators
 from deplsr_data.ops.execution import full_precision, in_threads
 from deplsr_data.ops.filter_resize_batch import Plan, transform
 from deplsr_data.ops.filter_resize_each import filter_resize_each, is_fused_faster
 
-__all__ = ['apply_batch', 'pack']
+__all__ = ['apply_batch']
 
 # Samples worked on at a time on the CPU: few fit into its caches and leave little canvas empty, many share overhead.
 _GROUP, _GROUP_OF_MANY_SIZES = 12, 8
@@ -35,10 +35,10 @@ def apply_batch(packed: Mapping[str, Tensor], gt: Tensor, group: int | None = No
     pixels or blocks differ (40 dB or more).
 
     Args:
-        packed: Collated :func:`pack` of the records; best left on the CPU, where the work is planned without waiting
-            for the device.
+        packed: Collated :func:`~deplsr_data.degradation.packing.pack` of the records; best left on the CPU, where the
+            work is planned without waiting for the device.
         gt: (B, 3, H, W) float32 RGB, 0..1, all of the size that the records were packed for.
-        group: Samples that are worked on at a time; if None all on a GPU, 4 or 12 on the CPU.
+        group: Samples that are worked on at a time; if None all on a GPU, up to 8 or 12 on the CPU.
 
     Returns:
         (B, 3, h, w) float32 RGB in 0..1, rounded to 8 bits, on the device of ``gt``.

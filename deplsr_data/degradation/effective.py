@@ -17,9 +17,10 @@ from functools import lru_cache, singledispatch
 
 import numpy as np
 
+from deplsr_data.degradation.operators import kernel_of
 from deplsr_data.degradation.records import Record
 from deplsr_data.degradation.steps import Blur, ChromaNoise, Codec, Jpeg, Noise, Resize, Sharpen, Sinc, Step
-from deplsr_data.ops.kernels import blur_kernel, sharpening_kernel, sinc_kernel
+from deplsr_data.ops.kernels import sharpening_kernel, sinc_kernel
 from deplsr_data.ops.noise_spectrum import FREQUENCIES, NoiseSpectrum, clipped_variance
 from deplsr_data.ops.transfer import kernel_transfer, point_spread, resize_transfer
 
@@ -157,7 +158,7 @@ def follow(step: Step, chain: Chain) -> None:
 @follow.register
 def _(step: Blur, chain: Chain) -> None:
     if step.sigma_x and step.kernel_size > 1:
-        chain.filter(blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta))
+        chain.filter(kernel_of(step))
 
 
 @follow.register

@@ -36,6 +36,7 @@ __all__ = [
     'Operator',
     'Resizing',
     'SameSize',
+    'kernel_of',
     'operator_of',
     'register_operator',
 ]
@@ -137,7 +138,8 @@ def operator_of(step: Step) -> Operator[Any]:
     return operator
 
 
-def _kernel(step: Blur) -> np.ndarray:
+def kernel_of(step: Blur) -> np.ndarray:
+    """Returns the kernel of a blur, (k, k) float32."""
     return blur_kernel(step.kernel_size, step.sigma_x, step.sigma_y, step.angle, step.family, step.beta)
 
 
@@ -148,7 +150,7 @@ def _blur_terms(step: Blur, mode: int, shrink: int) -> np.ndarray:
         place = np.arange(step.kernel_size) - step.kernel_size // 2
         bell = np.exp(-0.5 * (place / step.sigma_x) ** 2)
         return np.tile(bell / bell.sum(), (1, 2, 1))
-    return separable_terms(_kernel(step), mode, shrink)
+    return separable_terms(kernel_of(step), mode, shrink)
 
 
 def _sharpening_terms(step: Sharpen, mode: int, shrink: int) -> np.ndarray:
@@ -160,7 +162,7 @@ def _sharpening_terms(step: Sharpen, mode: int, shrink: int) -> np.ndarray:
     return np.array([[(1 + step.amount) * middle, middle], [-step.amount * bell, bell]])
 
 
-register_operator(Blur, lambda step, image: convolve(image, _kernel(step)), Filter(_blur_terms))
+register_operator(Blur, lambda step, image: convolve(image, kernel_of(step)), Filter(_blur_terms))
 register_operator(
     Sinc,
     lambda step, image: convolve(image, sinc_kernel(step.kernel_size, step.omega_c)),

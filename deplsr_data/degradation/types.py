@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deplsr_data.degradation.operators import kernel_of
 from deplsr_data.degradation.records import Blur, ChromaNoise, Codec, Jpeg, Noise, Record, Resize, Sinc
-from deplsr_data.ops.kernels import blur_kernel
 
 __all__ = [
     'DEGRADATION_TYPES',
@@ -168,7 +168,7 @@ def kernel_standard_deviation(blur: Blur) -> float:
     """Returns the standard deviation of a blur's kernel, cut to its size: the geometric mean over its two axes."""
     if not blur.sigma:
         return 0.0
-    kernel = blur_kernel(blur.kernel_size, blur.sigma_x, blur.sigma_y, blur.angle, blur.family, blur.beta)
+    kernel = kernel_of(blur)
     place = np.arange(blur.kernel_size) - blur.kernel_size // 2
     xx, yy, xy = kernel.sum(0) @ place**2, kernel.sum(1) @ place**2, place @ kernel @ place
     return float(max(xx * yy - xy**2, 0.0) ** 0.25)

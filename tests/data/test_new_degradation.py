@@ -18,10 +18,11 @@ from basicsr_plugin.errors import UserError
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 from deplsr_data.captioned_pair_dataset import CaptionedPairDataset, read_captions
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.apply_batch import apply_batch, pack
+from deplsr_data.degradation.apply_batch import apply_batch
 from deplsr_data.degradation.captions import captions, levels, parse_caption
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.operators import OPERATORS, Filter, register_operator
+from deplsr_data.degradation.packing import pack
 from deplsr_data.degradation.recipes import RECIPES, draw, read_recipe, register_recipe
 from deplsr_data.degradation.records import Jpeg, Noise, Record, Resize, from_json, to_json
 from deplsr_data.degradation.types import DEGRADATION_TYPES, DegradationType, register_degradation_type

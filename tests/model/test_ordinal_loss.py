@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from basicsr_plugin.errors import UserError
 from deplsr_arch.degradation_adaptor_arch import AdaptorOutput
 from deplsr_model.degradation_contrastive_loss import DegradationOrdinalLoss
-from deplsr_model.functional import ContrastiveBatch, neighbour_target, ordinal_cross_entropy
+from deplsr_model.functional import ContrastiveBatch, ordinal_cross_entropy
+from deplsr_model.level_text import neighbour_target
 
 LEVELS = torch.arange(5.0)
 

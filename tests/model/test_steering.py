@@ -8,8 +8,9 @@ import torch
 from skimage import data
 
 from deplsr_arch import DegradationAdaptor, Fused
-from deplsr_data.degradation.apply_batch import apply_batch, pack
+from deplsr_data.degradation.apply_batch import apply_batch
 from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.packing import pack
 from deplsr_data.degradation.recipes import SemanticRecipe, draw
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.tokens import tokenize
