@@ -11,6 +11,7 @@ from deplsr_arch.degradation_adaptor_arch import AdaptorOutput, DegradationAdapt
 from deplsr_arch.fused_arch import Fused  # noqa: E402
 from deplsr_arch.fused_backbones_arch import FusedRRDBNet, FusedSwinIR  # noqa: E402
 from deplsr_arch.fused_dat_arch import FusedDAT  # noqa: E402
+from deplsr_arch.level_distribution_arch import LevelDistribution  # noqa: E402
 from deplsr_arch.level_regressor_arch import LevelRegressor  # noqa: E402
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     'FusedDAT',
     'FusedRRDBNet',
     'FusedSwinIR',
+    'LevelDistribution',
     'LevelRegressor',
 ]

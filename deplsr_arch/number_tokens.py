@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['number_tokens']
+__all__ = ['distribution_tokens', 'number_tokens']
 
 
 def number_tokens(positions: Tensor, dim: int) -> Tensor:
@@ -19,3 +19,16 @@ def number_tokens(positions: Tensor, dim: int) -> Tensor:
     """
     tokens = torch.diag_embed((2 * positions - 1) / dim**0.5)  # (B, K, K)
     return F.pad(tokens, (0, dim - positions.shape[1]))
+
+
+def distribution_tokens(mean: Tensor, deviation: Tensor, dim: int) -> Tensor:
+    """Writes means and standard deviations of numbers as tokens without text.
+
+    Token k has the mean, scaled to -1..1, as entry k and the deviation, 0..0.5 scaled likewise, as entry K + k.
+
+    Shape:
+        - mean, deviation: (B, K). Returns (B, K, dim), dim at least 2 K.
+    """
+    count = mean.shape[1]
+    uncertainty = torch.diag_embed((4 * deviation - 1) / dim**0.5)  # (B, K, K)
+    return number_tokens(mean, dim) + F.pad(uncertainty, (count, dim - 2 * count))

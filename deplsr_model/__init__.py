@@ -14,6 +14,7 @@ from deplsr_model.degradation_contrastive_loss import (  # noqa: E402
 )
 from deplsr_model.deplsr_gan_model import DePLSRGANModel  # noqa: E402
 from deplsr_model.deplsr_model import DePLSRModel  # noqa: E402
+from deplsr_model.level_distribution_model import LevelDistributionModel  # noqa: E402
 from deplsr_model.level_regressor_model import LevelRegressorModel  # noqa: E402
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     'DegradationOrdinalLoss',
     'DegradationSigmoidLoss',
     'DegradationSoftmaxLoss',
+    'LevelDistributionModel',
     'LevelRegressorModel',
 ]

@@ -50,10 +50,14 @@ class LevelRegressorModel(EstimatorModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """Trains on a batch."""
         self.begin_step(current_iter)
-        loss = (self.compute(self.net_da, self.lq) - level_positions(self.levels)).abs().mean()
+        loss = self.level_loss(self.compute(self.net_da, self.lq), level_positions(self.levels))
         self.step_da.backward(loss)
         self.step_da.step(self.is_last(current_iter))
         self.log_step({'l_levels': loss})
+
+    def level_loss(self, output: Tensor, positions: Tensor) -> Tensor:
+        """Returns the loss of the network's output for true levels (B, K) in 0..1."""
+        return (output - positions).abs().mean()
 
     def estimate_levels(self, lq: Tensor) -> Tensor:
         """Estimates levels from the network's numbers."""

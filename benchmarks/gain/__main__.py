@@ -1,0 +1,214 @@
+"""Does a degradation prior help, does it harm where nobody trained, and does its gain last?
+
+    python -m benchmarks.gain --report                                      # tables and figure from the kept results
+    python -m benchmarks.gain --photos data/photos --sets data/sets         # all of it, some hours on two cores
+    python -m benchmarks.gain --photos data/photos --sets data/sets --minutes 60   # for an hour; the next call resumes
+    python -m benchmarks.gain --photos data/photos --smoke                  # a few steps of everything, minutes
+    python -m benchmarks.gain --photos data/photos --only sr_realesrgan_constant_0
+
+`--photos` holds train/ and heldout/, `--sets` RealSR100, Set14SE, and GT of Set14, B100 and Urban100. Pairs are made
+ahead, then estimators and SR networks are trained on them, several jobs at a time with one thread each. Every job
+resumes. Results are written to benchmarks/results/gain_measured.json (each photo) and prior_summary.json, and the
+tables and the figure to docs/prior.md; with --smoke or --work to the folder of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Condition
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.gain.estimators import load_estimator, train_estimator
+from benchmarks.gain.measure import GRADE_DRAWS, load_photos, make_graded
+from benchmarks.gain.networks import train_network
+from benchmarks.gain.pairs import Source, make_pool
+from benchmarks.gain.results import measure_estimator, measure_network
+from benchmarks.gain.settings import ESTIMATORS, RECIPES, RUNS, SMOKE, Sizes, parts_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Job(NamedTuple):
+    """A step of the experiment: its file when it is done, the jobs that it needs, and what does it."""
+
+    done: str
+    needs: tuple[str, ...]
+    work: Callable[[], None]
+
+
+def main() -> None:
+    """Runs the jobs that are left, or one of them."""
+    options = parse()
+    work = Path(options.work or f'experiments/gain{"_smoke" if options.smoke else ""}').resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    jobs = all_jobs(options, work, SMOKE if options.smoke else Sizes())
+    if options.list:
+        for name, job in jobs.items():
+            print(f'{"done" if (work / job.done).exists() else "    "}  {name}')
+        return
+    if options.job:
+        torch.set_num_threads(1)
+        jobs[options.job].work()
+        return
+    unknown = [name for name in options.only or () if name not in jobs]
+    if unknown:
+        sys.exit(f"--only: expected names of jobs, got '{unknown[0]}'; --list shows them")
+    run_all(jobs, options.only or [*jobs], work, options)
+
+
+def parse() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        'python -m benchmarks.gain', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--photos', type=os.path.abspath, help='folder with train/ and heldout/')
+    parser.add_argument('--sets', type=os.path.abspath, help='folder of the test sets')
+    parser.add_argument('--work', type=os.path.abspath, help='folder for pairs and weights (experiments/gain)')
+    parser.add_argument('--jobs', type=int, default=2, help='jobs at a time, each with one thread (2)')
+    parser.add_argument('--minutes', type=float, help='stop after so many; the same command resumes')
+    parser.add_argument('--only', nargs='+', metavar='JOB', help='these jobs and what they need')
+    parser.add_argument('--job', help=argparse.SUPPRESS)
+    parser.add_argument('--list', action='store_true', help='list all jobs, and which are done')
+    parser.add_argument('--smoke', action='store_true', help='a few steps of everything, to check that all works')
+    return parser.parse_args()
+
+
+def all_jobs(options: argparse.Namespace, work: Path, sizes: Sizes) -> dict[str, Job]:
+    """All jobs in the order in which they are done."""
+    photos, sets = Path(options.photos or '.'), Path(options.sets) if options.sets else None
+    pools, graded, estimators = work / 'pools', work / 'graded', work / 'estimators'
+    jobs: dict[str, Job] = {}
+    for name, block in RECIPES.items():
+        jobs[f'pairs_{name}'] = Job(
+            f'pools/{name}/done', (),
+            lambda name=name, block=block: make_pool(
+                pools / name, block, Source(load_photos(photos / 'train')), sizes.lq, sizes.pairs, 1
+            ),
+        )  # fmt: skip
+    draws = 1 if options.smoke else GRADE_DRAWS
+    jobs['graded_heldout'] = Job(
+        'graded/heldout/jpeg_out/done', (),
+        lambda: make_graded(graded / 'heldout', load_photos(photos / 'heldout'), draws),
+    )  # fmt: skip
+    if sets:
+        jobs['graded_sets'] = Job(
+            'graded/sets/jpeg_out/done', (), lambda: make_graded(graded / 'sets', _set_photos(sets), min(draws, 6))
+        )
+    for training in ESTIMATORS:
+        needs = (*(f'pairs_{part}' for part in parts_of(training)),)
+        jobs[f'estimator_{training}'] = Job(
+            f'estimators/{training}/weights.pth', needs,
+            lambda training=training: train_estimator(
+                estimators / training, pools, training, groups_of(photos / 'train'), sizes
+            ),
+        )  # fmt: skip
+    for run in RUNS:
+        estimated = (f'estimator_{run.estimator}',) if run.prior == 'estimated' else ()
+        jobs[f'sr_{run.name}'] = Job(
+            f'networks/{run.name}/weights.pth', (*(f'pairs_{part}' for part in parts_of(run.recipe)), *estimated),
+            lambda run=run: train_network(work / 'networks' / run.name, pools, estimators, run, sizes),
+        )  # fmt: skip
+    given = ('graded_heldout', *(('graded_sets',) if sets else ()))
+    for training in ESTIMATORS:
+        jobs[f'measure_estimator_{training}'] = Job(
+            f'measured/estimator_{training}.json', (*given, f'estimator_{training}'),
+            lambda training=training: measure_estimator(
+                work / 'measured' / f'estimator_{training}.json', load_estimator(estimators / training), graded
+            ),
+        )  # fmt: skip
+    held = lambda: load_photos(photos / 'heldout')  # noqa: E731
+    jobs['measure_bicubic'] = Job(
+        'measured/bicubic.json', given,
+        lambda: measure_network(work / 'measured' / 'bicubic.json', None, work, held(), sets, sizes),
+    )  # fmt: skip
+    for run in RUNS:
+        jobs[f'measure_{run.name}'] = Job(
+            f'measured/{run.name}.json', (*given, f'sr_{run.name}'),
+            lambda run=run: measure_network(
+                work / 'measured' / f'{run.name}.json', run, work, held(), sets, sizes
+            ),
+        )  # fmt: skip
+    return jobs
+
+
+def groups_of(folder: Path) -> np.ndarray:
+    """The group of each photo: crops of one photo are named NAME_c1, NAME_c2."""
+    stems = [path.stem for path in sorted(folder.iterdir()) if path.suffix in ('.png', '.jpg', '.bmp')]
+    names = [stem[:-3] if stem[-3:-1] == '_c' else stem for stem in stems]
+    order = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([order[name] for name in names])
+
+
+def _set_photos(sets: Path) -> list[np.ndarray]:
+    return [photo for name in ('Set14', 'B100', 'Urban100') for photo in load_photos(sets / name / 'GTmod12', 256)]
+
+
+def run_all(jobs: dict[str, Job], wanted: list[str], work: Path, options: argparse.Namespace) -> None:
+    """Runs jobs and what they need, each in a process of its own; none starts after the deadline."""
+    deadline = time.time() + 60 * options.minutes if options.minutes else float('inf')
+    left = [name for name in with_needs(jobs, wanted) if not (work / jobs[name].done).exists()]
+    changed, failed = Condition(), list[str]()
+
+    def worker(_: int) -> None:
+        while time.time() < deadline:
+            with changed:
+                ready = [name for name in left if all((work / jobs[need].done).exists() for need in jobs[name].needs)]
+                if not ready:
+                    blocked = [name for name in left if any(need in failed for need in jobs[name].needs)]
+                    if not left or len(blocked) == len(left):
+                        return
+                    changed.wait(5)
+                    continue
+                name = ready[0]
+                left.remove(name)
+            if not run_job(name, work, deadline):
+                failed.append(name)
+            with changed:
+                changed.notify_all()
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(worker, range(options.jobs)))
+    if failed:
+        sys.exit(f'failed: {", ".join(failed)}; see the logs in {work / "logs"}')
+
+
+def with_needs(jobs: dict[str, Job], wanted: list[str]) -> list[str]:
+    """The wanted jobs, each after what it needs."""
+    found: dict[str, None] = {}
+    for name in wanted:
+        found.update(dict.fromkeys([*with_needs(jobs, [*jobs[name].needs]), name]))
+    return [*found]
+
+
+def run_job(name: str, work: Path, deadline: float) -> bool:
+    """Runs a job; False if it failed."""
+    (work / 'logs').mkdir(exist_ok=True)
+    command = [sys.executable, '-m', 'benchmarks.gain', *sys.argv[1:], '--job', name]
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': path}
+    start = time.time()
+    with (work / 'logs' / f'{name}.log').open('a', encoding='utf-8') as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        try:
+            code = process.wait(None if deadline == float('inf') else max(1.0, deadline - time.time()))
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+            code = None
+    outcome = {0: 'done', None: 'stopped; the same command resumes it'}.get(code, f'FAILED, see logs/{name}.log')
+    print(f'{name}: {outcome} after {(time.time() - start) / 60:.1f} minutes', flush=True)
+    return not code
+
+
+if __name__ == '__main__':
+    main()

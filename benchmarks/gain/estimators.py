@@ -1,0 +1,143 @@
+"""Trains and calibrates a degradation estimator on the crops of the pools."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.gain.pairs import FIELDS, Pool, load_pool
+from benchmarks.gain.progress import Training
+from benchmarks.gain.settings import Sizes, parts_of
+from deplsr_arch.level_distribution_arch import LevelDistribution
+from deplsr_model.calibration import calibrate, level_cross_entropy
+
+PRIOR_DIM = 32
+CALIBRATION_PHOTOS = 9  #: every so many of the training photos calibrate and do not train
+_BATCH, _RATE = 32, 2e-3
+_SIDES = (64, 64, 56, 48)  #: of the crops; smaller ones begin anywhere in a JPEG block
+
+#: Name, field of EffectiveLevels, and the range that becomes 0..1.
+TYPES = {
+    'blur': ('blur', 0.0, 8.0), 'noise': ('noise', 0.0, 30.0), 'grain': ('correlation', 0.0, 1.0),
+    'jpeg': ('quality', 30.0, 100.0), 'ringing': ('ringing', 0.0, 0.7), 'compression': ('compression', 0.0, 20.0),
+    'color_noise': ('color_noise', 0.0, 40.0), 'codec_last': ('codec_last', 0.0, 1.0),
+}  # fmt: skip
+NOMINAL = ((0.0, 3.0), (0.0, 30.0), (0.0, 3.0), (30.0, 100.0), (0.0, 1.0))  #: range of each nominal level
+
+
+def effective_positions(effective: np.ndarray) -> Tensor:
+    """Levels in 0..1: (N, fields) to (N, 8)."""
+    columns = []
+    for name, low, high in TYPES.values():
+        column = (effective[:, FIELDS.index(name)] - low) / (high - low)
+        if name == 'correlation':
+            column = np.where(effective[:, FIELDS.index('noise')] < 0.5, 0, column)
+        columns.append(column.clip(0, 1))
+    return torch.from_numpy(np.stack(columns, axis=1)).float()
+
+
+def nominal_positions(nominal: np.ndarray) -> Tensor:
+    """Levels in 0..1: (N, 5) to (N, 8), the last three constant."""
+    low, high = np.array(NOMINAL).T
+    found = ((nominal - low) / (high - low)).clip(0, 1)
+    return torch.from_numpy(np.pad(found, ((0, 0), (0, len(TYPES) - found.shape[1])))).float()
+
+
+def build() -> LevelDistribution:
+    """The untrained estimator."""
+    return LevelDistribution(prior_dim=PRIOR_DIM, num_degradation_types=len(TYPES))
+
+
+def train_estimator(folder: Path, pools: Path, training: str, groups: np.ndarray, sizes: Sizes, seed: int = 0) -> None:
+    """Trains an estimator and calibrates it; resumed from its last state.
+
+    Args:
+        folder: Where its state is kept; ``weights.pth`` at the end.
+        pools: Folder of the pools.
+        training: See :func:`~benchmarks.gain.settings.parts_of`.
+        groups: Group of each training photo; crops of one photo belong to one group.
+        sizes: How much is trained.
+        seed: Of weights and batches.
+    """
+    if (folder / 'weights.pth').exists():
+        return
+    parts = parts_of(training)
+    loaded = [_Crops(load_pool(pools / name), sizes.pairs, groups) for name in parts]
+    torch.manual_seed(seed)
+    net = build().to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(net.parameters(), _RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    run = Training(folder, net, optimizer, sizes.estimator_steps)
+    weights = np.array(list(parts.values()))
+    for step in run.steps():
+        rng = np.random.default_rng((seed, step))
+        for group in optimizer.param_groups:
+            group['lr'] = _RATE * min(1, (step + 1) / 200) * cosine(step / sizes.estimator_steps)
+        counts = rng.multinomial(_BATCH, weights)
+        drawn = [crops.draw(count, rng) for crops, count in zip(loaded, counts, strict=True) if count]
+        lq, positions = (torch.cat(column) for column in zip(*drawn, strict=True))
+        lq = augment(lq, rng)
+        loss = level_cross_entropy(net(lq), positions).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        run.record(step, float(loss.detach()))
+    lq, positions = calibration_crops(loaded, weights)
+    calibrate(net, list(zip(lq.split(64), positions.split(64), strict=True)))
+    run.finish()
+
+
+def cosine(progress: float) -> float:
+    """Factor of the learning rate."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def augment(lq: Tensor, rng: np.random.Generator) -> Tensor:
+    """Crops, flips and turns a batch (B, 3, h, w) uint8; float in 0..1."""
+    side = int(rng.choice(_SIDES))
+    top, left = rng.integers(lq.shape[-1] - side + 1, size=2)
+    lq = lq[..., top : top + side, left : left + side]
+    flips = rng.random(3) < 0.5
+    lq = lq.flip(-1) if flips[0] else lq
+    lq = lq.flip(-2) if flips[1] else lq
+    lq = lq.transpose(-1, -2) if flips[2] else lq
+    return lq.contiguous(memory_format=torch.channels_last).float() / 255
+
+
+class _Crops:
+    """The crops of a pool that train and those that calibrate."""
+
+    def __init__(self, pool: Pool, first: int, groups: np.ndarray) -> None:
+        self.pool = pool
+        calibrates = groups[np.asarray(pool.photo)] % CALIBRATION_PHOTOS == 0
+        later = np.arange(len(pool.lq)) >= first
+        self.training = np.flatnonzero(later & ~calibrates)
+        self.calibration = np.flatnonzero(calibrates)  # SR networks train on some, estimators on none
+        self.positions = effective_positions(np.asarray(pool.effective))
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        rows = self.training[rng.integers(len(self.training), size=count)]
+        return torch.from_numpy(self.pool.lq[np.sort(rows)]), self.positions[np.sort(rows)]
+
+
+def calibration_crops(loaded: list[_Crops], weights: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Crops of the calibration photos, as many of each recipe as its weight asks for."""
+    most = min(len(crops.calibration) / weight for crops, weight in zip(loaded, weights, strict=True))
+    kept = [crops.calibration[: max(1, int(weight * most))] for crops, weight in zip(loaded, weights, strict=True)]
+    lq = [torch.from_numpy(crops.pool.lq[rows]) for crops, rows in zip(loaded, kept, strict=True)]
+    positions = [crops.positions[rows] for crops, rows in zip(loaded, kept, strict=True)]
+    return torch.cat(lq), torch.cat(positions)
+
+
+def load_estimator(folder: Path) -> LevelDistribution:
+    """A trained and calibrated estimator."""
+    net = build().eval()
+    net.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
+    return net.to(memory_format=torch.channels_last)
+
+
+Estimate = Callable[[Tensor], Tensor]

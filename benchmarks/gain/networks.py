@@ -1,0 +1,127 @@
+"""Trains SR networks that differ in their prior alone, on pairs made ahead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from basicsr.archs import build_network
+from torch import Tensor, nn
+
+import benchmarks.prior.controls
+import deplsr_arch  # noqa: F401  registers
+from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, effective_positions, load_estimator, nominal_positions
+from benchmarks.gain.pairs import Pool, load_pool
+from benchmarks.gain.progress import Training
+from benchmarks.gain.settings import CONTEXT, LQ_SIZE, SCALE, Run, Sizes, parts_of
+from deplsr_arch.level_distribution_arch import LevelDistribution
+from deplsr_arch.number_tokens import distribution_tokens
+
+__all__ = ['build', 'load_network', 'prior_of', 'tokens_of', 'train_network']
+
+PlainResNet = benchmarks.prior.controls.PlainResNet  # registered on import
+_BATCH, _RATE, _DROPOUT = 16, 1e-3, 0.1
+
+
+def build(run: Run) -> nn.Module:
+    """The untrained network of a run: residual blocks, with FiLM before every other one."""
+    backbone = {'type': 'PlainResNet', 'num_feat': run.channels, 'num_block': run.blocks}
+    fused = [f'body.{block}' for block in range(0, run.blocks, 2)]
+    network = {
+        'type': 'Fused', 'backbone': backbone, 'fuse_at': fused, 'fusion': 'film', 'prior_dim': PRIOR_DIM,
+        'num_degradation_types': len(TYPES),
+    }  # fmt: skip
+    return build_network(network)
+
+
+def tokens_of(positions: Tensor) -> Tensor:
+    """Tokens (N, K, D) of levels (N, K) that are known exactly."""
+    return distribution_tokens(positions, torch.zeros_like(positions), PRIOR_DIM)
+
+
+@torch.no_grad()
+def estimated_tokens(pool: Path, count: int, estimator: Path) -> Tensor:
+    """What an estimator finds in the first ``count`` crops of a pool; computed once."""
+    kept = estimator / f'{pool.name}.npy'
+    if not kept.exists():
+        net, lq = load_estimator(estimator), load_pool(pool).lq[:count]
+        found = [net.prior(torch.from_numpy(lq[i : i + 64]).float() / 255)[1] for i in range(0, count, 64)]
+        np.save(kept, torch.cat(found).numpy())
+    return torch.from_numpy(np.load(kept))
+
+
+def prior_of(run: Run, pool_folder: Path, pool: Pool, count: int, estimators: Path) -> Tensor:
+    """The prior's tokens (count, K, D) of the first crops of a pool."""
+    if run.prior == 'constant':
+        return torch.zeros(count, len(TYPES), PRIOR_DIM)
+    if run.prior == 'estimated':
+        return estimated_tokens(pool_folder, count, estimators / run.estimator)
+    if run.prior == 'true_nominal':
+        return tokens_of(nominal_positions(np.asarray(pool.nominal[:count])))
+    return tokens_of(effective_positions(np.asarray(pool.effective[:count])))
+
+
+class _Pairs(NamedTuple):
+    pool: Pool
+    tokens: Tensor
+
+
+def train_network(folder: Path, pools: Path, estimators: Path, run: Run, sizes: Sizes) -> None:
+    """Trains the network of a run; all runs of one seed and recipe see the same batches. Resumed from its state."""
+    if (folder / 'weights.pth').exists():
+        return
+    parts = parts_of(run.recipe)
+    pairs = []
+    for name in parts:
+        pool = load_pool(pools / name)
+        pairs.append(_Pairs(pool, prior_of(run, pools / name, pool, sizes.pairs, estimators)))
+    torch.manual_seed(run.seed)
+    net = build(run).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(net.parameters(), _RATE, betas=(0.9, 0.99))
+    total = int(sizes.steps * run.share)
+    training, weights = Training(folder, net, optimizer, total), np.array(list(parts.values()))
+    for step in training.steps():
+        rng = np.random.default_rng((run.seed, step, 1))
+        for group in optimizer.param_groups:
+            group['lr'] = _RATE * cosine(step / total)
+        lq, gt, tokens = _batch(pairs, weights, sizes.pairs, rng)
+        kept = torch.from_numpy(rng.random(_BATCH) >= _DROPOUT)
+        degradation = tokens * kept[:, None, None] if run.prior != 'constant' else tokens
+        loss = (net(lq, lq.new_zeros(_BATCH, 1, PRIOR_DIM), degradation) - gt).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        training.record(step, float(loss.detach()))
+    training.finish()
+
+
+def _batch(pairs: list[_Pairs], weights: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+    """Draws patches (B, 3, 32, 32) and (B, 3, 128, 128) in 0..1, and the tokens of the crops that they are from."""
+    lq, gt, tokens = [], [], []
+    for place in rng.choice(len(pairs), _BATCH, p=weights):
+        row = int(rng.integers(count))
+        top, left = rng.integers(CONTEXT - LQ_SIZE + 1, size=2)
+        flips = rng.random(3) < 0.5
+        for images, pixels, times in ((lq, pairs[place].pool.lq, 1), (gt, pairs[place].pool.gt, SCALE)):
+            y, x, side = top * times, left * times, LQ_SIZE * times
+            image = pixels[row, :, y : y + side, x : x + side]
+            image = image[..., ::-1] if flips[0] else image
+            image = image[..., ::-1, :] if flips[1] else image
+            images.append(image.transpose(0, 2, 1) if flips[2] else image)
+        tokens.append(pairs[place].tokens[row])
+    images = (torch.from_numpy(np.stack(one)).to(memory_format=torch.channels_last).float() / 255 for one in (lq, gt))
+    return *images, torch.stack(tokens)
+
+
+def load_network(folder: Path, run: Run) -> nn.Module:
+    """A trained network."""
+    net = build(run).eval()
+    net.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
+    return net.to(memory_format=torch.channels_last)
+
+
+def estimator_of(run: Run, estimators: Path) -> LevelDistribution:
+    """The estimator of a run."""
+    return load_estimator(estimators / run.estimator)

@@ -1,0 +1,71 @@
+"""The state of a training on disk, so that it can be stopped at any time and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+_EVERY = 250
+
+
+class Training:
+    """Counts the steps of a training and saves its state every 250 steps.
+
+    Args:
+        folder: Where ``state.pth`` and, at the end, ``weights.pth`` and ``log.json`` are written.
+        net: The network. optimizer: Its optimizer. Both are set to the saved state.
+        total: Steps.
+    """
+
+    def __init__(self, folder: Path, net: nn.Module, optimizer: torch.optim.Optimizer, total: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._net, self._optimizer, self._total = folder, net, optimizer, total
+        self._first, self._losses, self._seconds = 0, list[float](), 0.0
+        state = folder / 'state.pth'
+        if state.exists():
+            saved = torch.load(state, weights_only=True)
+            if saved['total'] != total:
+                raise SystemExit(f'{folder}: expected a training of {total} steps, got one of {saved["total"]}')
+            net.load_state_dict(saved['net'])
+            optimizer.load_state_dict(saved['optimizer'])
+            self._first, self._losses, self._seconds = saved['step'], saved['losses'], saved['seconds']
+        self._began, self._recent = time.time(), list[float]()
+
+    def steps(self) -> Iterator[int]:
+        """Yields the steps that are left."""
+        bar = tqdm(range(self._first, self._total), self._folder.name, self._total - self._first, leave=False)
+        yield from bar
+
+    def record(self, step: int, loss: float) -> None:
+        """Notes the loss of a finished step; saves every so often."""
+        self._recent.append(loss)
+        if (step + 1) % _EVERY == 0 or step + 1 == self._total:
+            self._losses.append(round(sum(self._recent) / len(self._recent), 5))
+            self._recent = []
+            self._save(step + 1)
+
+    def finish(self) -> None:
+        """Writes the weights and the log."""
+        seconds = round(self._seconds + time.time() - self._began)
+        log = {'steps': self._total, 'seconds': seconds, 'every': _EVERY, 'losses': self._losses}
+        (self._folder / 'log.json').write_text(json.dumps(log), encoding='utf-8')
+        self._write(self._net.state_dict(), 'weights.pth')
+
+    def _save(self, step: int) -> None:
+        state = {
+            'net': self._net.state_dict(), 'optimizer': self._optimizer.state_dict(), 'step': step,
+            'losses': self._losses, 'seconds': self._seconds + time.time() - self._began, 'total': self._total,
+        }  # fmt: skip
+        self._write(state, 'state.pth')
+
+    def _write(self, state: dict[str, object], name: str) -> None:
+        part = self._folder / f'{name}.part'
+        torch.save(state, part)
+        os.replace(part, self._folder / name)

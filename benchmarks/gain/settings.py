@@ -1,0 +1,125 @@
+"""What is drawn, trained and compared; everything that a figure depends on is set here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+SCALE, LQ_SIZE, CONTEXT = 4, 32, 64  #: patch of the SR networks and input of the estimators, in LR pixels
+
+#: The semantic recipe as in ``benchmarks.prior``: blur, noise and JPEG at LR size.
+SEMANTIC = {
+    'type': 'semantic', 'resize_mode': 'area', 'blur_sigma': [0.0, 3.0], 'aniso_prob': 0.0, 'noise_range': [0.0, 30.0],
+    'gaussian_noise_prob': 1.0, 'gray_noise_prob': 0.0, 'jpeg_range': [30.0, 95.0], 'sinc_prob': 0.0,
+    'second_order': False,
+}  # fmt: skip
+#: Recipes by name, each with its weight in the mixture.
+RECIPES: dict[str, dict[str, Any]] = {
+    'semantic': SEMANTIC,
+    'realesrgan': {'type': 'realesrgan', 'gt_usm': False},
+    'bsrgan': {'type': 'bsrgan'},
+    'camera': {'type': 'camera'},
+    'clean': {'type': 'clean'},
+}
+WEIGHTS = {'semantic': 0.2, 'realesrgan': 0.3, 'bsrgan': 0.15, 'camera': 0.2, 'clean': 0.15}
+MIXTURE = 'mixture'
+
+
+def parts_of(training: str) -> dict[str, float]:
+    """Returns the weights of the recipes of a training: a recipe, ``mixture`` or ``mixture-RECIPE``, one left out."""
+    if training in RECIPES:
+        return {training: 1.0}
+    left_out = training.partition('-')[2]
+    kept = {name: weight for name, weight in WEIGHTS.items() if name != left_out}
+    return {name: weight / sum(kept.values()) for name, weight in kept.items()}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is made and trained.
+
+    Attributes:
+        lq: LR crops of each recipe; those from ``pairs`` on train the estimators.
+        pairs: The first so many have a GT crop and train the SR networks: crops that no estimator has seen.
+        estimator_steps: Steps of 32 crops.
+        steps: Steps of 16 patches, SR networks.
+        draws: Degradations of each held-out photo.
+    """
+
+    lq: int = 20000
+    pairs: int = 6000
+    estimator_steps: int = 8000
+    steps: int = 2500
+    draws: int = 6
+
+
+SMOKE = Sizes(lq=96, pairs=48, estimator_steps=20, steps=20, draws=1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """An SR network.
+
+    Attributes:
+        recipe: What it is trained on, see :func:`parts_of`.
+        prior: ``constant``, ``estimated``, ``true_effective`` or ``true_nominal``.
+        seed: Seed of weights and batches.
+        estimator: Training of the estimator, see :func:`parts_of`; the recipe's own by default.
+        share: Share of ``Sizes.steps`` that it is trained for.
+        blocks: Residual blocks. channels: Their width.
+    """
+
+    recipe: str
+    prior: str
+    seed: int = 0
+    estimator: str = MIXTURE
+    share: float = 1.0
+    blocks: int = 8
+    channels: int = 32
+
+    @property
+    def name(self) -> str:
+        """Name of its files."""
+        size = '' if (self.blocks, self.channels) == (8, 32) else f'_{self.blocks}x{self.channels}'
+        length = '' if self.share == 1 else f'_{self.share:g}'
+        return f'{self.recipe}_{self.prior}_{self.seed}{size}{length}'
+
+    def against(self) -> Run:
+        """The constant run that it is compared with."""
+        return replace(self, prior='constant', estimator=MIXTURE)
+
+
+#: Degradations beyond the training range of every recipe.
+OUT_OF_RANGE: dict[str, dict[str, Any]] = {
+    'blur_out': {**SEMANTIC, 'blur_sigma': [11.0, 14.0]},
+    'noise_out': {**SEMANTIC, 'noise_range': [60.0, 90.0]},
+    'jpeg_out': {**SEMANTIC, 'jpeg_range': [3.0, 12.0]},
+}
+
+#: Estimators, in the order of training.
+ESTIMATORS = (MIXTURE, 'mixture-realesrgan', 'mixture-bsrgan', 'mixture-camera')
+#: SR networks, in the order of training.
+RUNS = (
+    Run('realesrgan', 'constant'),
+    Run('realesrgan', 'true_effective'),
+    Run(MIXTURE, 'constant'),
+    Run('realesrgan', 'estimated'),
+    Run(MIXTURE, 'estimated'),
+    Run('semantic', 'constant'),
+    Run('semantic', 'estimated'),
+    Run('realesrgan', 'true_nominal'),
+    Run('realesrgan', 'constant', 1),
+    Run('realesrgan', 'estimated', 1),
+    Run(MIXTURE, 'constant', 1),
+    Run(MIXTURE, 'estimated', 1),
+    Run('semantic', 'true_effective'),
+    Run(MIXTURE, 'true_effective'),
+    Run('mixture-realesrgan', 'constant'),
+    Run('mixture-realesrgan', 'estimated', estimator='mixture-realesrgan'),
+    *(Run('realesrgan', prior, share=4) for prior in ('constant', 'estimated', 'true_effective')),
+    Run('mixture-bsrgan', 'constant'),
+    Run('mixture-bsrgan', 'estimated', estimator='mixture-bsrgan'),
+    *(Run(MIXTURE, prior, share=4) for prior in ('constant', 'estimated', 'true_effective')),
+    Run('mixture-camera', 'constant'),
+    Run('mixture-camera', 'estimated', estimator='mixture-camera'),
+)

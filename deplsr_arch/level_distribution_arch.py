@@ -1,0 +1,164 @@
+"""A CNN that estimates a distribution over the levels of each degradation type, and recognises unfamiliar photos."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from deplsr_arch.checks import expect, expect_counts
+from deplsr_arch.conv_stem import conv_stem
+from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
+from deplsr_arch.number_tokens import distribution_tokens
+
+__all__ = ['LevelDistribution', 'LevelEstimate']
+
+
+class LevelEstimate(NamedTuple):
+    """What is known about the levels of photos, in 0..1 from the lowest to the highest level of each type.
+
+    Attributes:
+        mean: (B, K) expected levels.
+        deviation: (B, K) standard deviations.
+        low: (B, K) lower ends of the intervals.
+        high: (B, K) upper ends.
+        distance: (B,) distance from the training photos; above 1 the photo is out of range.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    low: Tensor
+    high: Tensor
+    distance: Tensor
+
+
+@ARCH_REGISTRY.register()
+class LevelDistribution(nn.Module):
+    """Estimates how likely each level of each degradation type is, from an LR photo of any size.
+
+    The convolutions of an adaptor's stem, more on its grid, the mean over the photo, and for each degradation type a
+    softmax over evenly spaced levels. The prior is the mean and the standard deviation of that distribution: where the
+    photo does not show a level, the mean approaches the usual level of the training photos and the deviation is large.
+    The further the features lie outside of those of the training photos, the closer the prior is to zeros, which is no
+    prior (option ``prior_dropout`` trains an SR network for that case).
+
+    Temperatures, interval margins and the range of features are buffers, which
+    :func:`deplsr_model.calibration.calibrate` sets after training; until then intervals are those of the softmax and
+    no photo is out of range.
+
+    Sources: temperature scaling (Guo et al., ICML 2017); conformalized quantile regression (Romano et al., NeurIPS
+    2019); Mahalanobis distance of features (Lee et al., NeurIPS 2018).
+
+    Args:
+        prior_dim: Width D of the SR network's prior, at least twice ``num_degradation_types``; 512 by default.
+        num_feat: Channels F of the convolutions on the grid.
+        num_block: Convolutions on the grid.
+        stride: Pixels between neighbours of the grid, a power of 2.
+        num_levels: Levels L of each degradation type.
+        num_degradation_types: Number K of degradation types.
+
+    Shape:
+        - lq: (B, 3, h, w) RGB in 0..1.
+        - returns logits (B, K, L), before the temperatures.
+
+    Raises:
+        ValueError: An argument is wrong.
+    """
+
+    temperature: Tensor
+    margin: Tensor
+    centre: Tensor
+    whitening: Tensor
+    threshold: Tensor
+
+    def __init__(
+        self,
+        *,
+        prior_dim: int = 512,
+        num_feat: int = 96,
+        num_block: int = 2,
+        stride: int = 8,
+        num_levels: int = 17,
+        num_degradation_types: int = NUM_DEGRADATION_TYPES,
+    ) -> None:
+        super().__init__()
+        expect_counts(
+            prior_dim=prior_dim,
+            num_feat=num_feat,
+            num_block=num_block,
+            stride=stride,
+            num_levels=num_levels,
+            num_degradation_types=num_degradation_types,
+        )
+        least = f'at least {2 * num_degradation_types}, two entries for each degradation type'
+        expect(prior_dim >= 2 * num_degradation_types, 'prior_dim', least, prior_dim, 'take the prior_dim of network_g')
+        expect(num_levels > 1, 'num_levels', 'at least 2', num_levels, 'such as 17')
+        self.prior_dim = prior_dim
+        self.stride = stride
+        self.num_levels = num_levels
+        self.num_degradation_types = num_degradation_types
+        layers: list[nn.Module] = [conv_stem(num_feat, stride, 'stride')]
+        for _ in range(num_block):
+            layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1, bias=False), nn.BatchNorm2d(num_feat), nn.GELU()]
+        self.trunk = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Linear(num_feat, num_feat), nn.GELU(), nn.Linear(num_feat, num_degradation_types * num_levels)
+        )
+        self.register_buffer('temperature', torch.ones(num_degradation_types))
+        self.register_buffer('margin', torch.zeros(num_degradation_types))
+        self.register_buffer('centre', torch.zeros(num_feat))
+        self.register_buffer('whitening', torch.zeros(num_feat, num_feat))
+        self.register_buffer('threshold', torch.ones(()))
+
+    def features(self, lq: Tensor) -> Tensor:
+        """Returns features (B, F) of photos."""
+        below, right = (max(0, self.stride - side) for side in lq.shape[-2:])
+        lq = F.pad(lq.expand(-1, 3, -1, -1), (0, right, 0, below), mode='replicate')
+        return self.trunk(lq - 0.5).mean(dim=(2, 3))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Returns logits (B, K, L) of features (B, F)."""
+        return self.head(features).unflatten(1, (self.num_degradation_types, self.num_levels))
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Returns logits (B, K, L)."""
+        return self.logits(self.features(lq))
+
+    def positions(self) -> Tensor:
+        """Returns the levels (L,) in 0..1."""
+        return torch.linspace(0, 1, self.num_levels, device=self.temperature.device)
+
+    def estimate(self, lq: Tensor) -> LevelEstimate:
+        """Estimates levels with their 90% intervals, and whether a photo is out of range."""
+        features = self.features(lq).float()
+        share = (self.logits(features).float() / self.temperature[:, None]).softmax(dim=-1)
+        mean = share @ self.positions()
+        deviation = (share @ self.positions().square() - mean.square()).clamp(min=0).sqrt()
+        low = (quantile(share, 0.05) - self.margin).clamp(0, 1)
+        high = (quantile(share, 0.95) + self.margin).clamp(0, 1)
+        distance = ((features - self.centre) @ self.whitening).square().mean(dim=1).sqrt() / self.threshold
+        return LevelEstimate(mean, deviation, low.minimum(mean), high.maximum(mean), distance)
+
+    def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
+        """The condition of the SR network: zeros as content (B, 1, D), mean and deviation of levels as (B, K, D)."""
+        known = self.estimate(lq)
+        trust = (2 - known.distance).clamp(0, 1)[:, None, None]
+        tokens = trust * distribution_tokens(known.mean, known.deviation, self.prior_dim)
+        return lq.new_zeros(len(lq), 1, self.prior_dim), tokens
+
+
+def quantile(share: Tensor, at: float) -> Tensor:
+    """Returns a quantile of distributions over evenly spaced levels, each of which covers half a step to both sides.
+
+    Shape:
+        - share: (..., L), rows that add up to 1. Returns (...) in 0..1.
+    """
+    cumulative = share.cumsum(dim=-1)
+    index = (cumulative < at).sum(dim=-1, keepdim=True).clamp(max=share.shape[-1] - 1)
+    mass = share.gather(-1, index)
+    before = cumulative.gather(-1, index) - mass
+    place = index + ((at - before) / mass.clamp(min=1e-12)).clamp(0, 1) - 0.5
+    return (place.squeeze(-1) / (share.shape[-1] - 1)).clamp(0, 1)

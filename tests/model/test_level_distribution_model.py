@@ -1,0 +1,44 @@
+"""The model of LevelDistribution trains it on the adaptor's data sets, calibrates it, and stage 2 takes its prior."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+NET = {'type': 'LevelDistribution', 'prior_dim': 16, 'num_feat': 8, 'stride': 4}
+
+
+@pytest.fixture
+def distribution(stage1):
+    train = {key: value for key, value in stage1['train'].items() if key != 'contrastive_opt'}
+    opt = {**stage1, 'model_type': 'LevelDistributionModel', 'network_da': NET, 'train': train}
+    opt['datasets']['val']['draws_per_image'] = 60
+    return opt
+
+
+def weights(workplace):
+    path = workplace.path / 'experiments/adaptor/models/net_da_latest.pth'
+    return torch.load(path, weights_only=True)['params']
+
+
+def test_it_trains_is_calibrated_and_its_estimates_are_a_prior(workplace, distribution, stage2, capsys):
+    assert workplace.run('train', distribution) == 0
+    saved = weights(workplace)
+    assert float(saved['threshold']) != 1
+    assert (saved['temperature'] != 1).any()
+    assert workplace.run('train', {**stage2, 'network_da': NET}) == 0
+
+
+def test_too_few_photos_to_calibrate_on_are_named(workplace, distribution, caplog):
+    distribution['datasets']['val']['draws_per_image'] = 1
+    assert workplace.run('train', distribution) == 0
+    assert (
+        'Not calibrated: expected at least 100 validation photos' in caplog.text
+        or float(weights(workplace)['threshold']) == 1
+    )
+
+
+def test_another_network_is_refused_in_one_line(workplace, distribution, capsys):
+    distribution['network_da'] = {'type': 'LevelRegressor', 'prior_dim': 16, 'num_feat': 8, 'stride': 4}
+    assert workplace.run('train', distribution) == 2
+    assert 'network_da.type: expected LevelDistribution' in capsys.readouterr().err
