@@ -15,6 +15,7 @@ tables and the figure to docs/prior.md; with --smoke or --work to the folder of 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -32,10 +33,12 @@ from benchmarks.gain.estimators import load_estimator, train_estimator
 from benchmarks.gain.measure import GRADE_DRAWS, load_photos, make_graded
 from benchmarks.gain.networks import train_network
 from benchmarks.gain.pairs import Source, make_pool
-from benchmarks.gain.results import measure_estimator, measure_network
+from benchmarks.gain.report import collect, report
+from benchmarks.gain.results import measure_estimator, measure_network, write
 from benchmarks.gain.settings import ESTIMATORS, RECIPES, RUNS, SMOKE, Sizes, parts_of
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
 
 
 class Job(NamedTuple):
@@ -49,6 +52,9 @@ class Job(NamedTuple):
 def main() -> None:
     """Runs the jobs that are left, or one of them."""
     options = parse()
+    if options.photos is None and not options.list:
+        report_kept()
+        return
     work = Path(options.work or f'experiments/gain{"_smoke" if options.smoke else ""}').resolve()
     work.mkdir(parents=True, exist_ok=True)
     jobs = all_jobs(options, work, SMOKE if options.smoke else Sizes())
@@ -63,7 +69,32 @@ def main() -> None:
     unknown = [name for name in options.only or () if name not in jobs]
     if unknown:
         sys.exit(f"--only: expected names of jobs, got '{unknown[0]}'; --list shows them")
-    run_all(jobs, options.only or [*jobs], work, options)
+    if not options.report:
+        run_all(jobs, options.only or [*jobs], work, options)
+    left = [name for name, job in jobs.items() if not (work / job.done).exists()]
+    if left and not options.report:
+        print(f'{len(left)} jobs are left; --report writes what is measured so far')
+        return
+    if options.sets:
+        shuffled = ['shuffle' in line for line in _degradations(Path(options.sets))]
+        write(work / 'measured' / 'shuffled.json', shuffled)
+    usual = options.work is None and not options.smoke
+    results, docs = (RESULTS, DOCS) if usual or options.publish else (work, work)
+    kept = collect(work)
+    (results / 'gain_measured.json').write_text(json.dumps(kept) + '\n', encoding='utf-8')
+    report(kept, results, docs)
+
+
+def report_kept() -> None:
+    """Rebuilds summary, tables and figure from the kept measurements."""
+    kept = RESULTS / 'gain_measured.json'
+    if not kept.exists():
+        sys.exit(f'{kept}: expected the kept measurements, found none; train and measure with --photos')
+    report(json.loads(kept.read_text(encoding='utf-8')), RESULTS, DOCS)
+
+
+def _degradations(sets: Path) -> list[str]:
+    return (sets / 'Set14SE' / 'degradations.txt').read_text(encoding='utf-8').splitlines()
 
 
 def parse() -> argparse.Namespace:
@@ -78,6 +109,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--minutes', type=float, help='stop after so many; the same command resumes')
     parser.add_argument('--only', nargs='+', metavar='JOB', help='these jobs and what they need')
     parser.add_argument('--job', help=argparse.SUPPRESS)
+    parser.add_argument('--report', action='store_true', help='train and measure nothing, write what is measured')
+    parser.add_argument('--publish', action='store_true', help='with --work: write to benchmarks/results and docs')
     parser.add_argument('--list', action='store_true', help='list all jobs, and which are done')
     parser.add_argument('--smoke', action='store_true', help='a few steps of everything, to check that all works')
     return parser.parse_args()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,9 +12,9 @@ import torch
 from basicsr.metrics.psnr_ssim import calculate_psnr
 from torch import Tensor
 
-from benchmarks.gain.estimators import effective_positions, nominal_positions
+from benchmarks.gain.estimators import TYPES, effective_positions, nominal_positions
 from benchmarks.gain.networks import load_network, tokens_of
-from benchmarks.gain.pairs import Source, load_pool, make_pool
+from benchmarks.gain.pairs import FIELDS, Source, load_pool, make_pool
 from benchmarks.gain.settings import OUT_OF_RANGE, RECIPES, SCALE, Run, Sizes
 from benchmarks.prior.photos import fixed_record
 from deplsr_arch.level_distribution_arch import LevelDistribution
@@ -81,8 +81,6 @@ def samples(name: str, graded: Path, photos: list[np.ndarray], sets: Path | None
 
 
 def _fixed(name: str, photos: list[np.ndarray]) -> Iterator[Sample]:
-    from benchmarks.gain.pairs import FIELDS
-
     for index, photo in enumerate(photos):
         crop = centre_crop((photo.shape[0], photo.shape[1]), SCALE, _SIDE)
         assert crop is not None
@@ -125,14 +123,7 @@ def tokens_for(run: Run, one: Sample, lq: Tensor, estimator: LevelDistribution |
     if run.prior == 'estimated':
         assert estimator is not None
         return estimator.prior(lq)[1]
-    return torch.zeros_like(tokens_of(torch.zeros(1, effective_positions_count())))
-
-
-def effective_positions_count() -> int:
-    """Number K of degradation types."""
-    from benchmarks.gain.estimators import TYPES
-
-    return len(TYPES)
+    return torch.zeros_like(tokens_of(torch.zeros(1, len(TYPES))))
 
 
 def psnr(output: np.ndarray, one: Sample) -> float:
@@ -148,13 +139,10 @@ def _bicubic(lq: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def estimates(net: LevelDistribution, pool: Path) -> dict[str, Any]:
-    """True levels, mean, interval and distance for each crop of a pool, (N, K) lists in 0..1."""
+def estimates(net: LevelDistribution, pool: Path) -> dict[str, np.ndarray]:
+    """True levels, mean and interval (N, K) in 0..1, and distance (N,), of the crops of a pool."""
     loaded = load_pool(pool)
     parts = [net.estimate(torch.from_numpy(loaded.lq[i : i + 64]).float() / 255) for i in range(0, len(loaded.lq), 64)]
     found = {name: torch.cat([getattr(part, name) for part in parts]) for name in ('mean', 'low', 'high', 'distance')}
     found['true'] = effective_positions(np.asarray(loaded.effective))
-    return {name: value.double().round(decimals=4).tolist() for name, value in found.items()}
-
-
-Measure = Callable[[], Any]
+    return {name: value.numpy() for name, value in found.items()}

@@ -1,4 +1,4 @@
-"""Measurements on disk."""
+"""Measurements on disk: a file for each estimator and each network, complete or not there."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata, spearmanr
 
-from benchmarks.gain.estimators import load_estimator
+from benchmarks.gain.estimators import TYPES, load_estimator
 from benchmarks.gain.measure import CLEAN, FIXED, estimates, samples, scores
 from benchmarks.gain.settings import OUT_OF_RANGE, RECIPES, Run, Sizes
 from deplsr_arch.level_distribution_arch import LevelDistribution
@@ -26,14 +27,41 @@ def parts_measured(run: Run | None) -> tuple[str, ...]:
 
 
 def measure_estimator(path: Path, net: LevelDistribution, graded: Path) -> None:
-    """Writes the estimates of every graded pool."""
-    found = {
-        f'{folder.name}/{name}': estimates(net, folder / name)
-        for folder in (graded / 'heldout', graded / 'sets')
-        for name in (*RECIPES, CLEAN, *OUT_OF_RANGE)
-        if (folder / name / 'done').exists()
-    }
+    """Writes, for held-out photos and photos of the test sets, how good the estimates of each recipe are."""
+    found: dict[str, Any] = {}
+    for folder in (graded / 'heldout', graded / 'sets'):
+        pools = [name for name in (*RECIPES, CLEAN, *OUT_OF_RANGE) if (folder / name / 'done').exists()]
+        known = {name: estimates(net, folder / name) for name in pools}
+        inside = np.concatenate([known[name]['distance'] for name in RECIPES if name in known]) if known else []
+        for name, one in known.items():
+            found[f'{folder.name}/{name}'] = grade(one)
+            if name in OUT_OF_RANGE:
+                found[f'{folder.name}/{name}']['auroc'] = round(auroc(inside, one['distance']), 4)
     write(path, found)
+
+
+def grade(one: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Spearman and mean error of each type, share of true levels in their intervals, share out of range."""
+    true, mean, low, high = (one[name] for name in ('true', 'mean', 'low', 'high'))
+    inside = (low <= true + 1e-6) & (true <= high + 1e-6)
+    familiar = one['distance'] <= 1
+    varied = [k for k in range(len(TYPES)) if true[:, k].std() > 0.01]
+    names = list(TYPES)
+    return {
+        'crops': len(true),
+        'spearman': {names[k]: round(float(spearmanr(true[:, k], mean[:, k])[0]), 4) for k in varied},
+        'mean_error': {names[k]: round(float(np.abs(true[:, k] - mean[:, k]).mean()), 4) for k in varied},
+        'width': {name: round(float((high - low)[:, k].mean()), 4) for k, name in enumerate(names)},
+        'coverage': {name: round(float(inside[:, k].mean()), 4) for k, name in enumerate(names)},
+        'coverage_familiar': round(float(inside[familiar].mean()), 4) if familiar.any() else None,
+        'flagged': round(float(1 - familiar.mean()), 4),
+    }
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """How often a crop out of range is further away than one in range."""
+    ranks = rankdata(np.concatenate([inside, outside]))[len(inside) :]
+    return float((ranks.sum() - len(outside) * (len(outside) + 1) / 2) / (len(inside) * len(outside)))
 
 
 def measure_network(

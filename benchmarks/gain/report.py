@@ -1,0 +1,222 @@
+"""Summary, tables and figure of docs/prior.md from the measurements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figures import bootstrap
+from benchmarks.gain.draw import draw_curves
+from benchmarks.gain.estimators import TYPES
+from benchmarks.gain.measure import CLEAN, FIXED
+from benchmarks.gain.settings import ESTIMATORS, MIXTURE, RECIPES, RUNS, Run, Sizes
+from benchmarks.prior.report import write_tables
+
+PRIORS = ('true_effective', 'true_nominal', 'estimated')
+_SET14 = 14  #: images of Set14-SE
+_LABELS = {
+    'true_effective': 'true effective levels', 'true_nominal': 'true nominal levels',
+    'estimated': 'estimated by LevelDistribution',
+}  # fmt: skip
+
+
+def collect(work: Path) -> dict[str, Any]:
+    """Everything that was measured so far."""
+    measured = work / 'measured'
+    networks = {run.name: measured / f'{run.name}.json' for run in RUNS}
+    networks['bicubic'] = measured / 'bicubic.json'
+    logs = {run.name: work / 'networks' / run.name / 'log.json' for run in RUNS}
+    logs |= {f'estimator_{name}': work / 'estimators' / name / 'log.json' for name in ESTIMATORS}
+    return {
+        'networks': {name: _read(path) for name, path in networks.items() if path.exists()},
+        'estimators': {
+            name: _read(measured / f'estimator_{name}.json')
+            for name in ESTIMATORS
+            if (measured / f'estimator_{name}.json').exists()
+        },
+        'training': {name: _read(path) for name, path in logs.items() if path.exists()},
+        'shuffled': _read(measured / 'shuffled.json') if (measured / 'shuffled.json').exists() else [],
+    }
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def summarize(kept: dict[str, Any]) -> dict[str, Any]:
+    """The figures that are looked up: gains over the constant, Spearman, and coverage, by recipe."""
+    sources = {
+        **{f'semantic_{name}': ('semantic', name) for name in FIXED},
+        'realesrgan': ('realesrgan', 'realesrgan'),
+        'left_out': ('mixture-realesrgan', 'realesrgan'),
+        'set14se_shuffled': (MIXTURE, 'set14se_shuffled'),
+        'realsr100': (MIXTURE, 'realsr100'),
+        **{f'mixture_{part}': (MIXTURE, part) for part in (*RECIPES, CLEAN)},
+    }
+    gain = {
+        name: {prior: found for prior in PRIORS if (found := gain_of(kept, recipe, prior, part))}
+        for name, (recipe, part) in sources.items()
+    }
+    grades = kept['estimators'].get(MIXTURE, {})
+    left = kept['estimators'].get('mixture-realesrgan', {}).get('heldout/realesrgan')
+    estimate = {name: grades[f'heldout/{name}']['spearman'] for name in RECIPES if f'heldout/{name}' in grades}
+    coverage = {name: share(grades[f'heldout/{name}']) for name in RECIPES if f'heldout/{name}' in grades}
+    coverage |= {f'{name}_sets': share(grades[f'sets/{name}']) for name in RECIPES if f'sets/{name}' in grades}
+    if left:
+        estimate['left_out'], coverage['left_out'] = left['spearman'], left['coverage_familiar']
+    return {'gain': {name: found for name, found in gain.items() if found}, 'estimate': estimate, 'coverage': coverage}
+
+
+def share(grade: dict[str, Any]) -> float:
+    """Share of true levels in their intervals, over all types."""
+    return round(float(np.mean(list(grade['coverage'].values()))), 4)
+
+
+def gain_of(kept: dict[str, Any], recipe: str, prior: str, part: str, share: float = 1.0) -> list[float] | None:
+    """Gain over the constant and its interval, averaged over the seeds that both have; None if not measured."""
+    values = differences(kept, recipe, prior, part, share)
+    return None if values is None else bootstrap(values)
+
+
+def differences(kept: dict[str, Any], recipe: str, prior: str, part: str, share: float = 1.0) -> np.ndarray | None:
+    """Gain of each photo, of each image of a real set, or of each degradation of Set14-SE."""
+    name = 'set14se' if part.startswith('set14se') else part
+    found = []
+    for run in RUNS:
+        if (run.recipe, run.prior, run.share, (run.blocks, run.channels)) != (recipe, prior, share, (8, 32)):
+            continue
+        ours, theirs = (kept['networks'].get(one.name, {}).get(name) for one in (run, run.against()))
+        if ours is not None and theirs is not None:
+            found.append(np.array(ours) - np.array(theirs))
+    if not found:
+        return None
+    each = np.mean(found, axis=0)
+    if name == 'set14se':
+        each = each.reshape(-1, _SET14).mean(axis=1)
+        return each[np.array(kept['shuffled'], bool)] if part == 'set14se_shuffled' else each
+    if name in RECIPES:
+        return each.reshape(-1, Sizes().draws).mean(axis=1) if len(each) % Sizes().draws == 0 else each
+    return each
+
+
+def tables(kept: dict[str, Any]) -> dict[str, str]:
+    """All tables by the name of their marker."""
+    return {
+        'gain_own': _gain_own(kept),
+        'gain_wild': _gain_wild(kept),
+        'estimates': _estimates(kept),
+        'uncertainty': _uncertainty(kept),
+        'curve': _curve(kept),
+        'gain_hours': _hours(kept),
+    }
+
+
+def _gain_own(kept: dict[str, Any]) -> str:
+    """Each network on the recipe that it was trained on."""
+    columns = [('semantic', part) for part in FIXED] + [('semantic', 'semantic'), ('realesrgan', 'realesrgan')]
+    rows = []
+    for prior in PRIORS:
+        cells = [_cell(gain_of(kept, recipe, prior, part)) for recipe, part in columns]
+        if any(cell != '' for cell in cells):
+            rows.append([_LABELS[prior], *cells])
+    return _table(['gain over `constant`, dB', *(f'{r} ({p})' if r != p else r for r, p in columns)], rows)
+
+
+def _gain_wild(kept: dict[str, Any]) -> str:
+    """Networks of the mixture on its recipes, on clean photos and on sets that nobody trained on."""
+    parts = (*RECIPES, CLEAN, 'realsr100', 'set14se', 'set14se_shuffled')
+    rows = []
+    for part in parts:
+        name = 'set14se' if part.startswith('set14se') else part
+        scores = [kept['networks'].get(one, {}).get(name) for one in ('bicubic', Run(MIXTURE, 'constant').name)]
+        if any(score is None for score in scores):
+            continue
+        gains = [gain_of(kept, MIXTURE, prior, part) for prior in ('estimated', 'true_effective')]
+        each = differences(kept, MIXTURE, 'estimated', part)
+        worst = '' if each is None else f'{each.min():+.2f}'
+        means = [f'{np.mean(score):.2f}' if part == name else '' for score in scores]
+        rows.append([f'`{part}`', *means, *(_cell(gain) for gain in gains), worst])
+    for recipe in ('realesrgan', 'bsrgan', 'camera'):
+        gain = gain_of(kept, f'mixture-{recipe}', 'estimated', recipe)
+        if gain:
+            each = differences(kept, f'mixture-{recipe}', 'estimated', recipe)
+            assert each is not None
+            rows.append([f'`{recipe}`, left out of the mixture', '', '', _cell(gain), '', f'{each.min():+.2f}'])
+    head = ['PSNR-Y, dB', 'bicubic', '`constant`', 'estimated: gain', 'true levels: gain', 'worst photo or degradation']
+    return _table(head, rows)
+
+
+def _estimates(kept: dict[str, Any]) -> str:
+    """Spearman of estimated with true levels."""
+    rows = []
+    for training, grades in kept['estimators'].items():
+        for pool, grade in grades.items():
+            left_out = training.partition('-')[2]
+            wanted = pool.partition('/')[2] in RECIPES and (training == MIXTURE or pool == f'heldout/{left_out}')
+            if wanted:
+                values = [f'{grade["spearman"][one]:.2f}' if one in grade['spearman'] else '' for one in TYPES]
+                rows.append([f'`{training}`', pool.replace('/', ': '), *values])
+    return _table(['trained on', 'crops of 64 x 64', *(name.replace('_', ' ') for name in TYPES)], rows)
+
+
+def _uncertainty(kept: dict[str, Any]) -> str:
+    """Coverage of the intervals, and what is flagged as out of range."""
+    rows = []
+    for training, grades in kept['estimators'].items():
+        left_out = training.partition('-')[2]
+        for pool, grade in grades.items():
+            if training == MIXTURE or pool == f'heldout/{left_out}':
+                worst = min(grade['coverage'].items(), key=lambda item: item[1])
+                rows.append([
+                    f'`{training}`', pool.replace('/', ': '), f'{share(grade):.1%}', f'{worst[1]:.0%} ({worst[0]})',
+                    f'{grade["flagged"]:.1%}', f'{grade["auroc"]:.3f}' if 'auroc' in grade else '',
+                ])  # fmt: skip
+    return _table(['trained on', 'crops', '90% intervals cover', 'lowest type', 'flagged', 'AUROC of the flag'], rows)
+
+
+def _curve(kept: dict[str, Any]) -> str:
+    """Gain against training steps."""
+    rows = []
+    for recipe, prior, share_, gain in curve_points(kept):
+        rows.append([f'`{recipe}`', _LABELS[prior], f'{int(Sizes().steps * share_):,}', _cell(gain)])
+    return _table(['recipe', 'conditioned on', 'steps', 'gain over `constant`, dB'], rows)
+
+
+def curve_points(kept: dict[str, Any]) -> Iterable[tuple[str, str, float, list[float]]]:
+    """Recipe, prior, share of the steps, and gain; the mixture on all its recipes together."""
+    for recipe, part in (('realesrgan', 'realesrgan'), (MIXTURE, 'realesrgan')):
+        for prior in PRIORS:
+            for share_ in sorted({run.share for run in RUNS}):
+                gain = gain_of(kept, recipe, prior, part, share_)
+                if gain:
+                    yield recipe, prior, share_, gain
+
+
+def _hours(kept: dict[str, Any]) -> str:
+    """Time of all trainings."""
+    seconds = sum(log['seconds'] for log in kept['training'].values())
+    return f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs of one thread each.'
+
+
+def _cell(gain: list[float] | None) -> str:
+    return '' if gain is None else f'{gain[0]:+.3f} ({gain[1]:+.3f} to {gain[2]:+.3f})'
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return '*Not measured yet.*'
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [head, ['---'] * len(head), *rows])
+
+
+def report(kept: dict[str, Any], results: Path, docs: Path) -> None:
+    """Writes prior_summary.json, the tables of the pages that have their markers, and the figure."""
+    (results / 'prior_summary.json').write_text(json.dumps(summarize(kept), indent=1) + '\n', encoding='utf-8')
+    for page in ('prior.md', 'notebook.md'):
+        if (docs / page).exists() or page == 'prior.md':
+            write_tables(tables(kept), docs / page)
+    draw_curves(list(curve_points(kept)), docs / 'prior_gain.png')
+    print(f'wrote {results / "prior_summary.json"} and the tables of prior.md')
