@@ -15,7 +15,7 @@ import skimage
 from PIL import Image, ImageDraw, ImageFont
 
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.captions import whole_caption
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
 
 SIDE, SCALE, LINES = 208, 2, 62
@@ -50,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--output', type=Path, default=Path('docs/degradations.png'))
     args = parser.parse_args()
+    table = level_table('effective')
     photo = cv2.imread(str(Path(skimage.__file__).parent / 'data/chelsea.png'))[40 : 40 + SIDE, 110 : 110 + SIDE, ::-1]
     gt = np.ascontiguousarray(photo, np.float32) / 255
     sheet = Image.new('RGB', (len(GRID[0]) * (SIDE + 4), len(GRID) * (SIDE + LINES)), 'white')
@@ -59,7 +60,8 @@ def main() -> None:
             lq = Image.fromarray((apply(record, gt) * 255).round().astype(np.uint8))
             place = column * (SIDE + 4), row * (SIDE + LINES)
             sheet.paste(lq.resize((SIDE, SIDE), Image.Resampling.NEAREST), place)
-            text = '\n'.join(textwrap.wrap(whole_caption(record), 38))
+            caption = table.whole_caption(table.levels(record, table.statistics(gt)))
+            text = '\n'.join(textwrap.wrap(caption, 38))
             draw.text((place[0] + 2, place[1] + SIDE + 2), text, 'black', font)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.output, optimize=True)

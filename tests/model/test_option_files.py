@@ -172,8 +172,8 @@ MISTAKES = {
         'network_da.type: expected a degradation estimator, got MSRResNet',
     ),
     'a network for other degradation types': (
-        {'network_da__num_degradation_types': 6},
-        'network_da.num_degradation_types: expected at most 5, the registered degradation types (blur, gaussian, pois',
+        {'network_da__num_degradation_types': 9},
+        'network_da.num_degradation_types: expected at most 8, the types of effective levels (blur, noise, grain, jpe',
     ),
     'dropout beyond one': ({'train__prior_dropout': 1.5}, 'train.prior_dropout'),
     'a text that is no caption': ({'prior': 'heavy noise'}, "'heavy noise' is no caption"),
@@ -228,8 +228,8 @@ STAGE_1_MISTAKES = {
     ),
     'a recipe of version 0.1': ({'recipe': 'measured'}, 'recipe: expected no such key at the top level'),
     'other degradation types': (
-        {'network_da__num_degradation_types': 7},
-        'network_da.num_degradation_types: expected at most 5, the registered degradation types',
+        {'network_da__num_degradation_types': 9},
+        'network_da.num_degradation_types: expected at most 8, the types of effective levels',
     ),
     'unused parameters': ({'find_unused_parameters': True}, 'find_unused_parameters: expected false'),
     'no network': ({'network_da': None}, 'network_da'),
