@@ -199,9 +199,8 @@ def _read_pairs(path: str, table: LevelTable, where: str) -> list[_Pair]:
         try:
             pairs.append(_Pair(filepath, *read_captions(cells, table)))
         except ValueError as error:
-            raise UserError(
-                f"{where}: row {number} of '{path}': {error}; correct it, or set levels as in the table"
-            ) from None
+            hint = f'correct it, or set levels: {"nominal" if table.name == "effective" else "effective"}'
+            raise UserError(f"{where}: row {number} of '{path}': {error}; {hint}") from None
     return pairs
 
 

@@ -301,3 +301,34 @@ def test_a_records_file_of_another_format_is_one_clear_line(written, tmp_path):
     shutil.copy(written / 'plain' / 'captions.tsv', tmp_path / 'records.jsonl')
     with pytest.raises(UserError, match=r'datasets\.val\.records: expected rows .* in line 1 of'):
         CaptionedPairDataset(options(written / 'plain', records=str(tmp_path / 'records.jsonl')))
+
+
+@pytest.mark.parametrize(('way', 'levels'), [('plain', 'nominal'), ('nominal', 'effective')])
+def test_a_set_with_other_levels_is_refused_in_one_line(written, way, levels):
+    other = 'effective' if levels == 'nominal' else 'nominal'
+    with pytest.raises(UserError) as error:
+        CaptionedPairDataset(options(written / way, levels=levels))
+    assert str(error.value) == (
+        f"datasets.val.levels: expected {other}, with which the set in '{written / way}' was written, got {levels}; "
+        f'set levels: {other} here and at the top level, or write the set with --levels {levels}'
+    )
+
+
+def test_a_set_of_version_0_1_has_nominal_levels(written, tmp_path):
+    shutil.copytree(written / 'nominal', tmp_path / 'old')
+    settings = json.loads((tmp_path / 'old' / 'settings.json').read_text())
+    del settings['levels']
+    (tmp_path / 'old' / 'settings.json').write_text(json.dumps(settings))
+    assert len(CaptionedPairDataset(options(tmp_path / 'old', levels='nominal'))) == 2
+    with pytest.raises(UserError, match=r'datasets\.val\.levels: expected nominal'):
+        CaptionedPairDataset(options(tmp_path / 'old'))
+
+
+def test_a_table_with_captions_of_other_levels_is_refused_with_the_name_of_the_levels(tmp_path):
+    authors_layout(tmp_path, [['a.png', '', '', *FINE]])
+    with pytest.raises(UserError) as error:
+        CaptionedPairDataset(options(tmp_path))
+    assert str(error.value) == (
+        f"datasets.val.meta_info: row 1 of '{tmp_path}/captions.tsv': expected a fine caption of effective levels, "
+        "such as 'noise with sigma:12.5', got 'gaussian noise with sigma:0.0'; correct it, or set levels: nominal"
+    )
