@@ -50,7 +50,6 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.options = self.typed_options(opt)
-        check_levels(self.options.datasets, self.options.levels)
         self.table = level_table(self.options.levels)
         super().__init__(opt)
         net_g = self.get_bare_model(self.net_g)
@@ -77,6 +76,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             opt['prior'] = 'none'
         refuse_old_options(opt, PRIORS)
         options = read_options(cls.options_class, opt, '')
+        check_levels(options.datasets, options.levels)
         _check_prior(options)
         _check_scale(options)
         if options.train and 'type' not in options.train.optim_g:

@@ -43,7 +43,6 @@ class EstimatorModel(DePLSRBaseModel, ABC):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.options = self.typed_options(opt)
-        check_levels(self.options.datasets, self.options.levels)
         self.table = level_table(self.options.levels)
         super().__init__(opt)
         net = build_network(opt['network_da'])
@@ -59,7 +58,9 @@ class EstimatorModel(DePLSRBaseModel, ABC):
     def typed_options(cls, opt: dict[str, Any]) -> EstimatorOptions:
         """Reads and checks the option file."""
         refuse_old_options(opt)
-        return read_options(cls.options_class, opt, '')
+        options = read_options(cls.options_class, opt, '')
+        check_levels(options.datasets, options.levels)
+        return options
 
     @abstractmethod
     def estimate_levels(self, lq: Tensor) -> Tensor:

@@ -206,6 +206,7 @@ def test_a_misspelt_key_leaves_an_earlier_run_where_it_is(workplace, stage1):
     for changes in (
         {'datasets__train__gt_sise': 32},
         {'val__batsh': 2},
+        {'levels': 'nominal'},
         {'datasets__train__recipe': {'jpg_range': [1, 2]}},
     ):
         assert workplace.run('train', stage1, **changes) == 2
