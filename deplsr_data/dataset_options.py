@@ -117,7 +117,7 @@ class CaptionedPairOptions(DatasetOptions):
 
     Attributes:
         dataroot_lq: Folder or LMDB of the LR images.
-        meta_info: A table, or several, with the columns filepath (below dataroot_lq) and title, title2 to title7.
+        meta_info: A table, or several, with the columns filepath (below dataroot_lq) and title, title2 and so on.
         records: The ``records.jsonl`` of a written set, or several; default: those next to the tables.
     """
 

@@ -183,15 +183,15 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _levels_of(opt: dict[str, Any]) -> LevelName:
-    """Returns option ``levels`` of an option file."""
-    levels = opt.get('levels', 'effective')
+    """Returns option ``levels`` of an option file, the default if it has none."""
+    levels = opt.get('levels') or 'effective'
     if levels not in get_args(LevelName):
         raise UserError(f"levels: expected one of {', '.join(get_args(LevelName))}, got '{levels}'; correct -opt")
     return levels
 
 
 def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
-    """Returns the recipe, its place for error messages, and the option file, empty without one."""
+    """Returns the recipe, its place for error messages, and scale and levels of the option file, if it has them."""
     if args.opt is None:
         block = read_yaml(args.recipe) if args.recipe else None
         if block and 'datasets' in block:
@@ -202,7 +202,8 @@ def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
     datasets = opt.get('datasets')
     for phase, dataset in (datasets if isinstance(datasets, dict) else {}).items():
         if isinstance(dataset, dict) and dataset.get('recipe') is not None:
-            return dataset['recipe'], f'datasets.{phase}.recipe', opt
+            named = {'scale': opt.get('scale'), 'levels': dataset.get('levels') or opt.get('levels')}
+            return dataset['recipe'], f'datasets.{phase}.recipe', named
     raise UserError(f"-opt: expected a data set with a recipe, got none in '{args.opt}'; name another or use --recipe")
 
 
