@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,7 +195,7 @@ def draw_image(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 8)
     """Writes LR, bicubic, DePLSR and GT in columns, one photo a row, with the applied and the estimated degradation."""
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
     shown = pairs[::per_photo]
-    line, head = 44, 24
+    line, head = 84, 24
     sheet = Image.new('RGB', (4 * (side + 4), head + len(shown) * (side + line)), 'white')
     draw = ImageDraw.Draw(sheet)
     columns = (('LR', 'lr'), ('bicubic', 'bicubic'), ('DePLSR', 'deplsr'), ('GT', 'gt'))
@@ -207,8 +208,9 @@ def draw_image(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 8)
             y, x = (height - side) // 3, (width - side) // 2
             crop = pair[key][y : y + side, x : x + side, ::-1]
             sheet.paste(Image.fromarray(np.ascontiguousarray(crop)), (i * (side + 4), top))
-        draw.text((4, top + side + 2), f'applied: {pair["applied"]}', 'black', small)
-        draw.text((4, top + side + 20), f'estimated: {pair["estimated"]}', 'black', small)
+        for place, key in enumerate(('applied', 'estimated')):
+            text = textwrap.fill(f'{key}: {pair[key]}', 140)
+            draw.text((4, top + side + 2 + 40 * place), text, 'black', small)
     sheet.save('results/demo.png')
     print('(image: results/demo.png)')
 

@@ -184,7 +184,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _levels_of(opt: dict[str, Any]) -> LevelName:
     """Returns option ``levels`` of an option file, the default if it has none."""
-    levels = opt.get('levels') or 'effective'
+    levels: Any = opt.get('levels') or 'effective'
     if levels not in get_args(LevelName):
         raise UserError(f"levels: expected one of {', '.join(get_args(LevelName))}, got '{levels}'; correct -opt")
     return levels
