@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from PIL import Image, ImageDraw, ImageFont
 from deplsr_arch import DegradationAdaptor
 from deplsr_arch.grid import starts
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
-from deplsr_data.degradation.types import DEGRADATION_TYPES
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_model.checkpoint import load_into
 from deplsr_model.level_text import LevelEstimator
 
@@ -36,6 +37,7 @@ from deplsr_model.level_text import LevelEstimator
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 
+TABLE = level_table('effective')  # the default of option files
 OPTIONS = Path('options/demo')
 PHOTOS = Path('demo_data')
 TRAIN_PHOTOS = (
@@ -126,9 +128,8 @@ def print_accuracy(adaptor: str) -> None:
     """Prints how often stage 1 estimates the levels of held-out photos correctly."""
     metrics = last_metrics(f'experiments/{adaptor}')
     print('\nStage 1, held-out photos: share of correct estimates (share of the best constant answer)')
-    for degradation_type in DEGRADATION_TYPES:
-        name = degradation_type.name
-        print(f'  {name:<9} {metrics[name]:.2f}  ({metrics[f"{name}_constant"]:.2f})')
+    for name in TABLE.names:
+        print(f'  {name:<11} {metrics[name]:.2f}  ({metrics[f"{name}_constant"]:.2f})')
 
 
 def heldout_pairs() -> Iterator[dict[str, Any]]:
@@ -137,7 +138,7 @@ def heldout_pairs() -> Iterator[dict[str, Any]]:
     dataset = CaptionedDegradationDataset({**options['datasets']['test'], 'phase': 'test', 'scale': options['scale']})
     net_da = DegradationAdaptor(**{k: v for k, v in options['network_da'].items() if k != 'type'})
     load_into(net_da, options['path']['pretrain_network_da'])
-    estimator = LevelEstimator(net_da.eval())
+    estimator = LevelEstimator(net_da.eval(), TABLE)
     for sample in (dataset[i] for i in range(len(dataset))):
         lq = sample['lq'][None]
         height, width = sample['gt'].shape[1:]
@@ -157,13 +158,13 @@ def heldout_pairs() -> Iterator[dict[str, Any]]:
 
 @torch.no_grad()
 def estimate(estimator: LevelEstimator, net_da: DegradationAdaptor, lq: torch.Tensor) -> torch.Tensor:
-    """Estimates the five levels of a photo."""
+    """Estimates the levels of a photo."""
     return estimator.estimate(net_da(lq).fine_degradation)[0]
 
 
 def caption(levels: torch.Tensor) -> str:
     """Returns the captions of levels; a degradation type within its tolerance of the zero level is left out."""
-    pairs = zip(DEGRADATION_TYPES, levels.tolist(), strict=True)
+    pairs = zip(TABLE.types, levels.tolist(), strict=True)
     present = [one.caption(level) for one, level in pairs if abs(level - one.zero_level) >= one.tolerance]
     return ', '.join(present) or 'no degradation'
 
@@ -194,7 +195,7 @@ def draw_image(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 8)
     """Writes LR, bicubic, DePLSR and GT in columns, one photo a row, with the applied and the estimated degradation."""
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
     shown = pairs[::per_photo]
-    line, head = 44, 24
+    line, head = 84, 24
     sheet = Image.new('RGB', (4 * (side + 4), head + len(shown) * (side + line)), 'white')
     draw = ImageDraw.Draw(sheet)
     columns = (('LR', 'lr'), ('bicubic', 'bicubic'), ('DePLSR', 'deplsr'), ('GT', 'gt'))
@@ -207,8 +208,9 @@ def draw_image(pairs: list[dict[str, Any]], side: int = 240, per_photo: int = 8)
             y, x = (height - side) // 3, (width - side) // 2
             crop = pair[key][y : y + side, x : x + side, ::-1]
             sheet.paste(Image.fromarray(np.ascontiguousarray(crop)), (i * (side + 4), top))
-        draw.text((4, top + side + 2), f'applied: {pair["applied"]}', 'black', small)
-        draw.text((4, top + side + 20), f'estimated: {pair["estimated"]}', 'black', small)
+        for place, key in enumerate(('applied', 'estimated')):
+            text = textwrap.fill(f'{key}: {pair[key]}', 140)
+            draw.text((4, top + side + 2 + 40 * place), text, 'black', small)
     sheet.save('results/demo.png')
     print('(image: results/demo.png)')
 

@@ -15,7 +15,7 @@ from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import read_options
 from deplsr_data.dataset_options import CaptionedDegradationOptions, check_degradation_options, place_of
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.packing import pack
 from deplsr_data.degradation.recipes import draw, read_recipe, rounds_of
 from deplsr_data.degradation.records import Record, to_json
@@ -32,7 +32,7 @@ __all__ = ['CaptionedDegradationDataset']
 
 @DATASET_REGISTRY.register()
 class CaptionedDegradationDataset(Dataset):
-    """Reads clean photos, draws a degradation for each, and delivers the pair with seven captions.
+    """Reads clean photos, draws a degradation for each, and delivers the pair with its captions.
 
     In training a sample depends only on (seed, epoch, index, round): BasicSR's sampler, as fixed by the plug-in, sends
     epoch and round along with the index (:mod:`basicsr_plugin.sampling_index`). In validation and test it depends only
@@ -50,10 +50,12 @@ class CaptionedDegradationDataset(Dataset):
       than the small patch (docs/prior.md).
     - input: with ``whole`` the complete photo is degraded and then resized without antialiasing and without keeping the
       aspect ratio, as published (with scale 1 and ``resize: last``); the captions name the levels before that.
+    - levels: effective ones depend on the record and on three statistics of the clean crop that is degraded.
     - max_bad_images: the next readable photo of the list replaces an unreadable one, so that batches keep their size
       and a run can be repeated.
 
-    The longest whole degradation caption has 37 tokens.
+    The longest whole degradation caption has 77 tokens with effective levels and 37 with nominal ones; a shorter
+    context cuts its end off.
 
     Source: Sci. Rep. 15, 28837 (2025), Semantic-driven Degradation Pipeline.
 
@@ -68,9 +70,10 @@ class CaptionedDegradationDataset(Dataset):
         - degradation, sharpen, window: in place of lq and gt_usm with ``degrade_on: device``; see
           :func:`deplsr_data.degradation.deferred.degrade_deferred`.
         - With ``input: whole`` there is an lq only, of (3, input_size, input_size).
-        - captions: list of 7 texts: semantic, whole degradation, then blur, gaussian, poisson, jpeg, ringing; one more
-          for each degradation type that a plug-in registers.
-        - tokens: (7, L) int64. levels: (5,) float32, the true level of each degradation type.
+        - captions: list of 2 + K texts: semantic, whole degradation, then one for each of the K degradation types, 8
+          with effective and 5 with nominal levels (:mod:`deplsr_data.degradation.types`); one more for each that a
+          plug-in registers.
+        - tokens: (2 + K, L) int64. levels: (K,) float32, the true level of each degradation type.
         - record: JSON of the :class:`deplsr_data.degradation.records.Record`. lq_path, gt_path: str.
 
     Raises:
@@ -86,6 +89,7 @@ class CaptionedDegradationDataset(Dataset):
         self._where = where
         self._options = self.typed_options(opt)
         self._recipe = read_recipe(self._options.recipe, f'{where}.recipe')
+        self._table = level_table(self._options.levels)
         in_lmdb = self._options.in_lmdb
         self._photos = list_photos(self._options.dataroot_gt, self._options.meta_info, in_lmdb, where)
         self._read = PhotoReader(self._options.dataroot_gt, self._options.io_backend)
@@ -116,12 +120,13 @@ class CaptionedDegradationDataset(Dataset):
         photo = self._photos[found]
         rng = rng_for(o.seed, epoch, int(index), round, 'degradation')
         record = draw(self._recipe, o.scale, rng, (gt.shape[0], gt.shape[1]))
-        texts = captions(record, photo.title)
+        levels = self._table.levels(record, self._table.statistics(gt))
+        texts = self._table.captions(levels, photo.title)
         return {
             **(self._whole(record, gt) if o.input == 'whole' else self._patch(record, gt, crop_rng)),
             'captions': texts,
             'tokens': tokenize(texts, o.tokenizer, o.context_length),
-            'levels': torch.tensor(levels(record), dtype=torch.float32),
+            'levels': torch.tensor(levels, dtype=torch.float32),
             'record': to_json(record),
             'lq_path': _result_path(
                 photo.path,

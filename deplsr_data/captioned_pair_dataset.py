@@ -14,18 +14,17 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
 from deplsr_data.dataset_options import CaptionedPairOptions, check_options, place_of, require_gt_size
-from deplsr_data.degradation.captions import FALLBACK_TITLE, NO_DEGRADATION, parse_caption
+from deplsr_data.degradation.level_tables import LevelTable, level_table
 from deplsr_data.degradation.records import from_json, to_json
 from deplsr_data.degradation.sampling import rng_for
-from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.files.bad_photos import BadPhotos
 from deplsr_data.files.crops import Crop, centre_crop, draw_crop
 from deplsr_data.files.photos import SUFFIXES, PhotoError, PhotoReader, image_path, to_float
 from deplsr_data.files.tables import CAPTION_COLUMNS, caption_columns, read_table
-from deplsr_data.files.written_set import Row, read_rows
+from deplsr_data.files.written_set import Row, levels_of_set, read_rows
 from deplsr_data.tokens import tokenize
 
 __all__ = ['CaptionedPairDataset', 'read_captions']
@@ -40,14 +39,15 @@ class _Pair:
 
 @DATASET_REGISTRY.register()
 class CaptionedPairDataset(Dataset):
-    """Reads LR images, their clean images and seven captions: sets of ``basicsr synthesize``, or LSDIR-DE.
+    """Reads LR images, their clean images and captions: sets of ``basicsr synthesize``, or LSDIR-DE.
 
     In training the crop depends only on (seed, epoch, index, round), as in
     :class:`~deplsr_data.captioned_degradation_dataset.CaptionedDegradationDataset`; images smaller than gt_size are
     mirrored beyond their borders. In validation gt_size is optional, and the crop is in the middle.
 
-    In the table, title is the semantic caption, title2 the whole degradation caption, and title3 to title7 are the fine
-    ones, in any order; if one is empty, its degradation type does not occur. Without a ``records.jsonl``, a clean image
+    In the table, title is the semantic caption, title2 the whole degradation caption, and title3 and following are the
+    fine ones (to title7 with nominal levels, as in LSDIR-DE, to title10 with effective ones), in any order; if one is
+    empty, its degradation type does not occur. Without a ``records.jsonl``, a clean image
     has the name of its LR image, with any suffix.
 
     Source: Sci. Rep. 15, 28837 (2025), LSDIR-DE.
@@ -71,7 +71,10 @@ class CaptionedPairDataset(Dataset):
         where = place_of(opt)
         self._options = o = self.typed_options(opt)
         tables = _as_tuple(o.meta_info)
-        self._pairs = [pair for table in tables for pair in _read_pairs(table, f'{where}.meta_info')]
+        _check_levels(tables, o.levels, f'{where}.levels')
+        self._pairs = [
+            pair for table in tables for pair in _read_pairs(table, level_table(o.levels), f'{where}.meta_info')
+        ]
         if not self._pairs:
             raise UserError(f"{where}.meta_info: expected rows, got none in '{', '.join(tables)}'; check the table")
         usual = [os.path.join(os.path.dirname(table), 'records.jsonl') for table in tables]
@@ -163,11 +166,12 @@ class CaptionedPairDataset(Dataset):
                 )
 
 
-def read_captions(cells: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+def read_captions(cells: Sequence[str], table: LevelTable) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Completes the captions of a table's row.
 
     Args:
         cells: Texts, each perhaps empty: semantic, whole degradation, and fine ones in any order.
+        table: The degradation types.
 
     Returns:
         All captions in their order, and the level of each degradation type.
@@ -178,26 +182,37 @@ def read_captions(cells: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, .
     title, whole, *fine = (cell.strip() for cell in cells)
     given: dict[str, tuple[str, float]] = {}
     for text in filter(None, fine):
-        name, level = parse_caption(text)
+        name, level = table.parse_caption(text)
         if name in given:
             raise ValueError(f'expected one fine caption of each degradation type, got {given[name][0]!r} and {text!r}')
         given[name] = (text, level)
-    complete = [given.get(one.name, (one.caption(one.zero_level), one.zero_level)) for one in DEGRADATION_TYPES]
-    pairs = zip(DEGRADATION_TYPES, complete, strict=True)
-    present = [text for degradation_type, (text, level) in pairs if level != degradation_type.zero_level]
-    texts = (title or FALLBACK_TITLE, whole or ', '.join(present) or NO_DEGRADATION, *(text for text, _ in complete))
-    return texts, tuple(level for _, level in complete)
+    levels = table.ordered_levels({name: level for name, (_, level) in given.items()})
+    usual = table.captions(levels, title)
+    texts = (given[name][0] if name in given else text for name, text in zip(table.names, usual[2:], strict=True))
+    return (usual[0], whole or usual[1], *texts), levels
 
 
-def _read_pairs(table: str, where: str) -> list[_Pair]:
-    more = caption_columns(len(DEGRADATION_TYPES))[len(CAPTION_COLUMNS) :]  # of types that a plug-in has registered
+def _read_pairs(path: str, table: LevelTable, where: str) -> list[_Pair]:
+    more = caption_columns(len(table.types))[len(CAPTION_COLUMNS) :]
     pairs = []
-    for number, (filepath, *cells) in enumerate(read_table(table, ('filepath', *CAPTION_COLUMNS), where, more), 1):
+    for number, (filepath, *cells) in enumerate(read_table(path, ('filepath', *CAPTION_COLUMNS), where, more), 1):
         try:
-            pairs.append(_Pair(filepath, *read_captions(cells)))
+            pairs.append(_Pair(filepath, *read_captions(cells, table)))
         except ValueError as error:
-            raise UserError(f"{where}: row {number} of '{table}': {error}; correct it") from None
+            hint = f'correct it, or set levels: {"nominal" if table.name == "effective" else "effective"}'
+            raise UserError(f"{where}: row {number} of '{path}': {error}; {hint}") from None
     return pairs
+
+
+def _check_levels(tables: Sequence[str], levels: str, where: str) -> None:
+    """Checks that the captions of written sets name the levels that the option names."""
+    for folder in dict.fromkeys(os.path.dirname(table) for table in tables):
+        written = levels_of_set(folder)
+        if written not in (None, levels):
+            raise OptionError(
+                f"{where}: expected {written}, with which the set in '{folder}' was written, got {levels}; set levels: "
+                f'{written} here and at the top level, or write the set with --levels {levels}'
+            )
 
 
 def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:

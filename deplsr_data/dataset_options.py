@@ -10,6 +10,7 @@ from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import SetWhenRead, TypedBlock
+from deplsr_data.degradation.level_tables import LevelName
 from deplsr_data.degradation.recipes import RECIPES
 from deplsr_data.tokens import check_tokenizer
 
@@ -38,6 +39,8 @@ class DatasetOptions:
         gt_size: Side of the crop in GT pixels, a multiple of scale; required in training.
         use_hflip: In training, flip left and right half of the time.
         use_rot: In training, flip up and down, and turn by 90 degrees, half of the time each.
+        levels: What captions and levels describe: ``effective``, what the LR image shows; ``nominal``, what was set at
+            the steps, as published. That of the top level.
         tokenizer: open_clip model whose tokenizer the captions go through.
         context_length: Length of the token rows, if not that of the model; longer texts are cut.
         seed: Seed of all draws.
@@ -61,6 +64,7 @@ class DatasetOptions:
     gt_size: Annotated[int, Field(ge=1)] | None = None
     use_hflip: bool = True
     use_rot: bool = True
+    levels: LevelName = 'effective'
     tokenizer: str = 'ViT-B-32'
     context_length: Annotated[int, Field(ge=8)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -113,7 +117,7 @@ class CaptionedPairOptions(DatasetOptions):
 
     Attributes:
         dataroot_lq: Folder or LMDB of the LR images.
-        meta_info: A table, or several, with the columns filepath (below dataroot_lq) and title, title2 to title7.
+        meta_info: A table, or several, with the columns filepath (below dataroot_lq) and title, title2 and so on.
         records: The ``records.jsonl`` of a written set, or several; default: those next to the tables.
     """
 

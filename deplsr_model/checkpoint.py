@@ -1,16 +1,21 @@
-"""Loads checkpoints into networks; a network with fusion also takes a checkpoint of its backbone."""
+"""Loads checkpoints into networks, and records in those of degradation estimators which levels they estimate."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from basicsr_plugin.checkpoint import mismatches, read_state_dict, shape_mismatches
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.checkpoint import mismatches, read_file, read_state_dict, shape_mismatches
+from basicsr_plugin.errors import UserError, warn
 
-__all__ = ['load_into']
+__all__ = ['load_into', 'recorded_levels', 'save_estimator']
+
+_LEVELS = 'levels'  # key next to that of the weights
 
 
 def load_into(
@@ -59,3 +64,41 @@ def _missing_fusion(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Te
     if not prefixes or any(key.startswith(prefixes) for key in state):
         return {}
     return {key: value for key, value in net.state_dict().items() if key.startswith(prefixes)}
+
+
+def save_estimator(net: nn.Module, path: str | Path, levels: str) -> None:
+    """Writes the checkpoint of a degradation estimator: its weights, and which levels it estimates.
+
+    As in BasicSR, a file that cannot be written is tried again and then left out with a warning, so that the training
+    is not lost.
+    """
+    content = {'params': {key: value.cpu() for key, value in net.state_dict().items()}, _LEVELS: levels}
+    for attempt in range(3):
+        try:
+            torch.save(content, path)
+        except (OSError, RuntimeError) as error:
+            warn(f'{path} cannot be written: {error}; {2 - attempt} attempts are left')
+            time.sleep(1)
+        else:
+            return
+
+
+def recorded_levels(path: str | Path, where: str = 'checkpoint') -> str:
+    """Returns which levels the estimator of a checkpoint estimates: ``nominal`` if the file does not state it.
+
+    A ``.safetensors`` file states it in its metadata.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    content: object
+    if Path(path).suffix == '.safetensors' and Path(path).is_file():
+        try:
+            with safe_open(path, 'pt') as file:
+                content = file.metadata()
+        except (OSError, SafetensorError):
+            content = read_file(path, where)  # raises with the reason
+    else:
+        content = read_file(path, where)
+    found = content.get(_LEVELS) if isinstance(content, Mapping) else None
+    return found if isinstance(found, str) else 'nominal'

@@ -50,7 +50,7 @@ class DegradationAdaptorModel(EstimatorModel):
         super().__init__(opt)
         net: DegradationAdaptor = self.get_bare_model(self.net_da)
         self.encode_text = TextCache(net.encode_text)
-        self.level_estimator = LevelEstimator(net, self._estimate_form(), self.options.val.template or '{}')
+        self.level_estimator = LevelEstimator(net, self.table, self._estimate_form(), self.options.val.template or '{}')
         if self.is_train:
             self._start_training(net, required(self.options.train))
 
@@ -75,7 +75,7 @@ class DegradationAdaptorModel(EstimatorModel):
 
     def _start_training(self, net: DegradationAdaptor, train: AdaptorTrainOptions) -> None:
         check_tokens(self.options.datasets, ['train'], net)
-        self.vocabulary = embed_levels(net)
+        self.vocabulary = embed_levels(net, self.table)
         self.net_da.train()
         self.cri_contrastive = build_loss(dict(train.contrastive_opt)).to(self.device)
         settings = dict(train.optim_da)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.options import read_options
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator, is_text_estimator
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_model.base import Batch, DePLSRBaseModel
-from deplsr_model.consistency import check_tokens, check_type_count
+from deplsr_model.consistency import check_checkpoint_levels, check_levels, check_tokens, check_type_count
 from deplsr_model.options import refuse_old_options, required
 from deplsr_model.precision import autocast
 from deplsr_model.prior import PRIORS, PriorInputs, PriorSetup, build_prior, check_source, needs_estimator
@@ -39,7 +40,8 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
     Source: Sci. Rep. 15, 28837 (2025).
 
     Raises:
-        OptionError: A key is unknown or its value is out of range, or there is no trained estimator.
+        OptionError: A key is unknown or its value is out of range, or there is no trained estimator of the
+            run's levels.
     """
 
     options_class: type[SROptions] = SROptions
@@ -48,6 +50,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.options = self.typed_options(opt)
+        self.table = level_table(self.options.levels)
         super().__init__(opt)
         net_g = self.get_bare_model(self.net_g)
         if not is_conditioned(net_g):
@@ -55,7 +58,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 f'network_g.type: expected a network that takes a prior, got {opt["network_g"]["type"]}; '
                 'take FusedDAT, FusedRRDBNet, FusedSwinIR or Fused, or a model_type of BasicSR'
             )
-        count = check_type_count(net_g, 'network_g')
+        count = check_type_count(net_g, 'network_g', self.table)
         _check_scale(self.options, getattr(net_g, 'scale', None))
         estimator = self._frozen_estimator() if needs_estimator(self.options.prior) else None
         estimated = getattr(estimator, 'num_degradation_types', count)
@@ -63,7 +66,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             raise OptionError(
                 f'network_g.num_degradation_types: expected {estimated}, that of network_da, got {count}; set it'
             )
-        setup = PriorSetup(estimator, net_g.prior_dim, self.options.prior_form, estimated)
+        setup = PriorSetup(estimator, net_g.prior_dim, self.table, self.options.prior_form, estimated)
         self.prior_source = build_prior(self.options.prior, setup)
 
     @classmethod
@@ -73,6 +76,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
             opt['prior'] = 'none'
         refuse_old_options(opt, PRIORS)
         options = read_options(cls.options_class, opt, '')
+        check_levels(options.datasets, options.levels)
         _check_prior(options)
         _check_scale(options)
         if options.train and 'type' not in options.train.optim_g:
@@ -86,10 +90,12 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
                 f'network_da.type: expected a degradation estimator, got {type(net).__name__}; take DegradationAdaptor '
                 'or LevelRegressor'
             )
-        check_type_count(net, 'network_da')
+        check_type_count(net, 'network_da', self.table)
         if self.options.prior == 'captions' and self.options.prior_form == 'embedding' and is_text_estimator(net):
             check_tokens(self.options.datasets, self.options.datasets, net)
-        self.load_network(net, self.opt['path']['pretrain_network_da'], param_key=self.options.path.param_key_da)
+        path = self.opt['path']['pretrain_network_da']
+        check_checkpoint_levels(path, self.options.levels)
+        self.load_network(net, path, param_key=self.options.path.param_key_da)
         return net.requires_grad_(False).eval().to(self.device, memory_format=self.memory_format)
 
     def feed_data(self, data: Batch) -> None:
@@ -188,7 +194,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
 
 
 def _check_prior(options: SROptions) -> None:
-    check_source(options.prior)
+    check_source(options.prior, level_table(options.levels))
     if not needs_estimator(options.prior):
         return
     if options.network_da is None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import read_options
-from deplsr_data.degradation.types import DEGRADATION_TYPES, degradation_type_names
+from deplsr_data.degradation.level_tables import LevelTable, level_table
 from deplsr_model.base import Batch, DePLSRBaseModel, Parameters
-from deplsr_model.consistency import check_type_count
+from deplsr_model.checkpoint import save_estimator
+from deplsr_model.consistency import check_checkpoint_levels, check_levels, check_type_count
 from deplsr_model.estimator_options import EstimatorOptions
 from deplsr_model.functional import level_accuracy
 from deplsr_model.options import Section, refuse_old_options, required
@@ -32,7 +35,7 @@ class EstimatorModel(DePLSRBaseModel, ABC):
     """Trains ``network_da``; validation estimates the levels of each photo and reports the share of correct estimates.
 
     Raises:
-        OptionError: A key is unknown or its value is out of range.
+        OptionError: A key is unknown or out of range, or the data sets or the checkpoint have other levels.
     """
 
     options_class: type[EstimatorOptions] = EstimatorOptions
@@ -40,11 +43,13 @@ class EstimatorModel(DePLSRBaseModel, ABC):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.options = self.typed_options(opt)
+        self.table = level_table(self.options.levels)
         super().__init__(opt)
         net = build_network(opt['network_da'])
-        self.num_types = check_type_count(net, 'network_da')
+        self.num_types = check_type_count(net, 'network_da', self.table)
         path = self.options.path
         if path.pretrain_network_da is not None:
+            check_checkpoint_levels(path.pretrain_network_da, self.options.levels)
             self.load_network(net, path.pretrain_network_da, param_key=path.param_key_da)
         self.net_da = self.model_to_device(net)
         self._log_sizes(net)
@@ -53,7 +58,9 @@ class EstimatorModel(DePLSRBaseModel, ABC):
     def typed_options(cls, opt: dict[str, Any]) -> EstimatorOptions:
         """Reads and checks the option file."""
         refuse_old_options(opt)
-        return read_options(cls.options_class, opt, '')
+        options = read_options(cls.options_class, opt, '')
+        check_levels(options.datasets, options.levels)
+        return options
 
     @abstractmethod
     def estimate_levels(self, lq: Tensor) -> Tensor:
@@ -94,13 +101,14 @@ class EstimatorModel(DePLSRBaseModel, ABC):
         net.train(self.is_train)
         if not estimated:
             raise UserError(f'datasets: {name} has no photo to validate on')
-        self._report(accuracy_metrics(torch.cat(estimated), torch.cat(true)), current_iter, name, tb_logger)
+        metrics = accuracy_metrics(torch.cat(estimated), torch.cat(true), self.table)
+        self._report(metrics, current_iter, name, tb_logger)
 
     def _report(
         self, metrics: Mapping[str, float], current_iter: int | str, dataset: str, tb_logger: SummaryWriter | None
     ) -> None:
         lines = [f'Validation {dataset}: share of correct estimates (that of the best constant answer)']
-        for name in degradation_type_names()[: self.num_types]:
+        for name in self.table.names[: self.num_types]:
             lines.append(f'\t # {name:<9} {metrics[name]:.3f} ({metrics[f"{name}_constant"]:.3f})')
         get_root_logger().info('\n'.join(lines))
         self.record_metrics(current_iter, dataset, metrics)
@@ -109,21 +117,27 @@ class EstimatorModel(DePLSRBaseModel, ABC):
                 tb_logger.add_scalar(f'metrics/{dataset}/{name}', value, current_iter)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Writes the network, an adaptor's CLIP included, and the state of training."""
-        self.save_network(self.net_da, 'net_da', current_iter)
+        """Writes the network, an adaptor's CLIP included, with the name of its levels, and the state of training."""
+        self._save_network_da('latest' if current_iter == -1 else current_iter)
         self.save_training_state(epoch, current_iter)
 
+    @master_only
+    def _save_network_da(self, name: int | str) -> None:
+        path = Path(self.opt['path']['models']) / f'net_da_{name}.pth'
+        save_estimator(self.get_bare_model(self.net_da), path, self.options.levels)
 
-def accuracy_metrics(estimated: Tensor, true: Tensor) -> dict[str, float]:
+
+def accuracy_metrics(estimated: Tensor, true: Tensor, table: LevelTable) -> dict[str, float]:
     """Returns the accuracy of each degradation type, that of the best constant answer, and the mean accuracy.
 
     Args:
         estimated: (N, K) estimated levels.
-        true: (N, K) levels as applied, of the first K degradation types.
+        true: (N, K) true levels, of the first K degradation types.
+        table: The degradation types.
     """
     metrics = {}
     accuracies = []
-    types = DEGRADATION_TYPES[: estimated.shape[1]]
+    types = table.types[: estimated.shape[1]]
     for degradation_type, answers, truth in zip(types, estimated.unbind(1), true.unbind(1), strict=True):
         accuracies.append(level_accuracy(answers, truth, degradation_type.tolerance))
         metrics[degradation_type.name] = accuracies[-1]

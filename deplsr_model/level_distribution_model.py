@@ -53,7 +53,7 @@ class LevelDistributionModel(LevelRegressorModel):
 
     def estimate_levels(self, lq: Tensor) -> Tensor:
         """Estimates the expected levels."""
-        return positions_to_levels(self.net.estimate(lq).mean)
+        return positions_to_levels(self.net.estimate(lq).mean, self.table)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Writes the network and the state of training; calibrates the network before its last checkpoint."""
@@ -71,7 +71,7 @@ class LevelDistributionModel(LevelRegressorModel):
                     build_dataset({**dataset, 'phase': 'val', 'scale': self.opt['scale']}), batch_size=1
                 )
                 for lq, levels in same_size_batches(loader, self.options.val.batch):
-                    crops.append((lq, level_positions(levels[:, : self.num_types])))
+                    crops.append((lq, level_positions(levels[:, : self.num_types], self.table)))
         count = sum(len(lq) for lq, _ in crops)
         if count < _LEAST:
             get_root_logger().warning(

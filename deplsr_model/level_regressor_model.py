@@ -50,7 +50,7 @@ class LevelRegressorModel(EstimatorModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """Trains on a batch."""
         self.begin_step(current_iter)
-        loss = self.level_loss(self.compute(self.net_da, self.lq), level_positions(self.levels))
+        loss = self.level_loss(self.compute(self.net_da, self.lq), level_positions(self.levels, self.table))
         self.step_da.backward(loss)
         self.step_da.step(self.is_last(current_iter))
         self.log_step({'l_levels': loss})
@@ -61,4 +61,4 @@ class LevelRegressorModel(EstimatorModel):
 
     def estimate_levels(self, lq: Tensor) -> Tensor:
         """Estimates levels from the network's numbers."""
-        return positions_to_levels(self.get_bare_model(self.net_da)(lq))
+        return positions_to_levels(self.get_bare_model(self.net_da)(lq), self.table)

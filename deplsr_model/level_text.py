@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deplsr_arch.protocols import TextEstimator
-from deplsr_data.degradation.types import DEGRADATION_TYPES
+from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.tokens import tokenize
 
 __all__ = [
@@ -35,6 +35,7 @@ PriorForm = Literal['mixture', 'embedding']
 
 def embed_levels(
     adaptor: TextEstimator,
+    table: LevelTable,
     levels: Sequence[Sequence[float]] | None = None,
     template: str = '{}',
 ) -> Vocabulary:
@@ -42,11 +43,11 @@ def embed_levels(
 
     Args:
         adaptor: A DegradationAdaptor.
-        levels: For each of the adaptor's degradation types, the first of ``DEGRADATION_TYPES``, its levels; by default
-            those of training.
+        table: The degradation types, of which the adaptor has the first.
+        levels: For each of the adaptor's degradation types its levels; by default those of training.
         template: Text in which ``{}`` stands for the caption of a level.
     """
-    types = DEGRADATION_TYPES[: adaptor.num_degradation_types]
+    types = table.types[: adaptor.num_degradation_types]
     if levels is None:
         levels = [degradation_type.training_levels for degradation_type in types]
     vocabulary = []
@@ -54,7 +55,7 @@ def embed_levels(
         texts = [template.format(degradation_type.caption(level)) for level in known]
         tokens = tokenize(texts, adaptor.tokenizer, adaptor.context_length)
         embeddings = adaptor.encode_text(tokens.to(adaptor.logit_scale.device)).float()
-        vocabulary.append((torch.tensor(known).to(embeddings.device), embeddings))
+        vocabulary.append((torch.tensor(known, dtype=torch.float32, device=embeddings.device), embeddings))
     return vocabulary
 
 
@@ -75,21 +76,21 @@ def whiten_texts(texts: Tensor) -> Tensor:
     return (u[:, :rank] @ vh[:rank]).to(texts)
 
 
-def level_positions(levels: Tensor) -> Tensor:
-    """Scales levels (B, K) to 0..1 between the first and the last training level of their degradation types."""
-    low, high = _ends(levels)
+def level_positions(levels: Tensor, table: LevelTable) -> Tensor:
+    """Scales levels (B, K) to 0..1 between the first and the last training level of the first K degradation types."""
+    low, high = _ends(levels, table)
     return ((levels - low) / (high - low)).clamp(0, 1)
 
 
-def positions_to_levels(positions: Tensor) -> Tensor:
+def positions_to_levels(positions: Tensor, table: LevelTable) -> Tensor:
     """The inverse of :func:`level_positions`."""
-    low, high = _ends(positions)
+    low, high = _ends(positions, table)
     return low + (high - low) * positions
 
 
-def _ends(like: Tensor) -> Tensor:
+def _ends(like: Tensor, table: LevelTable) -> Tensor:
     """The first and the last training level of each degradation type: (2, K)."""
-    ranges = [degradation_type.training_levels for degradation_type in DEGRADATION_TYPES[: like.shape[-1]]]
+    ranges = [degradation_type.training_levels for degradation_type in table.types[: like.shape[-1]]]
     return torch.tensor([[known[end] for known in ranges] for end in (0, -1)]).to(like)
 
 
@@ -178,14 +179,18 @@ class LevelEstimator:
 
     Args:
         adaptor: A DegradationAdaptor; its text tower runs once.
+        table: The degradation types, of which the adaptor has the first.
         form: ``mixture``: the level that is expected among the whitened texts of all training levels
             (:class:`LevelEmbeddings`), for what DegradationOrdinalLoss trained. ``embedding``: the nearest of the texts
             of ``evaluation_levels`` is chosen, as published.
         template: Text in which ``{}`` stands for the caption of a level, for the form ``embedding``.
     """
 
-    def __init__(self, adaptor: TextEstimator, form: PriorForm = 'mixture', template: str = '{}') -> None:
+    def __init__(
+        self, adaptor: TextEstimator, table: LevelTable, form: PriorForm = 'mixture', template: str = '{}'
+    ) -> None:
         self._adaptor = adaptor
+        self._table = table
         self._form = form
         self._template = template
         self._vocabulary: Vocabulary | None = None
@@ -196,16 +201,16 @@ class LevelEstimator:
         """Returns the estimated level of each degradation type.
 
         Shape:
-            - fine: (B, K, D) unit length. Returns (B, K) float32, in the order and units of ``DEGRADATION_TYPES``.
+            - fine: (B, K, D) unit length. Returns (B, K) float32, in the order and units of the table.
         """
         if self._form == 'mixture':
             if self._embeddings is None:
-                self._embeddings = LevelEmbeddings(embed_levels(self._adaptor))
+                self._embeddings = LevelEmbeddings(embed_levels(self._adaptor, self._table))
             return self._embeddings.estimate(fine, self._adaptor.logit_scale.exp())
         if self._vocabulary is None:
-            types = DEGRADATION_TYPES[: self._adaptor.num_degradation_types]
+            types = self._table.types[: self._adaptor.num_degradation_types]
             levels = [degradation_type.evaluation_levels for degradation_type in types]
-            self._vocabulary = embed_levels(self._adaptor, levels, self._template)
+            self._vocabulary = embed_levels(self._adaptor, self._table, levels, self._template)
         nearest = [
             known[(embedding.float() @ texts.T).argmax(dim=-1)]
             for embedding, (known, texts) in zip(fine.unbind(1), self._vocabulary, strict=True)
@@ -216,7 +221,7 @@ class LevelEstimator:
 class TextCache:
     """Caches the embeddings of captions that occur again.
 
-    The text tower is frozen and levels are rounded to one decimal, so of the seven captions of a photo only the whole
+    The text tower is frozen and levels are rounded to one decimal, so of the captions of a photo only the whole
     degradation caption is new in most steps: the tower runs on about a seventh of the captions.
 
     Args:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import SetWhenRead
+from deplsr_data.degradation.level_tables import LevelName
 from deplsr_model.precision import Amp
 
 __all__ = [
@@ -172,6 +173,9 @@ class RunOptions:
         datasets: Blocks of the data sets by phase: ``train``, ``val``, ``test``, or ``val_2`` and so on.
         scale: Enlargement.
         manual_seed: Seed of all random numbers; drawn if not set.
+        levels: What levels and captions describe, and which degradation types there are: ``effective``, what the LR
+            image shows, 8 types; ``nominal``, what was set at the steps, 5 types, as published. The data sets and the
+            checkpoint of the degradation estimator must have the same.
         amp: Precision in which networks compute, in training, validation and test: ``bf16``, or ``fp16`` on a GPU with
             scaled losses; float32 if not set. Weights, checkpoints, losses, metrics and the degradation of batches stay
             in float32, and so do estimates of levels, in the validation of stage 1 and as the prior of stage 2. What
@@ -198,6 +202,7 @@ class RunOptions:
     datasets: Section
     scale: Positive = 4
     manual_seed: int | None = None
+    levels: LevelName = 'effective'
     amp: Amp | None = None
     channels_last: bool = True
     queue_size: Annotated[int, Field(ge=0)] = 0

@@ -12,8 +12,7 @@ from torch import Tensor
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
-from deplsr_data.degradation.captions import parse_caption
-from deplsr_data.degradation.types import DEGRADATION_TYPES
+from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.tokens import tokenize
 from deplsr_model.level_text import LevelEmbeddings, PriorForm, TextCache, embed_levels
 
@@ -60,13 +59,15 @@ class PriorSetup:
     Attributes:
         estimator: A frozen degradation estimator on its device; None where the source needs none.
         dim: Width D of the SR network's prior.
+        table: The degradation types and levels of the run.
         form: How levels are represented: ``mixture`` of level texts (:class:`~deplsr_model.level_text.LevelEmbeddings`)
             or ``embedding``, the embeddings of photos and captions themselves, as published.
-        num_types: Number K of degradation types of the networks, which are the first of ``DEGRADATION_TYPES``.
+        num_types: Number K of degradation types of the networks, which are the first of the table.
     """
 
     estimator: Estimator | None
     dim: int
+    table: LevelTable
     form: PriorForm = 'mixture'
     num_types: int = NUM_DEGRADATION_TYPES
 
@@ -122,14 +123,14 @@ def needs_estimator(source: str) -> bool:
     return source not in PRIORS or PRIORS[source].needs_estimator
 
 
-def check_source(source: str) -> None:
+def check_source(source: str, table: LevelTable) -> None:
     """Refuses a source that is neither a registered name nor a text of fine captions.
 
     Raises:
         OptionError: One line.
     """
     if source not in PRIORS:
-        parse_levels(source)
+        parse_levels(source, table)
 
 
 def build_prior(source: str, setup: PriorSetup) -> PriorSource:
@@ -154,7 +155,7 @@ class EstimatedPrior:
         self._estimator = setup.estimator
         self._text: tuple[TextEstimator, LevelEmbeddings] | None = None
         if setup.form == 'mixture' and is_text_estimator(setup.estimator):
-            self._text = setup.estimator, LevelEmbeddings(embed_levels(setup.estimator))
+            self._text = setup.estimator, LevelEmbeddings(embed_levels(setup.estimator, setup.table))
 
     @torch.no_grad()
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
@@ -187,7 +188,8 @@ class CaptionPrior:
         estimator = text_estimator(setup, 'captions')
         self._setup = setup
         self._encode = TextCache(estimator.encode_text)
-        self._embeddings = LevelEmbeddings(embed_levels(estimator)) if setup.form == 'mixture' else None
+        mixture = setup.form == 'mixture'
+        self._embeddings = LevelEmbeddings(embed_levels(estimator, setup.table)) if mixture else None
 
     @torch.no_grad()
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
@@ -210,15 +212,16 @@ class TextPrior:
     """
 
     def __init__(self, setup: PriorSetup, text: str) -> None:
-        known = parse_levels(text)[: setup.num_types]
+        known = parse_levels(text, setup.table)
         estimator = text_estimator(setup, text)
         self._setup = setup
         with torch.no_grad():
             if setup.form == 'mixture':
-                levels = torch.tensor([known], device=estimator.logit_scale.device)
-                self._degradation = LevelEmbeddings(embed_levels(estimator)).from_levels(levels)  # (1, K, D)
+                levels = torch.tensor([known[: setup.num_types]], device=estimator.logit_scale.device)
+                embeddings = LevelEmbeddings(embed_levels(estimator, setup.table))
+                self._degradation = embeddings.from_levels(levels)  # (1, K, D)
             else:
-                texts = [one.caption(level) for one, level in zip(DEGRADATION_TYPES, known, strict=False)]
+                texts = setup.table.fine_captions(known)[: setup.num_types]
                 tokens = tokenize(texts, estimator.tokenizer, estimator.context_length)
                 self._degradation = estimator.encode_text(tokens.to(estimator.logit_scale.device))[None]
 
@@ -228,11 +231,12 @@ class TextPrior:
         return no_content(inputs, self._setup), degradation
 
 
-def parse_levels(text: str) -> list[float]:
+def parse_levels(text: str, table: LevelTable) -> tuple[float, ...]:
     """Parses fine captions to a level of each degradation type; one that they do not name is at its zero level.
 
-    >>> parse_levels('A photo with blur with sigma:1.5, jpeg with quality factor:40.0')
-    [1.5, 0.0, 0.0, 40.0, 0.0]
+    >>> from deplsr_data.degradation.level_tables import level_table
+    >>> parse_levels('A photo with blur with sigma:1.5, jpeg with quality factor:40.0', level_table('nominal'))
+    (1.5, 0.0, 0.0, 40.0, 0.0)
 
     Raises:
         OptionError: A part is no caption, or a degradation type is named twice; one line.
@@ -242,16 +246,16 @@ def parse_levels(text: str) -> list[float]:
     levels: dict[str, float] = {}
     for part in stripped.split(','):
         try:
-            name, level = parse_caption(part)
+            name, level = table.parse_caption(part)
         except ValueError:
             raise OptionError(
-                f"prior: expected {', '.join(PRIORS)}, or a text such as 'gaussian noise with sigma:25.0, "
-                f"jpeg with quality factor:40.0', got '{text}'; '{part.strip()}' is no caption"
+                f"prior: expected {', '.join(PRIORS)}, or a text such as '{table.types[1].caption(25)}, "
+                f"jpeg with quality factor:40.0', got '{text}'; '{part.strip()}' is no caption of {table.name} levels"
             ) from None
         if name in levels:
             raise OptionError(f"prior: expected each degradation type once, got '{text}'; leave one {name} out")
         levels[name] = level
-    return [levels.get(one.name, one.zero_level) for one in DEGRADATION_TYPES]
+    return table.ordered_levels(levels)
 
 
 def text_estimator(setup: PriorSetup, source: str) -> TextEstimator:

@@ -19,8 +19,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.captions import levels
 from deplsr_data.degradation.effective import effective_levels, statistics_of
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.operators import operator_of
 from deplsr_data.degradation.recipes import draw, read_recipe
 from deplsr_data.degradation.records import Record
@@ -62,7 +62,7 @@ def compare(name: str, paths: list[str], root: str, count: int) -> dict[str, dic
         seconds += time.perf_counter() - start
         measured = measure(record, gt, rng)
         rows.append({key: (value, getattr(computed, key)) for key, value in measured.items()})
-        nominal.append(levels(record)[0])
+        nominal.append(level_table('nominal').levels(record)[0])
     print(f'\n{name}: {count} records, {1000 * seconds / count:.2f} ms a record')
     print('level        mean measured  mean computed  Spearman  median error  90% error')
     figures = {}

@@ -15,10 +15,10 @@ import skimage
 from PIL import Image, ImageDraw, ImageFont
 
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.captions import whole_caption
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize, Sinc, Step
 
-SIDE, SCALE, LINES = 208, 2, 62
+SIDE, SCALE, LINE = 208, 2, 15
 
 
 def steps(blur: float = 0, noise: float = 0, poisson: float = 0, quality: float = 0, ringing: bool = False) -> Record:
@@ -45,6 +45,11 @@ GRID = (
 )
 
 
+def _caption(record: Record, gt: np.ndarray) -> str:
+    table = level_table('effective')
+    return table.whole_caption(table.levels(record, table.statistics(gt)))
+
+
 def main() -> None:
     """Writes the image."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -52,15 +57,17 @@ def main() -> None:
     args = parser.parse_args()
     photo = cv2.imread(str(Path(skimage.__file__).parent / 'data/chelsea.png'))[40 : 40 + SIDE, 110 : 110 + SIDE, ::-1]
     gt = np.ascontiguousarray(photo, np.float32) / 255
-    sheet = Image.new('RGB', (len(GRID[0]) * (SIDE + 4), len(GRID) * (SIDE + LINES)), 'white')
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    font = ImageFont.load_default(11)
+    texts = [[textwrap.wrap(_caption(record, gt), 38) for record in records] for records in GRID]
+    heights = [SIDE + LINE * max(map(len, row)) + 8 for row in texts]
+    sheet = Image.new('RGB', (len(GRID[0]) * (SIDE + 4), sum(heights)), 'white')
+    draw = ImageDraw.Draw(sheet)
     for row, records in enumerate(GRID):
         for column, record in enumerate(records):
             lq = Image.fromarray((apply(record, gt) * 255).round().astype(np.uint8))
-            place = column * (SIDE + 4), row * (SIDE + LINES)
+            place = column * (SIDE + 4), sum(heights[:row])
             sheet.paste(lq.resize((SIDE, SIDE), Image.Resampling.NEAREST), place)
-            text = '\n'.join(textwrap.wrap(whole_caption(record), 38))
-            draw.text((place[0] + 2, place[1] + SIDE + 2), text, 'black', font)
+            draw.text((place[0] + 2, place[1] + SIDE + 2), '\n'.join(texts[row][column]), 'black', font)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.output, optimize=True)
     print(f'wrote {args.output}')

@@ -10,42 +10,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.gain.pairs import FIELDS, Pool, load_pool
+from benchmarks.gain.pairs import EFFECTIVE, NOMINAL, Pool, load_pool
 from benchmarks.gain.progress import Training
 from benchmarks.gain.settings import Sizes, parts_of
 from deplsr_arch.level_distribution_arch import LevelDistribution
 from deplsr_model.calibration import calibrate, level_cross_entropy
+from deplsr_model.level_text import level_positions
 
 PRIOR_DIM = 32
 CALIBRATION_PHOTOS = 9  #: every so many of the training photos calibrate and do not train
 _BATCH, _RATE = 32, 2e-3
 _SIDES = (64, 64, 56, 48)  #: of the crops; smaller ones begin anywhere in a JPEG block
 
-#: Name, field of EffectiveLevels, and the range that becomes 0..1.
-TYPES = {
-    'blur': ('blur', 0.0, 8.0), 'noise': ('noise', 0.0, 30.0), 'grain': ('correlation', 0.0, 1.0),
-    'jpeg': ('quality', 30.0, 100.0), 'ringing': ('ringing', 0.0, 0.7), 'compression': ('compression', 0.0, 20.0),
-    'color_noise': ('color_noise', 0.0, 40.0), 'codec_last': ('codec_last', 0.0, 1.0),
-}  # fmt: skip
-NOMINAL = ((0.0, 3.0), (0.0, 30.0), (0.0, 3.0), (30.0, 100.0), (0.0, 1.0))  #: range of each nominal level
+TYPES = EFFECTIVE.names
 
 
-def effective_positions(effective: np.ndarray) -> Tensor:
-    """Levels in 0..1: (N, fields) to (N, 8)."""
-    columns = []
-    for name, low, high in TYPES.values():
-        column = (effective[:, FIELDS.index(name)] - low) / (high - low)
-        if name == 'correlation':
-            column = np.where(effective[:, FIELDS.index('noise')] < 0.5, 0, column)
-        columns.append(column.clip(0, 1))
-    return torch.from_numpy(np.stack(columns, axis=1)).float()
+def effective_positions(levels: np.ndarray) -> Tensor:
+    """Effective levels (N, 8) in 0..1."""
+    return level_positions(torch.from_numpy(levels), EFFECTIVE)
 
 
-def nominal_positions(nominal: np.ndarray) -> Tensor:
-    """Levels in 0..1: (N, 5) to (N, 8), the last three constant."""
-    low, high = np.array(NOMINAL).T
-    found = ((nominal - low) / (high - low)).clip(0, 1)
-    return torch.from_numpy(np.pad(found, ((0, 0), (0, len(TYPES) - found.shape[1])))).float()
+def nominal_positions(levels: np.ndarray) -> Tensor:
+    """Nominal levels (N, 5) in 0..1, followed by zeros up to the number of effective ones: (N, 8)."""
+    found = level_positions(torch.from_numpy(levels), NOMINAL)
+    return torch.nn.functional.pad(found, (0, len(TYPES) - found.shape[1]))
 
 
 def build() -> LevelDistribution:
@@ -117,7 +105,7 @@ class _Crops:
         later = np.arange(len(pool.lq)) >= first
         self.training = np.flatnonzero(later & ~calibrates)
         self.calibration = np.flatnonzero(calibrates)  # SR networks train on some, estimators on none
-        self.positions = effective_positions(np.asarray(pool.effective))
+        self.positions = effective_positions(np.array(pool.levels))
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         rows = self.training[rng.integers(len(self.training), size=count)]

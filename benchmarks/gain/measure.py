@@ -14,13 +14,11 @@ from torch import Tensor
 
 from benchmarks.gain.estimators import TYPES, effective_positions, nominal_positions
 from benchmarks.gain.networks import load_network, tokens_of
-from benchmarks.gain.pairs import FIELDS, Source, load_pool, make_pool
+from benchmarks.gain.pairs import EFFECTIVE, NOMINAL, Source, load_pool, make_pool
 from benchmarks.gain.settings import OUT_OF_RANGE, RECIPES, SCALE, Run, Sizes
 from benchmarks.prior.photos import fixed_record
 from deplsr_arch.level_distribution_arch import LevelDistribution
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.captions import levels as nominal_levels
-from deplsr_data.degradation.effective import effective_levels, statistics_of
 from deplsr_data.files.crops import centre_crop
 
 FIXED = ('blur', 'mild', 'heavy')  #: degradations of the semantic recipe, as in ``benchmarks.prior``
@@ -70,8 +68,8 @@ def samples(name: str, graded: Path, photos: list[np.ndarray], sets: Path | None
     else:
         pool = load_pool(graded / name)
         effective, nominal = (
-            effective_positions(np.asarray(pool.effective)),
-            nominal_positions(np.asarray(pool.nominal)),
+            effective_positions(np.array(pool.levels)),
+            nominal_positions(np.array(pool.nominal)),
         )
         draws = len(pool.lq) // len(photos)
         for row in range(len(pool.lq)):
@@ -88,9 +86,9 @@ def _fixed(name: str, photos: list[np.ndarray]) -> Iterator[Sample]:
         clean = gt.astype(np.float32) / 255
         record = fixed_record(name, (gt.shape[0], gt.shape[1]), index)
         lq = (apply(record, clean) * 255).round().astype(np.uint8).transpose(2, 0, 1)
-        found = effective_levels(record, statistics_of(clean))
-        effective = effective_positions(np.array([[getattr(found, field) for field in FIELDS]]))[0]
-        yield Sample(lq, gt, SCALE, effective, nominal_positions(np.array([nominal_levels(record)]))[0])
+        levels = [EFFECTIVE.levels(record, EFFECTIVE.statistics(clean))], [NOMINAL.levels(record)]
+        effective, nominal = (np.array(one, np.float32) for one in levels)
+        yield Sample(lq, gt, SCALE, effective_positions(effective)[0], nominal_positions(nominal)[0])
 
 
 def _pairs(lq_folder: Path, gt_folder: Path) -> Iterator[Sample]:
@@ -144,5 +142,5 @@ def estimates(net: LevelDistribution, pool: Path) -> dict[str, np.ndarray]:
     loaded = load_pool(pool)
     parts = [net.estimate(torch.from_numpy(loaded.lq[i : i + 64]).float() / 255) for i in range(0, len(loaded.lq), 64)]
     found = {name: torch.cat([getattr(part, name) for part in parts]) for name in ('mean', 'low', 'high', 'distance')}
-    found['true'] = effective_positions(np.asarray(loaded.effective))
+    found['true'] = effective_positions(np.array(loaded.levels))
     return {name: value.numpy() for name, value in found.items()}

@@ -59,8 +59,8 @@ def prior_of(run: Run, pool_folder: Path, pool: Pool, count: int, estimators: Pa
     if run.prior == 'estimated':
         return estimated_tokens(pool_folder, count, estimators / run.estimator)
     if run.prior == 'true_nominal':
-        return tokens_of(nominal_positions(np.asarray(pool.nominal[:count])))
-    return tokens_of(effective_positions(np.asarray(pool.effective[:count])))
+        return tokens_of(nominal_positions(np.array(pool.nominal[:count])))
+    return tokens_of(effective_positions(np.array(pool.levels[:count])))
 
 
 class _Pairs(NamedTuple):

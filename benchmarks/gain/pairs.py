@@ -14,8 +14,7 @@ from tqdm import tqdm
 
 from benchmarks.gain.settings import CONTEXT, SCALE
 from deplsr_data.degradation.apply_batch import apply_batch
-from deplsr_data.degradation.captions import levels as nominal_levels
-from deplsr_data.degradation.effective import EffectiveLevels, effective_levels, statistics_of
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.packing import pack
 from deplsr_data.degradation.recipes import draw, read_recipe, rounds_of
 from deplsr_data.degradation.sampling import rng_for
@@ -24,15 +23,15 @@ from deplsr_data.ops.resize import resize
 
 _BATCH = 24
 _SHRINK = (0.5, 1.0)  # photos are seldom sharp to the pixel at their own size
-FIELDS = tuple(EffectiveLevels.__dataclass_fields__)
+EFFECTIVE, NOMINAL = level_table('effective'), level_table('nominal')
 
 
 class Pool(NamedTuple):
-    """Memory-mapped pairs: lq (N, 3, h, w) and gt (M, 3, 4h, 4w) uint8, levels (N, 10) and nominal (N, 5) float32."""
+    """Memory-mapped pairs: lq (N, 3, h, w) and gt (M, 3, 4h, 4w) uint8, levels (N, 8) and nominal (N, 5) float32."""
 
     lq: np.ndarray
     gt: np.ndarray
-    effective: np.ndarray
+    levels: np.ndarray
     nominal: np.ndarray
     photo: np.ndarray
 
@@ -57,7 +56,7 @@ def make_pool(folder: Path, block: dict[str, Any], source: Source, count: int, w
     recipe, side = read_recipe(dict(block), 'recipe'), CONTEXT * SCALE
     shapes = {
         'lq': ((count, 3, CONTEXT, CONTEXT), np.uint8), 'gt': ((with_gt, 3, side, side), np.uint8),
-        'effective': ((count, len(FIELDS)), np.float32), 'nominal': ((count, 5), np.float32),
+        'levels': ((count, len(EFFECTIVE.types)), np.float32), 'nominal': ((count, len(NOMINAL.types)), np.float32),
         'photo': ((count,), np.int32),
     }  # fmt: skip
     progress = folder / 'progress'
@@ -75,9 +74,8 @@ def make_pool(folder: Path, block: dict[str, Any], source: Source, count: int, w
         kept = max(0, min(with_gt - first, len(index)))
         pool.gt[first : first + kept] = gt[:kept].mul(255).round().byte().numpy()
         for row, record, crop in zip(index, records, crops, strict=True):
-            found = effective_levels(record, statistics_of(crop))
-            pool.effective[row] = [getattr(found, name) for name in FIELDS]
-            pool.nominal[row] = nominal_levels(record)
+            pool.levels[row] = EFFECTIVE.levels(record, EFFECTIVE.statistics(crop))
+            pool.nominal[row] = NOMINAL.levels(record)
         pool.photo[rows] = photos
         progress.write_text(str(index.stop))
     for array in pool:

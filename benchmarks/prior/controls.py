@@ -67,7 +67,7 @@ class TrueNumbersPrior:
     """The true levels as number tokens, without text and without content."""
 
     def __init__(self, setup: PriorSetup) -> None:
-        self._dim = setup.dim
+        self._dim, self._table = setup.dim, setup.table
 
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
         """Returns content (B, 1, D), zeros, and degradation (B, K, D).
@@ -80,7 +80,8 @@ class TrueNumbersPrior:
                 'prior: levels: expected a data set with levels, got none; take CaptionedDegradationDataset'
             )
         lq = inputs.lq
-        return lq.new_zeros(len(lq), 1, self._dim), number_tokens(level_positions(inputs.levels.to(lq)), self._dim)
+        positions = level_positions(inputs.levels.to(lq), self._table)
+        return lq.new_zeros(len(lq), 1, self._dim), number_tokens(positions, self._dim)
 
 
 @register_prior('clip')

@@ -32,9 +32,8 @@ from benchmarks.prior.photos import (
     to_tensor,
     true_levels,
 )
-from benchmarks.prior.runs import CONTEXT, ESTIMATORS, RECIPES, SCALE, VARIANTS, Estimator, Setup
+from benchmarks.prior.runs import CONTEXT, ESTIMATORS, RECIPES, SCALE, TABLE, VARIANTS, Estimator, Setup
 from deplsr_arch.clip_backbone import clip_views
-from deplsr_data.degradation.captions import captions
 from deplsr_data.tokens import tokenize
 from deplsr_model.checkpoint import load_into
 from deplsr_model.level_text import LevelEmbeddings, embed_levels, positions_to_levels
@@ -121,9 +120,9 @@ def in_crops(estimate: Callable[[Tensor], Tensor], lq: Tensor) -> Tensor:
 def _functions(net: Any, estimator: Estimator) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
     """Functions from an image to its levels (1, 5) and, for an adaptor, to its fine embeddings."""
     if estimator.loss == 'regression':
-        return lambda lq: positions_to_levels(net(lq)), None
+        return lambda lq: positions_to_levels(net(lq), TABLE), None
     whitened = estimator.loss == 'ordinal' and estimator.whitened
-    texts = (LevelEmbeddings if whitened else UnwhitenedLevels)(embed_levels(net))
+    texts = (LevelEmbeddings if whitened else UnwhitenedLevels)(embed_levels(net, TABLE))
 
     def fine(lq: Tensor) -> Tensor:
         return net(lq).fine_degradation
@@ -205,10 +204,11 @@ def load_prior(setup: Setup, name: str) -> Callable[[Case], tuple[Tensor, Tensor
     """The prior of a variant, from the source that it was trained with; that source takes of a case what it needs."""
     variant = VARIANTS[name]
     estimator = load_estimator(setup, variant.estimator) if variant.needs_estimator else None
-    source = build_prior(variant.prior, PriorSetup(estimator, setup.prior_dim, variant.form))
+    source = build_prior(variant.prior, PriorSetup(estimator, setup.prior_dim, TABLE, variant.form))
 
     def prior(case: Case) -> tuple[Tensor, Tensor]:
-        tokens = tokenize(captions(case.record), setup.tokenizer, setup.context_length)[None]
+        texts = TABLE.captions(TABLE.levels(case.record))
+        tokens = tokenize(texts, setup.tokenizer, setup.context_length)[None]
         return source(PriorInputs(case.seen, tokens, true_levels(case.record)))
 
     return prior

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.prior.runs import RECIPES, SCALE
+from benchmarks.prior.runs import RECIPES, SCALE, TABLE
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.captions import levels
 from deplsr_data.degradation.recipes import draw, kernel_reach, read_recipe
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Record, Resize
 from deplsr_data.degradation.sampling import rng_for
@@ -83,7 +82,7 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 def true_levels(record: Record) -> Tensor:
     """The levels of a record, (1, 5)."""
-    return torch.tensor([levels(record)], dtype=torch.float32)
+    return torch.tensor([TABLE.levels(record)], dtype=torch.float32)
 
 
 def fixed_record(name: str, size: tuple[int, int], seed: int) -> Record:

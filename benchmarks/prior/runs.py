@@ -7,7 +7,10 @@ from typing import Any
 
 import open_clip
 
+from deplsr_data.degradation.level_tables import level_table
+
 SCALE, LQ_SIZE, CONTEXT = 4, 32, 64  #: of the SR networks; their patch and the estimators' input, in LR pixels
+TABLE = level_table('nominal')  #: levels and captions of the experiment
 PLUGIN = 'benchmarks.prior.controls'  #: registers what the experiment alone uses
 RECIPE = {
     'type': 'semantic', 'resize_mode': 'area', 'blur_sigma': [0.0, 3.0], 'aniso_prob': 0.0, 'noise_range': [0.0, 30.0],
@@ -215,7 +218,8 @@ class Setup:
         """The data set of both stages; crops of LR size CONTEXT."""
         return {
             'name': 'train', 'type': 'CaptionedDegradationDataset', 'dataroot_gt': photos, 'gt_size': CONTEXT * SCALE,
-            'recipe': RECIPES[recipe], 'tokenizer': self.tokenizer, 'context_length': self.context_length,
+            'recipe': RECIPES[recipe], 'levels': TABLE.name, 'tokenizer': self.tokenizer,
+            'context_length': self.context_length,
             'degrade_on': 'device', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': batch, 'dataset_enlarge_ratio': 50,
         }  # fmt: skip
 
@@ -268,7 +272,8 @@ class Setup:
 
     def _common(self, name: str, seed: int) -> dict[str, Any]:
         return {
-            'name': name, 'num_gpu': self.gpus, 'scale': SCALE, 'manual_seed': seed, 'plugins': [PLUGIN],
+            'name': name, 'num_gpu': self.gpus, 'scale': SCALE, 'manual_seed': seed, 'levels': TABLE.name,
+            'plugins': [PLUGIN],
             'logger': {'print_freq': 50, 'save_checkpoint_freq': 250},
         }  # fmt: skip
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from basicsr_plugin.errors import UserError
 from deplsr_data.commands.arguments import Skipped, add_common, at_least_1, is_lmdb, uncollated
 from deplsr_data.commands.captioner import Captioner, CoCaCaptioner, Transform
-from deplsr_data.degradation.captions import FALLBACK_TITLE
+from deplsr_data.degradation.level_tables import FALLBACK_TITLE
 from deplsr_data.files.photos import Photo, PhotoError, PhotoReader, list_photos
 from deplsr_data.files.tables import lines, plain_cell, read_table, write_table
 

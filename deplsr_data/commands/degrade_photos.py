@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from basicsr_plugin.errors import UserError
 from deplsr_data.degradation.apply import apply
+from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.degradation.recipes import Recipe, draw
 from deplsr_data.degradation.records import to_json
 from deplsr_data.degradation.sampling import rng_for
@@ -44,6 +45,7 @@ class Plan:
         seed: Seed of all draws.
         gt_size: Side of the tiles; None for complete photos.
         with_gt: Whether to write the clean images too.
+        table: The degradation types and levels that the captions name.
     """
 
     input: str
@@ -57,15 +59,17 @@ class Plan:
     seed: int
     gt_size: int | None
     with_gt: bool
+    table: LevelTable
 
     def path(self, place: int) -> str:
         """Path of a photo relative to ``input``, or its key; what its draws depend on."""
         return _relative(self.input, self.photos[place], self.in_lmdb)
 
     def settings(self) -> dict[str, object]:
-        """Everything that the images of one photo depend on."""
+        """Everything that the images and captions of one photo depend on."""
         keys = ('scale', 'draws', 'seed', 'gt_size', 'with_gt')
-        return {**{key: getattr(self, key) for key in keys}, 'recipe': dataclasses.asdict(self.recipe)}
+        named = {key: getattr(self, key) for key in keys}
+        return {**named, 'levels': self.table.name, 'recipe': dataclasses.asdict(self.recipe)}
 
 
 class DegradePhotos(Dataset):
@@ -106,6 +110,7 @@ class DegradePhotos(Dataset):
         plan = self._plan
         name = plan.names[place] + (f'_s{tile + 1:03d}' if plan.gt_size else '')
         gt = to_float(np.ascontiguousarray(window.cut(image)))
+        statistics = plan.table.statistics(gt)
         clean = _eight_bits(sharpen(gt) if plan.recipe.gt_usm else gt)
         if plan.with_gt:
             self._gt.put(f'{name}.png', clean)
@@ -123,6 +128,7 @@ class DegradePhotos(Dataset):
                 crop=(window.top, window.left, window.height, window.width),
                 title=plan.photos[place].title,
                 record=json.loads(to_json(record)),
+                levels=plan.table.named_levels(plan.table.levels(record, statistics)),
             )
             self._lq.put(row.filepath, _eight_bits(apply(record, gt)))
             rows.append(row)

@@ -11,7 +11,8 @@ import dataclasses
 import json
 import os
 import sys
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -22,10 +23,9 @@ from basicsr_plugin.parse_options import read_yaml
 from basicsr_plugin.shipped_options import resolve_option_file
 from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
 from deplsr_data.commands.degrade_photos import DegradePhotos, Plan, output_names
-from deplsr_data.degradation.captions import captions
+from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
 from deplsr_data.degradation.recipes import read_recipe
 from deplsr_data.degradation.records import from_json
-from deplsr_data.degradation.types import DEGRADATION_TYPES
 from deplsr_data.files.photos import list_photos
 from deplsr_data.files.tables import caption_columns, plain_cell
 from deplsr_data.files.written_set import ImageStore, Row, begin, finish, read_parts
@@ -40,7 +40,7 @@ examples:
   # three degradations of each tile of 512 x 512 pixels, with titles, in 8 processes
   basicsr synthesize --input photos --meta-info titles.tsv --output set --scale 4 --gt-size 512 --draws 3 --workers 8
 
-  # with recipe and scale of an option file, as LMDBs
+  # with recipe, scale and levels of an option file, as LMDBs
   basicsr synthesize --input photos --output set -opt train_deplsr_x4.yml --format lmdb
 
   # on four machines that share a disk; afterwards once without --shard, on any machine, to write the tables
@@ -49,7 +49,7 @@ examples:
 
 output:
   captions.tsv     path and captions of each LR image: semantic, whole degradation, then one for each degradation type
-  records.jsonl    the exact degradation of each LR image, and where in which photo it lies
+  records.jsonl    the exact degradation of each LR image, its levels, and where in which photo it lies
   lq/ and gt/      LR and clean images as PNG; with --format lmdb: lq.lmdb/ and gt.lmdb/
 
 The draws depend only on the seed, the photo's path below --input, the tile and the number of the draw; they do not
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='YAML file with the keys of a degradation recipe (default: the semantic recipe)',
     )
     recipe.add_argument(
-        '-opt', metavar='FILE', help='option file, or a shipped one, from which recipe and scale are read'
+        '-opt', metavar='FILE', help='option file, or a shipped one, from which recipe, scale and levels are read'
     )
     add('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first; may be repeated')
     add(
@@ -85,6 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar='N',
         help='number of degradations of each clean image (default 1)',
+    )
+    add(
+        '--levels',
+        choices=get_args(LevelName),
+        help='what captions name: what the LR image shows, or what was set at the steps, as published '
+        '(default: from -opt, else effective)',
     )
     add('--seed', type=at_least_0, default=0, metavar='N', help='seed of all draws (default 0)')
     add(
@@ -139,22 +145,25 @@ def run(args: argparse.Namespace) -> int:
         if args.format == 'lmdb':
             _pack(args.output, rows, plan.scale)
         titles = {plan.path(place): photo.title for place, photo in enumerate(plan.photos)}
-        finish(args.output, rows, titles, caption_columns(len(DEGRADATION_TYPES)), _captions)
+        finish(args.output, rows, titles, caption_columns(len(plan.table.types)), partial(_captions, plan.table))
     except KeyboardInterrupt:
         raise KeyboardInterrupt('run the same command again to resume') from None
     print(f'{args.output}: {summary}; {len(rows)} LR images')
     return 0
 
 
-def _captions(row: Row) -> list[str]:
-    return captions(from_json(row.record_json()), plain_cell(row.title or ''))
+def _captions(table: LevelTable, row: Row) -> list[str]:
+    # sets begun by version 0.1 have no levels; theirs are nominal and follow from the record alone
+    known = row.levels
+    levels = table.levels(from_json(row.record_json())) if known is None else table.ordered_levels(known)
+    return table.captions(levels, plain_cell(row.title or ''))
 
 
 def _plan(args: argparse.Namespace) -> Plan:
     """Checks the arguments against each other."""
     load_plugins(args.plugin)
-    block, where, scale = _recipe_block(args)
-    scale = args.scale or scale
+    block, where, opt = _recipe_block(args)
+    scale = args.scale or opt.get('scale')
     if not isinstance(scale, int) or scale < 1:
         raise UserError('--scale: expected a whole number from 1, got none; name it, such as --scale 4')
     if args.gt_size and args.gt_size % scale:
@@ -169,23 +178,32 @@ def _plan(args: argparse.Namespace) -> Plan:
     names = output_names(args.input, photos, in_lmdb, ascii_only=args.format == 'lmdb')
     return Plan(
         *(args.input, in_lmdb, args.output, tuple(photos), tuple(names), recipe, scale),
-        *(args.draws, args.seed, args.gt_size, not args.no_gt),
+        *(args.draws, args.seed, args.gt_size, not args.no_gt, level_table(args.levels or _levels_of(opt))),
     )
 
 
-def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, Any]:
-    """Returns the recipe, its place for error messages, and the scale of the option file."""
+def _levels_of(opt: dict[str, Any]) -> LevelName:
+    """Returns option ``levels`` of an option file, the default if it has none."""
+    levels: Any = opt.get('levels') or 'effective'
+    if levels not in get_args(LevelName):
+        raise UserError(f"levels: expected one of {', '.join(get_args(LevelName))}, got '{levels}'; correct -opt")
+    return levels
+
+
+def _recipe_block(args: argparse.Namespace) -> tuple[Any, str, dict[str, Any]]:
+    """Returns the recipe, its place for error messages, and scale and levels of the option file, if it has them."""
     if args.opt is None:
         block = read_yaml(args.recipe) if args.recipe else None
         if block and 'datasets' in block:
             raise UserError(f"--recipe: expected keys of a recipe, got an option file, '{args.recipe}'; use -opt")
-        return (block['recipe'] if block and 'recipe' in block else block), '--recipe', None
+        return (block['recipe'] if block and 'recipe' in block else block), '--recipe', {}
     opt = read_yaml(resolve_option_file(args.opt))
     load_plugins(opt.get('plugins') or [], where='plugins')
     datasets = opt.get('datasets')
     for phase, dataset in (datasets if isinstance(datasets, dict) else {}).items():
         if isinstance(dataset, dict) and dataset.get('recipe') is not None:
-            return dataset['recipe'], f'datasets.{phase}.recipe', opt.get('scale')
+            named = {'scale': opt.get('scale'), 'levels': dataset.get('levels') or opt.get('levels')}
+            return dataset['recipe'], f'datasets.{phase}.recipe', named
     raise UserError(f"-opt: expected a data set with a recipe, got none in '{args.opt}'; name another or use --recipe")
 
 

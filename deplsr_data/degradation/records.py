@@ -52,8 +52,8 @@ class Record:
     Attributes:
         scale: Size of the clean photo over that of the LR image.
         steps: The operators with their parameters, first to last.
-        named: Which blur the captions name (:func:`deplsr_data.degradation.types.blur_level`): the ``first``, or the
-            ``total`` of all.
+        named: Which blur nominal levels name (:func:`deplsr_data.degradation.nominal.blur_level`): the ``first``, or
+            the ``total`` of all.
     """
 
     scale: int

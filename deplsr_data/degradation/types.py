@@ -1,38 +1,40 @@
-"""The one table of degradation types: names, prompts, levels and how a level is computed from a record.
+"""The degradation types: names, prompts, levels and how a level is computed.
 
-Captions, levels, the order of the fine embeddings and the evaluation follow from :data:`DEGRADATION_TYPES`;
-:func:`register_degradation_type` adds a row.
+There are two tables, of which option ``levels`` selects one (:mod:`deplsr_data.degradation.level_tables`):
+:data:`EFFECTIVE_TYPES`, what an LR image shows, and :data:`NOMINAL_TYPES`, what was set at the steps, as published.
+:func:`register_degradation_type` adds a row to both.
+
+The first five rows of both tables have the order of the published networks' embeddings. The direction and the
+anisotropy of a blur (:class:`~deplsr_data.degradation.effective.EffectiveLevels`) have no row and no caption.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-
-from deplsr_data.degradation.operators import kernel_of
-from deplsr_data.degradation.records import Blur, ChromaNoise, Codec, Jpeg, Noise, Record, Resize, Sinc
+from deplsr_data.degradation.effective import EffectiveLevels
+from deplsr_data.degradation.nominal import blur_level, jpeg_level, noise_level, ringing_level
+from deplsr_data.degradation.records import Record
 
 __all__ = [
-    'DEGRADATION_TYPES',
+    'EFFECTIVE_TYPES',
+    'NOMINAL_TYPES',
+    'REGISTERED_TYPES',
     'DegradationType',
-    'blur_level',
-    'degradation_type_names',
-    'jpeg_level',
-    'kernel_standard_deviation',
-    'noise_level',
     'register_degradation_type',
-    'ringing_level',
 ]
+
+Source = TypeVar('Source')
+_LEAST_NOISE = 0.5  # grey levels; the correlation of weaker noise cannot be seen
 
 
 @dataclass(frozen=True, kw_only=True)
-class DegradationType:
-    """A row of the table.
+class DegradationType(Generic[Source]):
+    """A row of a table.
 
     Attributes:
         name: What options and metrics call it.
@@ -41,7 +43,8 @@ class DegradationType:
         evaluation_levels: Levels that are compared with each other when a degradation estimator is evaluated.
         training_levels: Evenly spaced levels, lowest first, whose texts an estimate is compared with in training.
         tolerance: An estimate nearer than this to the true level counts as correct.
-        level_of: Returns the level in a record; captions round it to one decimal.
+        level_of: Returns the level from a record, or, in the rows of :data:`EFFECTIVE_TYPES`, from its effective
+            levels; captions round it to one decimal.
         measured: Whether the level is a number. If not, it is 0 (``no <prompt>``) or 1 (``<prompt>``).
     """
 
@@ -51,7 +54,7 @@ class DegradationType:
     evaluation_levels: tuple[float, ...]
     training_levels: tuple[float, ...]
     tolerance: float
-    level_of: Callable[[Record], float]
+    level_of: Callable[[Source], float]
     measured: bool = True
 
     def caption(self, level: float) -> str:
@@ -61,22 +64,160 @@ class DegradationType:
         return self.prompt if level else f'no {self.prompt}'
 
 
-#: All degradation types, in the order of the fine captions, the fine embeddings and the levels.
-DEGRADATION_TYPES: list[DegradationType] = []
+def _steps(low: float, high: float, step: float) -> tuple[float, ...]:
+    """Returns the evenly spaced levels from ``low`` to ``high``."""
+    return tuple(float(low + step * place) for place in range(round((high - low) / step) + 1))
 
 
-def register_degradation_type(degradation_type: DegradationType) -> None:
-    """Adds a type at the end of :data:`DEGRADATION_TYPES`.
+#: What is set at the steps of a record, as published.
+NOMINAL_TYPES: tuple[DegradationType[Record], ...] = (
+    DegradationType(
+        name='blur',
+        prompt='blur with sigma',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 1.0, 2.0, 3.0),
+        training_levels=_steps(0, 3, 0.25),
+        tolerance=0.5,
+        level_of=blur_level,
+    ),
+    DegradationType(
+        name='gaussian',
+        prompt='gaussian noise with sigma',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 15.0, 30.0),
+        training_levels=_steps(0, 30, 2.5),
+        tolerance=10.0,
+        level_of=noise_level('gaussian'),
+    ),
+    DegradationType(
+        name='poisson',
+        prompt='poisson noise with scale',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 1.0, 2.0, 3.0),
+        training_levels=_steps(0, 3, 0.25),
+        tolerance=0.5,
+        level_of=noise_level('poisson'),
+    ),
+    DegradationType(
+        name='jpeg',
+        prompt='jpeg with quality factor',
+        zero_level=100.0,
+        evaluation_levels=(30.0, 50.0, 70.0, 90.0),
+        training_levels=_steps(30, 100, 5),
+        tolerance=10.0,
+        level_of=jpeg_level,
+    ),
+    DegradationType(
+        name='ringing',
+        prompt='ringing and overshoot artifacts',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 1.0),
+        training_levels=(0.0, 1.0),
+        tolerance=0.5,
+        level_of=ringing_level,
+        measured=False,
+    ),
+)
+
+
+def _grain(shown: EffectiveLevels) -> float:
+    return 100 * max(0.0, shown.correlation) if shown.noise >= _LEAST_NOISE else 0.0
+
+
+#: What the LR image shows; blur in GT pixels, noise and compression in grey levels of 255.
+EFFECTIVE_TYPES: tuple[DegradationType[EffectiveLevels], ...] = (
+    DegradationType(
+        name='blur',
+        prompt='blur with sigma',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 2.0, 4.0, 6.0),
+        training_levels=_steps(0, 8, 0.5),
+        tolerance=1.0,
+        level_of=lambda shown: shown.blur,
+    ),
+    DegradationType(
+        name='noise',
+        prompt='noise with sigma',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 10.0, 20.0, 30.0),
+        training_levels=_steps(0, 30, 2.5),
+        tolerance=5.0,
+        level_of=lambda shown: shown.noise,
+    ),
+    DegradationType(
+        name='grain',
+        prompt='noise correlation in percent',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 50.0, 100.0),
+        training_levels=_steps(0, 100, 10),
+        tolerance=20.0,
+        level_of=_grain,
+    ),
+    DegradationType(
+        name='jpeg',
+        prompt='jpeg with quality factor',
+        zero_level=100.0,
+        evaluation_levels=(30.0, 50.0, 70.0, 90.0),
+        training_levels=_steps(30, 100, 5),
+        tolerance=10.0,
+        level_of=lambda shown: shown.quality,
+    ),
+    DegradationType(
+        name='ringing',
+        prompt='ringing in percent',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 35.0, 70.0),
+        training_levels=_steps(0, 70, 10),
+        tolerance=20.0,
+        level_of=lambda shown: 100 * shown.ringing,
+    ),
+    DegradationType(
+        name='compression',
+        prompt='compression error with sigma',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 5.0, 10.0, 20.0),
+        training_levels=_steps(0, 20, 2),
+        tolerance=4.0,
+        level_of=lambda shown: shown.compression,
+    ),
+    DegradationType(
+        name='color_noise',
+        prompt='color noise with sigma',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 15.0, 30.0),
+        training_levels=_steps(0, 40, 4),
+        tolerance=6.0,
+        level_of=lambda shown: shown.color_noise,
+    ),
+    DegradationType(
+        name='codec_last',
+        prompt='compression as the last step',
+        zero_level=0.0,
+        evaluation_levels=(0.0, 1.0),
+        training_levels=(0.0, 1.0),
+        tolerance=0.5,
+        level_of=lambda shown: float(shown.codec_last),
+        measured=False,
+    ),
+)
+
+#: Rows that plug-ins have added, at the end of both tables.
+REGISTERED_TYPES: list[DegradationType[Record]] = []
+
+
+def register_degradation_type(degradation_type: DegradationType[Record]) -> None:
+    """Adds a type at the end of both tables; its ``level_of`` returns the level from a record.
 
     Captions and levels have an entry more from then on, so call it when a plug-in is imported, before any data set or
-    network is built. Networks use the first ``num_degradation_types``, so that earlier checkpoints keep working; set
-    it to 6 in ``network_da`` and ``network_g`` for the new type.
+    network is built. Networks use the first ``num_degradation_types``, so that earlier checkpoints keep working; for
+    the new type, add 1 to it in ``network_da`` and ``network_g`` (9 with effective levels, 6 with nominal ones).
 
     Raises:
         ValueError: Its name or prompt is taken, the prompt could not be parsed out of a caption, or its training levels
             are not evenly spaced.
     """
-    for other in DEGRADATION_TYPES:
+    rows: tuple[DegradationType[Any], ...] = (*NOMINAL_TYPES, *EFFECTIVE_TYPES, *REGISTERED_TYPES)
+    for other in rows:
         if degradation_type.name == other.name or degradation_type.prompt == other.prompt:
             raise ValueError(f'expected a new name and prompt, got those of {other.name!r}; choose others')
     if not re.fullmatch('[a-z ]+', degradation_type.prompt) or degradation_type.prompt.startswith('no '):
@@ -90,143 +231,4 @@ def register_degradation_type(degradation_type: DegradationType) -> None:
         raise ValueError(
             f'expected two or more evenly spaced training_levels, lowest first, got {known}; such as (0.0, 0.5, 1.0)'
         )
-    DEGRADATION_TYPES.append(degradation_type)
-
-
-def degradation_type_names() -> tuple[str, ...]:
-    """Returns the names of all degradation types, in order."""
-    return tuple(degradation_type.name for degradation_type in DEGRADATION_TYPES)
-
-
-def blur_level(record: Record) -> float:
-    """Returns the sigma of the blur, in GT pixels.
-
-    - Records of the semantic recipe (``named: first``): the first blur, the geometric mean of its sigmas.
-    - Records of Real-ESRGAN's (``named: total``): all blurs together, as variances of blurs in a row add. The standard
-      deviation of each is measured on its kernel, since a kernel of 7 taps cannot be as wide as a sigma of 3, and the
-      sigma of a plateau is not its standard deviation; it is brought to GT pixels by the size of the image at that
-      step. A sinc filter in the place of a blur counts with the sigma of the Gaussian that halves the same frequency.
-    """
-    if record.named == 'total':
-        return _total_blur(record)
-    return next((step.sigma for step in record.steps if isinstance(step, Blur)), 0.0)
-
-
-def noise_level(distribution: str) -> Callable[[Record], float]:
-    """Returns a function that returns the level of the last noise of a distribution: the one nearest to the result.
-
-    The last chroma noise counts as Gaussian noise; variances add.
-    """
-
-    def level_of(record: Record) -> float:
-        found = [step.level for step in record.steps if isinstance(step, Noise) and step.distribution == distribution]
-        chroma = [step.level for step in record.steps if isinstance(step, ChromaNoise) and distribution == 'gaussian']
-        return math.hypot(*found[-1:], *chroma[-1:]) if chroma else found[-1] if found else 0.0
-
-    return level_of
-
-
-def jpeg_level(record: Record) -> float:
-    """Returns the quality factor of the last JPEG, the one nearest to the result; 100 if there is none.
-
-    Another codec counts as the JPEG that changes photos as much (:mod:`deplsr_data.ops.codecs`).
-    """
-    return next((step.jpeg_quality for step in reversed(record.steps) if isinstance(step, (Jpeg, Codec))), 100.0)
-
-
-def ringing_level(record: Record) -> float:
-    """Returns 1 if a sinc filter with a cutoff below pi follows the last noise, else 0.
-
-    The ringing of an earlier one is smoothed by the steps that follow.
-    """
-    final = record.steps[_final(record) :]
-    return float(any(isinstance(step, Sinc) and step.omega_c < math.pi for step in final))
-
-
-def _final(record: Record) -> int:
-    """Returns the index of the first step after the last noise."""
-    return max((place + 1 for place, step in enumerate(record.steps) if isinstance(step, Noise)), default=0)
-
-
-def _total_blur(record: Record) -> float:
-    """Returns the sigma, in GT pixels, of all blurs in a row; the final sinc filter does not count."""
-    resizes = [step for step in record.steps if isinstance(step, Resize)]
-    lr_area = resizes[-1].height * resizes[-1].width if resizes else 1
-    variance = 0.0
-    pixel_area = 1.0  # in GT pixels
-    for place, step in enumerate(record.steps):
-        if isinstance(step, Resize):
-            pixel_area = record.scale**2 * lr_area / (step.height * step.width)
-        elif isinstance(step, Blur):
-            variance += kernel_standard_deviation(step) ** 2 * pixel_area
-        elif isinstance(step, Sinc) and place < _final(record):
-            variance += 2 * math.log(2) / step.omega_c**2 * pixel_area
-    return math.sqrt(variance)
-
-
-def kernel_standard_deviation(blur: Blur) -> float:
-    """Returns the standard deviation of a blur's kernel, cut to its size: the geometric mean over its two axes."""
-    if not blur.sigma:
-        return 0.0
-    kernel = kernel_of(blur)
-    place = np.arange(blur.kernel_size) - blur.kernel_size // 2
-    xx, yy, xy = kernel.sum(0) @ place**2, kernel.sum(1) @ place**2, place @ kernel @ place
-    return float(max(xx * yy - xy**2, 0.0) ** 0.25)
-
-
-register_degradation_type(
-    DegradationType(
-        name='blur',
-        prompt='blur with sigma',
-        zero_level=0.0,
-        evaluation_levels=(0.0, 1.0, 2.0, 3.0),
-        training_levels=tuple(0.25 * i for i in range(13)),
-        tolerance=0.5,
-        level_of=blur_level,
-    )
-)
-register_degradation_type(
-    DegradationType(
-        name='gaussian',
-        prompt='gaussian noise with sigma',
-        zero_level=0.0,
-        evaluation_levels=(0.0, 15.0, 30.0),
-        training_levels=tuple(2.5 * i for i in range(13)),
-        tolerance=10.0,
-        level_of=noise_level('gaussian'),
-    )
-)
-register_degradation_type(
-    DegradationType(
-        name='poisson',
-        prompt='poisson noise with scale',
-        zero_level=0.0,
-        evaluation_levels=(0.0, 1.0, 2.0, 3.0),
-        training_levels=tuple(0.25 * i for i in range(13)),
-        tolerance=0.5,
-        level_of=noise_level('poisson'),
-    )
-)
-register_degradation_type(
-    DegradationType(
-        name='jpeg',
-        prompt='jpeg with quality factor',
-        zero_level=100.0,
-        evaluation_levels=(30.0, 50.0, 70.0, 90.0),
-        training_levels=tuple(30.0 + 5 * i for i in range(15)),
-        tolerance=10.0,
-        level_of=jpeg_level,
-    )
-)
-register_degradation_type(
-    DegradationType(
-        name='ringing',
-        prompt='ringing and overshoot artifacts',
-        zero_level=0.0,
-        evaluation_levels=(0.0, 1.0),
-        training_levels=(0.0, 1.0),
-        tolerance=0.5,
-        level_of=ringing_level,
-        measured=False,
-    )
-)
+    REGISTERED_TYPES.append(degradation_type)

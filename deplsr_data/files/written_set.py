@@ -2,7 +2,7 @@
 
 ::
 
-    captions.tsv    filepath, title, title2 ... title7 of each LR image (LSDIR-DE)
+    captions.tsv    filepath, title, title2 ... of each LR image (title7 the last with nominal levels: LSDIR-DE)
     records.jsonl   a line for each LR image, in the same order: see Row
     lq/ gt/         the images, PNG; or lq.lmdb/ gt.lmdb/ in BasicSR's layout
     settings.json   what the images depend on; a run with other settings is refused
@@ -26,10 +26,11 @@ import numpy as np
 from basicsr_plugin.errors import UserError
 from deplsr_data.files.tables import replace_file, write_table
 
-__all__ = ['ImageStore', 'Row', 'begin', 'finish', 'read_parts', 'read_rows']
+__all__ = ['ImageStore', 'Row', 'begin', 'finish', 'levels_of_set', 'read_parts', 'read_rows']
 
 _PNG_END = b'IEND\xaeB`\x82'
 _COMMIT_EVERY = 256
+_BEFORE = {'levels': 'nominal'}  # settings that earlier versions did not write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Row:
         crop: top, left, height and width of that part.
         title: Semantic caption, if the photo has one.
         record: The degradation (:mod:`deplsr_data.degradation.records`) as JSON.
+        levels: The levels by degradation type that the captions name; None in sets of version 0.1.
     """
 
     filepath: str
@@ -55,6 +57,7 @@ class Row:
     crop: tuple[int, int, int, int]
     title: str | None
     record: dict[str, object]
+    levels: dict[str, float] | None = None
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -84,7 +87,7 @@ def begin(folder: str, settings: Mapping[str, object]) -> None:
         os.makedirs(os.path.join(folder, 'parts'), exist_ok=True)
         replace_file(path, (json.dumps(settings, indent=2) + '\n').encode())
     with open(path, encoding='utf-8') as file:
-        begun = json.load(file)
+        begun = {**_BEFORE, **json.load(file)}
     for key in sorted({*begun, *settings}):
         if begun.get(key) != settings.get(key):
             raise UserError(
@@ -92,6 +95,17 @@ def begin(folder: str, settings: Mapping[str, object]) -> None:
                 'use that value or another folder'
             )
     os.makedirs(os.path.join(folder, 'parts'), exist_ok=True)
+
+
+def levels_of_set(folder: str) -> str | None:
+    """Returns which levels the captions of a set name: ``effective`` or ``nominal``; None if it is no written set."""
+    try:
+        with open(os.path.join(folder, 'settings.json'), encoding='utf-8') as file:
+            settings = json.load(file)
+    except (OSError, ValueError):
+        return None
+    written = isinstance(settings, dict) and 'recipe' in settings
+    return str({**_BEFORE, **settings}['levels']) if written else None
 
 
 def read_rows(path: str, where: str) -> list[Row]:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from basicsr_plugin.errors import OptionError, UserError
 from benchmarks.prior.controls import equal_positives_softmax
-from benchmarks.prior.runs import ESTIMATORS, Setup
+from benchmarks.prior.runs import ESTIMATORS, TABLE, Setup
 from deplsr_arch import DegradationAdaptor, LevelRegressor
 from deplsr_arch.degradation_adaptor_arch import AdaptorOutput
 from deplsr_model.functional import ContrastiveBatch, softmax_contrastive
@@ -33,7 +33,7 @@ def _batch(vocabulary, levels):
 
 def test_the_prior_levels_is_the_true_levels_as_numbers_without_content():
     levels = torch.tensor([[3.0, 0.0, 1.5, 100.0, 1.0]]).expand(2, -1)
-    source = build_prior('levels', PriorSetup(None, 16))
+    source = build_prior('levels', PriorSetup(None, 16, TABLE))
     content, degradation = source(PriorInputs(LQ, levels=levels))
     assert not needs_estimator('levels')
     assert content.shape == (2, 1, 16)
@@ -47,7 +47,7 @@ def test_the_prior_levels_is_the_true_levels_as_numbers_without_content():
 def test_the_prior_clip_is_the_embedding_of_the_untrained_tower():
     block = Setup().network_da('adaptor')
     adaptor = DegradationAdaptor(**{key: value for key, value in block.items() if key != 'type'}).eval()
-    content, degradation = build_prior('clip', PriorSetup(adaptor, 64))(PriorInputs(LQ))
+    content, degradation = build_prior('clip', PriorSetup(adaptor, 64, TABLE))(PriorInputs(LQ))
     assert torch.equal(degradation, content.expand(-1, 5, -1))
     with torch.no_grad():
         torch.testing.assert_close(content, adaptor.prior(LQ)[0])  # whose corrections are still zero
@@ -55,7 +55,7 @@ def test_the_prior_clip_is_the_embedding_of_the_untrained_tower():
 
 def test_the_prior_clip_needs_an_adaptor():
     with pytest.raises(OptionError, match='prior: clip: expected network_da: DegradationAdaptor, got LevelRegressor'):
-        build_prior('clip', PriorSetup(LevelRegressor(prior_dim=16), 16))
+        build_prior('clip', PriorSetup(LevelRegressor(prior_dim=16), 16, TABLE))
 
 
 def test_equal_captions_share_the_target_and_nothing_changes_where_all_differ():

@@ -13,8 +13,7 @@ from skimage import data
 
 from benchmarks.prior import cost, measure
 from benchmarks.prior.photos import DEGRADATIONS, IN_CROPS, SIZES, cases, fixed_record
-from benchmarks.prior.runs import VARIANTS, Setup
-from deplsr_data.degradation.captions import fine_captions, levels
+from benchmarks.prior.runs import TABLE, VARIANTS, Setup
 from deplsr_data.tokens import tokenize
 
 COSTS = ('backbone', 'film', 'residual', 'paper', 'adaptor', 'regressor')
@@ -46,18 +45,18 @@ def _save_estimator(folder, name):
 
 def test_a_fixed_degradation_has_the_levels_that_its_name_stands_for():
     for name, (blur, noise, quality) in DEGRADATIONS.items():
-        assert levels(fixed_record(name, (256, 256), 0)) == (blur, noise, 0.0, quality, 0.0)
+        assert TABLE.levels(fixed_record(name, (256, 256), 0)) == (blur, noise, 0.0, quality, 0.0)
 
 
 @torch.no_grad()
 def test_each_variant_is_measured_with_the_prior_that_it_is_trained_with(work):
     adaptor = _save_estimator(work, 'adaptor_short')
     (case,) = cases(str(work / 'heldout'), 'medium', whole=False)
-    true = torch.tensor([levels(case.record)])
+    true = torch.tensor([TABLE.levels(case.record)])
     got = {name: measure.load_prior(Setup(), name)(case) for name in ('oracle', 'embedding_oracle', 'numbers', 'clip')}
-    texts = adaptor.encode_text(tokenize(fine_captions(case.record), 'ViT-B-32', 64))
+    texts = adaptor.encode_text(tokenize(TABLE.fine_captions(TABLE.levels(case.record)), 'ViT-B-32', 64))
     torch.testing.assert_close(got['embedding_oracle'][1][0], texts)  # once measured as numbers, for want of tokens
-    mixture = measure.LevelEmbeddings(measure.embed_levels(adaptor)).from_levels(true)
+    mixture = measure.LevelEmbeddings(measure.embed_levels(adaptor, TABLE)).from_levels(true)
     torch.testing.assert_close(got['oracle'][1], mixture)
     numbers = got['numbers'][1][0].diagonal()[[0, 1, 3]] * 8
     torch.testing.assert_close(numbers, torch.tensor([2 * 1.6 / 3 - 1, 2 * 12 / 30 - 1, 0.0]))
@@ -125,7 +124,7 @@ def test_texts_that_were_not_whitened_in_training_are_not_whitened_in_the_estima
         net = build_network(Setup().network_da(name)).eval()
         estimate, fine = measure._functions(net, measure.ESTIMATORS[name])
         lq = torch.rand(1, 3, 64, 64)
-        known, texts = measure.embed_levels(net)[0]
+        known, texts = measure.embed_levels(net, TABLE)[0]
         texts = measure.LevelEmbeddings([(known, texts)] * 5)._texts[0] if whitened else texts
         with torch.no_grad():
             weights = (net.logit_scale.exp() * fine(lq)[0, 0] @ texts.T).softmax(dim=-1)

@@ -16,11 +16,14 @@ from basicsr_plugin.errors import UserError
 from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.captions import captions, levels
 from deplsr_data.degradation.deferred import degrade_deferred
+from deplsr_data.degradation.effective import statistics_of
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.records import from_json
 from deplsr_data.files.crops import draw_shrunk_side
 from deplsr_data.ops.usm import sharpen
+
+EFFECTIVE, NOMINAL = level_table('effective'), level_table('nominal')
 
 
 @pytest.fixture(scope='module')
@@ -64,24 +67,27 @@ def test_an_item_holds_the_pair_its_captions_and_its_record(root):
     assert (item['lq'].shape, item['gt'].shape) == ((3, 16, 16), (3, 64, 64))
     assert item['lq'].dtype == item['gt'].dtype == item['levels'].dtype == torch.float32
     record = from_json(item['record'])
-    assert item['captions'] == captions(record)
-    np.testing.assert_allclose(item['levels'], levels(record), rtol=1e-6)
+    gt = np.ascontiguousarray(item['gt'].numpy().transpose(1, 2, 0))
+    levels = EFFECTIVE.levels(record, statistics_of(gt))
+    assert item['captions'] == EFFECTIVE.captions(levels)
+    np.testing.assert_allclose(item['levels'], levels, rtol=1e-6)
     np.testing.assert_array_equal(
         item['lq'].numpy(),
-        apply(record, np.ascontiguousarray(item['gt'].numpy().transpose(1, 2, 0))).transpose(2, 0, 1),
+        apply(record, gt).transpose(2, 0, 1),
     )
     assert torch.equal(item['tokens'], open_clip.get_tokenizer('ViT-B-32')(item['captions']))
     assert item['gt_path'].endswith('chelsea.png')
 
 
-def test_a_short_context_holds_every_whole_caption(root):
-    item = CaptionedDegradationDataset(_opt(root, context_length=40))[0]
-    assert item['tokens'].shape == (7, 40)
-    text = (
-        'blur with sigma:2.9, gaussian noise with sigma:29.9, jpeg with quality factor:57.4, '
-        'ringing and overshoot artifacts'
-    )
-    assert int(open_clip.get_tokenizer('ViT-B-32')([text]).count_nonzero()) <= 40
+@pytest.mark.parametrize(
+    ('table', 'levels', 'length'),
+    [(EFFECTIVE, (2.9, 29.9, 57.4, 57.4, 69.9, 12.3, 34.5, 1.0), 77), (NOMINAL, (2.9, 29.9, 0, 57.4, 1.0), 40)],
+)
+def test_a_short_context_holds_every_whole_caption(root, table, levels, length):
+    item = CaptionedDegradationDataset(_opt(root, context_length=length, levels=table.name))[0]
+    assert item['tokens'].shape == (2 + len(table.types), length)
+    text = table.whole_caption(levels)
+    assert int(open_clip.get_tokenizer('ViT-B-32')([text]).count_nonzero()) <= length
 
 
 def _records(dataset, workers, epoch):
@@ -275,7 +281,8 @@ def test_a_whole_photo_is_degraded_at_full_size_and_resized_without_antialiasing
     )
     np.testing.assert_allclose(item['lq'], expected[0].clamp(0, 1), atol=1e-6)
     assert 'gt' not in item
-    assert item['captions'] == captions(from_json(item['record']))
+    levels = EFFECTIVE.levels(from_json(item['record']), statistics_of(photo))
+    assert item['captions'] == EFFECTIVE.captions(levels)
 
 
 def test_whole_photos_of_any_size_come_in_one_batch(tmp_path):

@@ -16,9 +16,10 @@ from basicsr_plugin.errors import UserError
 from basicsr_plugin.sampling_index import SampleIndex
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
 from deplsr_data.captioned_pair_dataset import CaptionedPairDataset, read_captions
-from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.records import from_json
 
+EFFECTIVE, NOMINAL = level_table('effective'), level_table('nominal')
 COLUMNS = 'filepath\ttitle\ttitle2\ttitle3\ttitle4\ttitle5\ttitle6\ttitle7\n'
 FINE = [
     'blur with sigma:1.2',
@@ -38,6 +39,7 @@ def written(tmp_path_factory):
         Image.fromarray(photo[:90, :121]).save(root / 'photos' / f'{name}.png')
     (root / 'titles.tsv').write_text('filepath\ttitle\na.png\ta face\nsub/b.png\ta cat\n')
     ways = {'plain': [], 'tiles': ['--gt-size', '40', '--draws', '2'], 'no_gt': ['--gt-size', '40', '--no-gt']}
+    ways['nominal'] = ['--levels', 'nominal']
     ways['lmdb'] = [*ways['tiles'], '--format', 'lmdb']
     shared = ['synthesize', '--input', f'{root}/photos', '--meta-info', f'{root}/titles.tsv', '--scale', '4']
     for way, arguments in ways.items():
@@ -57,6 +59,11 @@ def options(root, **changes):
         **changes,
     }
     return {key: value for key, value in opt.items() if value is not None}
+
+
+def published(root, **changes):
+    """Options of a table that is written by hand with the captions of LSDIR-DE."""
+    return options(root, levels='nominal', **changes)
 
 
 def train(root, **changes):
@@ -91,17 +98,22 @@ def test_basicsr_builds_it_by_name_and_its_items_are_like_those_of_the_other_dat
     assert item['tokens'].shape == other['tokens'].shape
 
 
-@pytest.mark.parametrize('way', ['plain', 'tiles'])
+@pytest.mark.parametrize('way', ['plain', 'tiles', 'nominal'])
 def test_what_was_written_is_read(written, way):
-    dataset = CaptionedPairDataset(options(written / way))
+    table = NOMINAL if way == 'nominal' else EFFECTIVE
+    dataset = CaptionedPairDataset(options(written / way, levels=table.name))
     rows = [json.loads(line) for line in (written / way / 'records.jsonl').read_text().splitlines()]
     assert len(dataset) == len(rows)
     for index, row in enumerate(rows):
         item = dataset[index]
         record = from_json(item['record'])
         assert record == from_json(json.dumps(row['record']))
-        assert item['captions'] == captions(record, {'a.png': 'a face', 'sub/b.png': 'a cat'}[row['photo']])
-        np.testing.assert_allclose(item['levels'], levels(record), rtol=1e-6)
+        levels = table.ordered_levels(row['levels'])
+        assert set(row['levels']) == set(table.names)
+        assert item['captions'] == table.captions(levels, {'a.png': 'a face', 'sub/b.png': 'a cat'}[row['photo']])
+        np.testing.assert_allclose(item['levels'], levels, rtol=1e-6)
+        if table is NOMINAL:
+            assert levels == table.levels(record)
         for key, path in (('lq', item['lq_path']), ('gt', item['gt_path'])):
             expected = np.asarray(Image.open(path)).transpose(2, 0, 1) / np.float32(255)
             np.testing.assert_array_equal(item[key], expected)
@@ -153,7 +165,7 @@ def _with_coordinates(root):
 
 
 def test_both_images_of_a_pair_are_cropped_and_flipped_alike(tmp_path):
-    dataset = CaptionedPairDataset(train(_with_coordinates(tmp_path)))
+    dataset = CaptionedPairDataset(train(_with_coordinates(tmp_path), levels='nominal'))
     seen = set()
     for round in range(40):
         item = dataset[SampleIndex(0, 0, round)]
@@ -162,21 +174,21 @@ def test_both_images_of_a_pair_are_cropped_and_flipped_alike(tmp_path):
         corner, across, down = (item['lq'][:2, i, j] * 255 for i, j in ((0, 0), (0, 1), (1, 0)))
         seen.add((tuple((across - corner).round().int().tolist()), tuple((down - corner).round().int().tolist())))
     assert len(seen) == 8  # all flips and quarter turns
-    plain = CaptionedPairDataset(train(tmp_path, use_hflip=False, use_rot=False))
+    plain = CaptionedPairDataset(train(tmp_path, levels='nominal', use_hflip=False, use_rot=False))
     steps = [plain[SampleIndex(0, 0, round)]['lq'] * 255 for round in range(20)]
     assert all(((step[1, :, 1] - step[1, :, 0]).round() == 1).all() for step in steps)
     assert len({tuple(step[:2, 0, 0].round().int().tolist()) for step in steps}) > 10
 
 
 def test_a_pair_smaller_than_the_crop_is_mirrored_alike(tmp_path):
-    dataset = CaptionedPairDataset(train(_with_coordinates(tmp_path), gt_size=160))
+    dataset = CaptionedPairDataset(train(_with_coordinates(tmp_path), levels='nominal', gt_size=160))
     item = dataset[0]
     assert (item['lq'].shape, item['gt'].shape) == ((3, 40, 40), (3, 160, 160))
     assert torch.equal(item['lq'].repeat_interleave(4, 1).repeat_interleave(4, 2), item['gt'])
 
 
 def test_validation_crops_the_middle(tmp_path):
-    item = CaptionedPairDataset(options(_with_coordinates(tmp_path), gt_size=32))[0]
+    item = CaptionedPairDataset(published(_with_coordinates(tmp_path), gt_size=32))[0]
     assert item['lq'].shape == (3, 8, 8)
     assert (item['lq'][:2, 0, 0] * 255).round().tolist() == [8, 11]
     assert torch.equal(item['lq'].repeat_interleave(4, 1).repeat_interleave(4, 2), item['gt'])
@@ -199,7 +211,7 @@ def test_a_table_is_completed_where_a_degradation_type_is_missing(tmp_path):
         ['a.png', 'a face', 'blur with sigma:1.2', FINE[0], '', '', '', ''],
         ['b.png', '', '', FINE[3], FINE[0], 'ringing and overshoot artifacts', '', FINE[2]],
     ]
-    dataset = CaptionedPairDataset(options(authors_layout(tmp_path, rows)))
+    dataset = CaptionedPairDataset(published(authors_layout(tmp_path, rows)))
     first, second = dataset[0], dataset[1]
     assert first['captions'] == [
         *('a face', 'blur with sigma:1.2', 'blur with sigma:1.2', 'gaussian noise with sigma:0.0'),
@@ -216,14 +228,14 @@ def test_a_table_is_completed_where_a_degradation_type_is_missing(tmp_path):
 
 
 def test_empty_captions_mean_no_degradation():
-    texts, found = read_captions([''] * 7)
+    texts, found = read_captions([''] * 7, NOMINAL)
     assert texts[:2] == ('a photo', 'no degradation')
     assert found == (0, 0, 0, 100, 0)
 
 
 def test_clean_images_may_have_another_suffix(tmp_path):
     rows = [[f'{name}.jpg', '', '', *FINE] for name in 'ab']
-    item = CaptionedPairDataset(options(authors_layout(tmp_path, rows, 'jpg', 'webp')))[1]
+    item = CaptionedPairDataset(published(authors_layout(tmp_path, rows, 'jpg', 'webp')))[1]
     assert item['gt_path'].endswith('b.webp')
     assert item['lq_path'].endswith('b.jpg')
 
@@ -232,12 +244,12 @@ def test_bad_pairs_are_replaced_and_named(tmp_path, caplog):
     rows = [[f'{name}.png', '', '', *FINE] for name in 'ab']
     authors_layout(tmp_path, rows)
     (tmp_path / 'lq' / 'a.png').write_bytes(b'')
-    dataset = CaptionedPairDataset(options(tmp_path))
+    dataset = CaptionedPairDataset(published(tmp_path))
     assert dataset[0]['lq_path'].endswith('b.png')
     assert 'a.png' in caplog.text
     Image.fromarray(data.astronaut()[:50, :48]).save(tmp_path / 'gt' / 'b.png')
     with pytest.raises(UserError, match=r'expected 48 x 48 pixels, 4 times those of .*, got 50 x 48; check scale'):
-        CaptionedPairDataset(options(tmp_path, max_bad_images=0))[1]
+        CaptionedPairDataset(published(tmp_path, max_bad_images=0))[1]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +272,7 @@ def test_bad_pairs_are_replaced_and_named(tmp_path, caplog):
 def test_a_wrong_option_is_one_clear_line(tmp_path, changes, line):
     root = authors_layout(tmp_path, [['a.png', '', '', *FINE]])
     with pytest.raises(UserError) as error:
-        CaptionedPairDataset(options(root, **changes))
+        CaptionedPairDataset(published(root, **changes))
     assert str(error.value).startswith(line)
     assert '\n' not in str(error.value)
 
@@ -279,7 +291,7 @@ def test_a_wrong_table_is_one_clear_line(tmp_path, text, line):
     root = authors_layout(tmp_path, [['a.png', '', '', *FINE]])
     (root / 'captions.tsv').write_text(text)
     with pytest.raises(UserError) as error:
-        CaptionedPairDataset(options(root))
+        CaptionedPairDataset(published(root))
     assert str(error.value).startswith('datasets.val.meta_info: ')
     assert line in str(error.value)
     assert '\n' not in str(error.value)
@@ -289,3 +301,34 @@ def test_a_records_file_of_another_format_is_one_clear_line(written, tmp_path):
     shutil.copy(written / 'plain' / 'captions.tsv', tmp_path / 'records.jsonl')
     with pytest.raises(UserError, match=r'datasets\.val\.records: expected rows .* in line 1 of'):
         CaptionedPairDataset(options(written / 'plain', records=str(tmp_path / 'records.jsonl')))
+
+
+@pytest.mark.parametrize(('way', 'levels'), [('plain', 'nominal'), ('nominal', 'effective')])
+def test_a_set_with_other_levels_is_refused_in_one_line(written, way, levels):
+    other = 'effective' if levels == 'nominal' else 'nominal'
+    with pytest.raises(UserError) as error:
+        CaptionedPairDataset(options(written / way, levels=levels))
+    assert str(error.value) == (
+        f"datasets.val.levels: expected {other}, with which the set in '{written / way}' was written, got {levels}; "
+        f'set levels: {other} here and at the top level, or write the set with --levels {levels}'
+    )
+
+
+def test_a_set_of_version_0_1_has_nominal_levels(written, tmp_path):
+    shutil.copytree(written / 'nominal', tmp_path / 'old')
+    settings = json.loads((tmp_path / 'old' / 'settings.json').read_text())
+    del settings['levels']
+    (tmp_path / 'old' / 'settings.json').write_text(json.dumps(settings))
+    assert len(CaptionedPairDataset(options(tmp_path / 'old', levels='nominal'))) == 2
+    with pytest.raises(UserError, match=r'datasets\.val\.levels: expected nominal'):
+        CaptionedPairDataset(options(tmp_path / 'old'))
+
+
+def test_a_table_with_captions_of_other_levels_is_refused_with_the_name_of_the_levels(tmp_path):
+    authors_layout(tmp_path, [['a.png', '', '', *FINE]])
+    with pytest.raises(UserError) as error:
+        CaptionedPairDataset(options(tmp_path))
+    assert str(error.value) == (
+        f"datasets.val.meta_info: row 1 of '{tmp_path}/captions.tsv': expected a fine caption of effective levels, "
+        "such as 'noise with sigma:12.5', got 'gaussian noise with sigma:0.0'; correct it, or set levels: nominal"
+    )

@@ -19,27 +19,28 @@ from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDatase
 from deplsr_data.captioned_pair_dataset import CaptionedPairDataset, read_captions
 from deplsr_data.degradation.apply import apply
 from deplsr_data.degradation.apply_batch import apply_batch
-from deplsr_data.degradation.captions import captions, levels, parse_caption
 from deplsr_data.degradation.deferred import degrade_deferred
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.operators import OPERATORS, Filter, register_operator
 from deplsr_data.degradation.packing import pack
 from deplsr_data.degradation.recipes import RECIPES, draw, read_recipe, register_recipe
 from deplsr_data.degradation.records import Jpeg, Noise, Record, Resize, from_json, to_json
-from deplsr_data.degradation.types import DEGRADATION_TYPES, DegradationType, register_degradation_type
+from deplsr_data.degradation.types import NOMINAL_TYPES, REGISTERED_TYPES, DegradationType, register_degradation_type
 
+NOMINAL, EFFECTIVE = level_table('nominal'), level_table('effective')
 CAST = Record(4, (Resize(24, 32), ColourCast(12.5), Jpeg(80.0)))
 
 
 @pytest.fixture(autouse=True)
 def _restored_tables():
     """Registers the example for one test and restores the tables afterwards."""
-    before = dict(OPERATORS), dict(RECIPES), list(DEGRADATION_TYPES)
+    before = dict(OPERATORS), dict(RECIPES), list(REGISTERED_TYPES)
     colour_cast.register()
     yield
     for table, content in zip((OPERATORS, RECIPES), before, strict=False):
         table.clear()
         table.update(content)
-    DEGRADATION_TYPES[:] = before[2]
+    REGISTERED_TYPES[:] = before[2]
 
 
 @pytest.fixture
@@ -65,13 +66,21 @@ def test_a_record_survives_its_text():
         from_json('{"scale": 1, "steps": [{"op": "colour_cast", "red": 1.0, "green": 1.0}]}')
 
 
-def test_captions_and_levels_have_six_entries():
-    assert levels(CAST) == (0, 0, 0, 80, 0, 12.5)
-    assert len(captions(CAST)) == 8
-    assert captions(CAST)[1] == 'jpeg with quality factor:80.0, colour cast of red:12.5'
-    assert captions(CAST)[7] == 'colour cast of red:12.5'
-    assert parse_caption('colour cast of red:12.5') == ('cast', 12.5)
-    assert read_captions(['', '', 'colour cast of red:3.0', '', '', '', ''])[1] == (0, 0, 0, 100, 0, 3)
+def test_captions_and_levels_of_both_tables_have_one_more_entry():
+    levels = NOMINAL.levels(CAST)
+    texts = NOMINAL.captions(levels)
+    assert levels == (0, 0, 0, 80, 0, 12.5)
+    assert texts[1] == 'jpeg with quality factor:80.0, colour cast of red:12.5'
+    assert texts[7:] == ['colour cast of red:12.5']
+    shown = EFFECTIVE.levels(CAST)
+    assert len(shown) == 9
+    assert (shown[3], shown[8]) == (80, 12.5)
+    assert EFFECTIVE.captions(shown)[10:] == ['colour cast of red:12.5']
+    cells = ['', '', 'colour cast of red:3.0', '', '', '', '']
+    for table in (NOMINAL, EFFECTIVE):
+        assert table.names[-1] == 'cast'
+        assert table.parse_caption('colour cast of red:12.5') == ('cast', 12.5)
+        assert read_captions(cells, table)[1] == (*table.zero_levels[:-1], 3)
 
 
 def test_one_image_and_a_batch_agree(photo):
@@ -91,7 +100,7 @@ def test_the_recipe_is_read_and_drawn_from():
     assert recipe == ColourCastRecipe(red_range=(5, 6))
     record = draw(recipe, 4, np.random.default_rng(0), (64, 64))
     assert record == draw(recipe, 4, np.random.default_rng(0), (64, 64))
-    assert 5 <= levels(record)[5] <= 6
+    assert 5 <= NOMINAL.levels(record)[5] <= 6
     with pytest.raises(UserError, match=r"recipe: unknown key 'red_rang'; did you mean 'red_range'\?"):
         read_recipe({'type': 'colour_cast', 'red_rang': [5, 6]}, 'recipe')
 
@@ -106,9 +115,9 @@ def test_the_data_set_delivers_it_in_the_worker_and_on_the_device(root):
     assert device['record'] == worker['record']
     assert float((device['lq'] - worker['lq']).square().mean()) < 1e-4
     for batch in (worker, device):
-        assert batch['levels'].shape == (3, 6)
-        assert batch['tokens'].shape[:2] == (3, 8)
-        assert ((batch['levels'][:, 5] >= 20) & (batch['levels'][:, 5] <= 30)).all()
+        assert batch['levels'].shape == (3, 9)
+        assert batch['tokens'].shape[:2] == (3, 11)
+        assert ((batch['levels'][:, 8] >= 20) & (batch['levels'][:, 8] <= 30)).all()
 
 
 def test_a_written_set_holds_its_captions_and_is_read(root):
@@ -118,14 +127,14 @@ def test_a_written_set_holds_its_captions_and_is_read(root):
     assert cli.main([*shared, '--recipe', str(root / 'recipe.yml'), '--plugin', 'colour_cast']) == 0
     opt = {'name': 'x', 'type': 'x', 'phase': 'val', 'scale': 4, 'meta_info': str(out / 'captions.tsv')}
     item = CaptionedPairDataset({**opt, 'dataroot_lq': str(out / 'lq'), 'dataroot_gt': str(out / 'gt')})[0]
-    assert item['captions'] == captions(from_json(item['record']))
-    assert item['levels'].shape == (6,)
+    assert item['levels'][8] == pytest.approx(NOMINAL.levels(from_json(item['record']))[5])
+    assert item['captions'][2:] == list(EFFECTIVE.fine_captions(item['levels'].tolist()))
 
 
 def test_without_a_batch_form_degrade_on_device_is_refused_in_one_line(root):
     register_operator(ColourCast, colour_cast.apply_to_image)
     item = CaptionedDegradationDataset(options(root))[0]
-    assert item['levels'][5] >= 20
+    assert item['levels'][8] >= 20
     with pytest.raises(UserError) as caught:
         CaptionedDegradationDataset(options(root, degrade_on='device'))[0]
     assert str(caught.value) == (
@@ -154,7 +163,7 @@ def test_names_that_are_taken_are_refused():
     with pytest.raises(ValueError, match="'colour_cast', which is taken"):
         register_recipe(Recipe2, colour_cast.draw)
     with pytest.raises(ValueError, match='new name and prompt'):
-        register_degradation_type(DEGRADATION_TYPES[0])
+        register_degradation_type(NOMINAL_TYPES[0])
     with pytest.raises(ValueError, match='letters a to z'):
         register_degradation_type(
             DegradationType(

@@ -9,49 +9,49 @@ import pytest
 
 import deplsr_data  # noqa: F401
 from basicsr_plugin.errors import OptionError
-from deplsr_data.degradation.types import DEGRADATION_TYPES
+from deplsr_data.degradation.level_tables import level_table
+from deplsr_data.degradation.types import NOMINAL_TYPES, REGISTERED_TYPES
 from deplsr_model.consistency import check_tokens, check_type_count
 
 CAPTIONED = {'type': 'CaptionedDegradationDataset'}
 
 
 @pytest.fixture
-def six_types():
-    DEGRADATION_TYPES.append(replace(DEGRADATION_TYPES[0], name='cast', prompt='colour cast with strength'))
+def another_type():
+    REGISTERED_TYPES.append(replace(NOMINAL_TYPES[0], name='cast', prompt='colour cast with strength'))
     yield
-    DEGRADATION_TYPES.pop()
+    REGISTERED_TYPES.pop()
 
 
-@pytest.mark.usefixtures('six_types')
-def test_a_network_has_the_first_of_the_registered_degradation_types():
-    assert check_type_count(SimpleNamespace(num_degradation_types=6), 'network_da') == 6
-    assert check_type_count(SimpleNamespace(num_degradation_types=5), 'network_da') == 5
-    with pytest.raises(
-        OptionError, match=r'^network_g\.num_degradation_types: expected at most 6, .*cast\), got 7; set'
-    ):
-        check_type_count(SimpleNamespace(num_degradation_types=7), 'network_g')
+@pytest.mark.usefixtures('another_type')
+@pytest.mark.parametrize(('levels', 'count'), [('nominal', 6), ('effective', 9)])
+def test_a_network_has_the_first_of_the_degradation_types(levels, count):
+    table = level_table(levels)
+    assert check_type_count(SimpleNamespace(num_degradation_types=count), 'network_da', table) == count
+    assert check_type_count(SimpleNamespace(num_degradation_types=5), 'network_da', table) == 5
+    line = rf'^network_g\.num_degradation_types: expected at most {count}, .* {levels} .*cast\), got {count + 1}; set'
+    with pytest.raises(OptionError, match=line):
+        check_type_count(SimpleNamespace(num_degradation_types=count + 1), 'network_g', table)
 
 
-@pytest.mark.usefixtures('six_types')
+@pytest.mark.usefixtures('another_type')
 @pytest.mark.parametrize('prior', ['estimated', 'captions', 'none', 'blur with sigma:1.5'])
 @pytest.mark.parametrize('form', ['mixture', 'embedding'])
-def test_networks_for_five_types_work_where_a_plugin_has_registered_a_sixth(
-    workplace, stage2, trained_adaptor, prior, form
-):
+def test_networks_for_five_types_work_where_there_are_more(workplace, stage2, trained_adaptor, prior, form):
     changes = {'path__pretrain_network_da': str(trained_adaptor), 'prior': prior, 'prior_form': form}
     assert workplace.run('train', stage2, **changes) == 0
 
 
-@pytest.mark.usefixtures('six_types')
-@pytest.mark.parametrize('count', [5, 6])
-def test_stage_1_trains_with_five_or_all_six_types(workplace, stage1, count):
+@pytest.mark.usefixtures('another_type')
+@pytest.mark.parametrize('count', [5, 9])
+def test_stage_1_trains_with_the_first_five_or_all_types(workplace, stage1, count):
     assert workplace.run('train', stage1, network_da__num_degradation_types=count) == 0
     metrics = (workplace.path / 'experiments/adaptor/metrics.jsonl').read_text()
-    assert ('"cast"' in metrics) == (count == 6)
+    assert ('"cast"' in metrics) == (count == 9)
 
 
 def test_a_network_without_a_number_of_degradation_types_fits_any():
-    check_type_count(SimpleNamespace(), 'network_g')
+    check_type_count(SimpleNamespace(), 'network_g', level_table('effective'))
 
 
 @pytest.mark.parametrize(

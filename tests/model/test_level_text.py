@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deplsr_data.degradation.types import DEGRADATION_TYPES
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_model.level_text import LevelEmbeddings, TextCache, level_positions, positions_to_levels, whiten_texts
 
 CPU = torch.device('cpu')
-TRAINING_LEVELS = [degradation_type.training_levels for degradation_type in DEGRADATION_TYPES]
+TABLE = level_table('nominal')
+TRAINING_LEVELS = [degradation_type.training_levels for degradation_type in TABLE.types]
 
 
 @pytest.fixture
@@ -69,10 +70,10 @@ def test_a_certain_estimate_has_the_embedding_of_its_level(embeddings):
 
 def test_positions_and_levels_are_inverse():
     levels = torch.tensor([[1.5, 15.0, 0.75, 65.0, 1.0]])
-    positions = level_positions(levels)
+    positions = level_positions(levels, TABLE)
     assert positions.min() >= 0
-    torch.testing.assert_close(positions_to_levels(positions), levels)
-    assert level_positions(torch.tensor([[9.0, -1.0, 0.0, 20.0, 0.0]])).tolist() == [[1, 0, 0, 0, 0]]
+    torch.testing.assert_close(positions_to_levels(positions, TABLE), levels)
+    assert level_positions(torch.tensor([[9.0, -1.0, 0.0, 20.0, 0.0]]), TABLE).tolist() == [[1, 0, 0, 0, 0]]
 
 
 def _near_texts():

@@ -70,6 +70,14 @@ def test_the_defaults_are_the_measured_form_and_options_paper_the_published_one(
     assert adaptor['val']['template'] == 'A photo with {}'
     files = sorted(PAPER.glob('*.yml'))
     assert len(files) == 4
+    for file in FILES:
+        opt = read_yaml(str(ROOT / file))
+        published = file.parent.name == 'paper'
+        assert opt.get('levels') == ('nominal' if published else None)
+        ours = [one for one in opt['datasets'].values() if one['type'].startswith('Captioned')]
+        assert all(one.get('levels') == opt.get('levels') for one in ours)
+        conditioned = [opt[key] for key in ('network_g', 'network_da') if key in opt and 'network_da' in opt]
+        assert all(one.get('num_degradation_types') == (None if published else 8) for one in conditioned)
     for file in (one for one in files if 'deplsr' in one.name):
         opt = read_yaml(str(file))
         assert form.items() <= opt['network_da'].items()
@@ -172,8 +180,20 @@ MISTAKES = {
         'network_da.type: expected a degradation estimator, got MSRResNet',
     ),
     'a network for other degradation types': (
-        {'network_da__num_degradation_types': 6},
-        'network_da.num_degradation_types: expected at most 5, the registered degradation types (blur, gaussian, pois',
+        {'network_da__num_degradation_types': 9},
+        'network_da.num_degradation_types: expected at most 8, the types of effective levels (blur, noise, grain, jpe',
+    ),
+    'other levels in a data set': (
+        {'datasets__val__levels': 'nominal'},
+        'datasets.val.levels: expected effective, the levels at the top level, got nominal; set levels: nominal at the',
+    ),
+    'other levels at the top level': (
+        {'levels': 'nominal'},
+        'datasets.train.levels: expected nominal, the levels at the top level, got effective; set levels: effective at',
+    ),
+    'unknown levels': (
+        {'levels': 'effektive'},
+        "levels: expected 'effective' or 'nominal', got 'effektive'; did you mean 'effective'?",
     ),
     'dropout beyond one': ({'train__prior_dropout': 1.5}, 'train.prior_dropout'),
     'a text that is no caption': ({'prior': 'heavy noise'}, "'heavy noise' is no caption"),
@@ -186,6 +206,7 @@ def test_a_misspelt_key_leaves_an_earlier_run_where_it_is(workplace, stage1):
     for changes in (
         {'datasets__train__gt_sise': 32},
         {'val__batsh': 2},
+        {'levels': 'nominal'},
         {'datasets__train__recipe': {'jpg_range': [1, 2]}},
     ):
         assert workplace.run('train', stage1, **changes) == 2
@@ -228,8 +249,8 @@ STAGE_1_MISTAKES = {
     ),
     'a recipe of version 0.1': ({'recipe': 'measured'}, 'recipe: expected no such key at the top level'),
     'other degradation types': (
-        {'network_da__num_degradation_types': 7},
-        'network_da.num_degradation_types: expected at most 5, the registered degradation types',
+        {'network_da__num_degradation_types': 9},
+        'network_da.num_degradation_types: expected at most 8, the types of effective levels',
     ),
     'unused parameters': ({'find_unused_parameters': True}, 'find_unused_parameters: expected false'),
     'no network': ({'network_da': None}, 'network_da'),

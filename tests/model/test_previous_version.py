@@ -30,7 +30,8 @@ def outputs():
 @pytest.fixture
 def previous(stage2):
     """Options of stage 2 with the small vocabulary of the stored adaptor, whose text tower cannot embed captions."""
-    return {**stage2, 'prior_form': 'embedding'}
+    datasets = {phase: {**dataset, 'levels': 'nominal'} for phase, dataset in stage2['datasets'].items()}
+    return {**stage2, 'prior_form': 'embedding', 'levels': 'nominal', 'datasets': datasets}
 
 
 @pytest.mark.parametrize('name', ESTIMATORS)

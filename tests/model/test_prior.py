@@ -9,7 +9,7 @@ import torch
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch import DegradationAdaptor, LevelRegressor
-from deplsr_data.degradation.types import DEGRADATION_TYPES
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.tokens import tokenize
 from deplsr_model.level_text import LevelEmbeddings, embed_levels
 from deplsr_model.prior import (
@@ -23,6 +23,7 @@ from deplsr_model.prior import (
 )
 from deplsr_model.prior_dropout import drop_prior
 
+NOMINAL = level_table('nominal')
 LQ = torch.rand(2, 3, 16, 16)
 TRUE = torch.tensor([[1.5, 25.0, 0.0, 40.0, 0.0]]).expand(2, -1)
 TRUE_TEXT = 'blur with sigma:1.5, gaussian noise with sigma:25.0, jpeg with quality factor:40.0'
@@ -35,11 +36,11 @@ def adaptor(stage2):
 
 
 def prior(source, estimator, form='mixture'):
-    return build_prior(source, PriorSetup(estimator, 16, form))
+    return build_prior(source, PriorSetup(estimator, 16, NOMINAL, form))
 
 
 def fine_texts(text):
-    return [one.caption(level) for one, level in zip(DEGRADATION_TYPES, parse_levels(text), strict=True)]
+    return NOMINAL.fine_captions(parse_levels(text, NOMINAL))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def fine_texts(text):
     ],
 )
 def test_a_text_consists_of_fine_captions_and_what_it_does_not_name_is_at_its_zero_level(text, levels):
-    assert parse_levels(text) == list(levels)
+    assert parse_levels(text, NOMINAL) == levels
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_a_text_consists_of_fine_captions_and_what_it_does_not_name_is_at_its_ze
 )
 def test_any_other_text_is_refused_in_one_line(text, part):
     with pytest.raises(OptionError) as caught:
-        check_source(text)
+        check_source(text, NOMINAL)
     assert part in str(caught.value)
     assert '\n' not in str(caught.value)
 
@@ -105,7 +106,7 @@ def test_true_captions_without_the_input_that_the_form_needs_are_refused_in_one_
 def test_a_text_and_the_same_true_levels_are_the_same_prior_and_an_estimate_is_a_mixture_of_it(adaptor):
     true = prior('captions', adaptor)(PriorInputs(LQ, torch.zeros(2, 7, 48, dtype=torch.long), TRUE))
     torch.testing.assert_close(prior(TRUE_TEXT, adaptor)(PriorInputs(LQ)), true)
-    embeddings = LevelEmbeddings(embed_levels(adaptor))
+    embeddings = LevelEmbeddings(embed_levels(adaptor, NOMINAL))
     with torch.no_grad():
         estimated = embeddings.from_estimate(adaptor.prior(LQ)[1], adaptor.logit_scale.exp())
         torch.testing.assert_close(prior('estimated', adaptor)(PriorInputs(LQ))[1], estimated)
@@ -147,13 +148,13 @@ def test_a_plugin_registers_its_own_source():
     def ones(setup):
         return lambda inputs: (torch.ones(len(inputs.lq), 1, setup.dim), torch.ones(len(inputs.lq), 5, setup.dim))
 
-    check_source('ones')
+    check_source('ones', NOMINAL)
     assert not needs_estimator('ones')
     assert needs_estimator('estimated')
     assert needs_estimator('jpeg with quality factor:40.0')
     assert prior('ones', None)(PriorInputs(LQ))[1].all()
     with pytest.raises(OptionError, match='prior: expected estimated, none, captions, ones, or a text'):
-        check_source('twos')
+        check_source('twos', NOMINAL)
     with pytest.raises(ValueError, match="'ones', which is taken"):
         register_prior('ones')(ones)
 
@@ -201,7 +202,7 @@ def test_a_text_can_be_given_on_the_command_line_of_a_test(workplace, stage2, tr
     test['prior'] = 'estimated'
     test['val'] = {**stage2['val'], 'save_img': True}
     images = {}
-    for text in ('gaussian noise with sigma:0.0', 'gaussian noise with sigma:30.0'):
+    for text in ('noise with sigma:0.0', 'noise with sigma:30.0'):
         force = ('--force_yml', f'prior={text}', f'name=run{len(images)}')
         assert workplace.run('test', test, *force) == 0
         folder = Path(f'results/run{len(images)}/visualization/photos')

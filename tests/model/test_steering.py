@@ -9,7 +9,7 @@ from skimage import data
 
 from deplsr_arch import DegradationAdaptor, Fused
 from deplsr_data.degradation.apply_batch import apply_batch
-from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.packing import pack
 from deplsr_data.degradation.recipes import SemanticRecipe, draw
 from deplsr_data.degradation.sampling import rng_for
@@ -18,6 +18,7 @@ from deplsr_model.prior import PriorInputs, PriorSetup, build_prior
 
 SCALE, GT, BATCH, STEPS, DIM = 2, 32, 16, 600, 64
 RECIPE = SemanticRecipe(blur_sigma=(0.0, 0.0), gaussian_noise_prob=1.0, jpeg_prob=0.0, sinc_prob=0.0)
+TABLE = level_table('nominal')
 NOISY, CLEAN = 'gaussian noise with sigma:25.0', 'gaussian noise with sigma:0.0'
 
 
@@ -31,8 +32,9 @@ def _batch(photos, step):
         gts.append(torch.from_numpy(photo[top : top + GT, left : left + GT].transpose(2, 0, 1).copy()))
         record = draw(RECIPE, SCALE, rng_for(0, 0, step * BATCH + sample, 0, 'degradation'), (GT, GT))
         packed.append(pack(record, (GT, GT)))
-        tokens.append(tokenize(captions(record), 'ViT-B-32', 48))
-        true.append(torch.tensor(levels(record)))
+        levels = TABLE.levels(record)
+        tokens.append(tokenize(TABLE.captions(levels), 'ViT-B-32', 48))
+        true.append(torch.tensor(levels))
     gt = torch.stack(gts)
     lq = apply_batch(torch.utils.data.default_collate(packed), gt)
     return lq, gt, torch.stack(tokens), torch.stack(true)
@@ -45,7 +47,7 @@ def _trained(network_da):
     backbone = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 4, 'upscale': SCALE}
     net = Fused(backbone={**backbone, 'img_range': 1.0}, fuse_at=['body.0', 'body.2'], prior_dim=DIM)
     photos = [getattr(data, name)()[..., :3].astype(np.float32) / 255 for name in ('chelsea', 'coffee', 'rocket')]
-    prior = build_prior('captions', PriorSetup(adaptor, DIM))
+    prior = build_prior('captions', PriorSetup(adaptor, DIM, TABLE))
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     for step in range(STEPS):
         lq, gt, tokens, true = _batch(photos, step)
@@ -67,7 +69,7 @@ def test_with_a_caption_of_noise_flat_regions_come_out_smoother(stage2):
     with torch.no_grad():
         rough = {}
         for text in (NOISY, CLEAN):
-            prior = build_prior(text, PriorSetup(adaptor, DIM))(PriorInputs(lq))
+            prior = build_prior(text, PriorSetup(adaptor, DIM, TABLE))(PriorInputs(lq))
             rough[text] = _variance(net(lq, *prior)[0].permute(1, 2, 0).numpy())[flat].mean()
     assert rough[NOISY] < 0.9 * rough[CLEAN], rough
 

@@ -16,12 +16,12 @@ from skimage import data
 
 from basicsr_plugin import cli
 from deplsr_data.degradation.apply import apply
-from deplsr_data.degradation.captions import captions
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.records import from_json
 from deplsr_data.files import written_set
 from deplsr_data.files.photos import PhotoReader, list_photos
 
-COLUMNS = ['filepath', 'title', 'title2', 'title3', 'title4', 'title5', 'title6', 'title7']
+COLUMNS = ['filepath', 'title', *(f'title{number}' for number in range(2, 11))]
 
 
 @pytest.fixture
@@ -82,7 +82,8 @@ def test_a_set_holds_pairs_captions_and_records_that_agree(place, capsys, recipe
     assert len({json.dumps(row['record']) for row in made}) == 10
     for row, cells in zip(made, written, strict=True):
         record = from_json(json.dumps(row['record']))
-        assert cells[1:] == captions(record)
+        table_ = level_table('effective')
+        assert cells[1:] == table_.captions(table_.ordered_levels(row['levels']))
         gt = image(place / 'set' / 'gt' / row['gt'])
         assert gt.shape == (68, 100, 3)
         lq = apply(record, gt.astype(np.float32) / np.float32(255))
@@ -107,16 +108,23 @@ def test_workers_and_shards_change_nothing(place, capsys):
 
 
 def test_a_set_begun_by_version_0_1_is_resumed(place, capsys):
-    """Version 0.1 names the distribution of the noise ``kind``."""
-    assert synthesize('set') == 0
-    expected = table(place / 'set')
-    path = place / 'set' / 'records.jsonl'
-    path.write_text(path.read_text(encoding='utf-8').replace('"distribution"', '"kind"'), encoding='utf-8')
+    """Version 0.1 names the distribution of the noise ``kind``, and does not write the levels, which are nominal."""
+    assert synthesize('set', '--levels', 'nominal') == 0
+    captions, path = place / 'set' / 'captions.tsv', place / 'set' / 'records.jsonl'
+    expected = captions.read_text(encoding='utf-8')
+    old = [{key: value for key, value in row.items() if key != 'levels'} for row in rows(place / 'set')]
+    lines = ''.join(json.dumps(row) + '\n' for row in old)
+    path.write_text(lines.replace('"distribution"', '"kind"'), encoding='utf-8')
+    settings = json.loads((place / 'set' / 'settings.json').read_text())
+    del settings['levels']
+    (place / 'set' / 'settings.json').write_text(json.dumps(settings))
     (place / 'set' / 'lq' / 'a.png').unlink()
     capsys.readouterr()
-    assert synthesize('set') == 0
+    assert synthesize('set') == 2
+    assert 'expected levels nominal, with which' in error_of(capsys)
+    assert synthesize('set', '--levels', 'nominal') == 0
     assert ' 1 photos degraded, 4 done before' in capsys.readouterr().out
-    assert table(place / 'set') == expected
+    assert captions.read_text(encoding='utf-8') == expected
 
 
 def test_the_seed_changes_the_draws_and_other_photos_do_not(place):
@@ -285,9 +293,27 @@ def test_the_recipe_comes_from_a_file_or_from_an_option_file_with_its_scale(plac
     assert synthesize('one', '--recipe', 'recipe.yml', scale=('--scale', '2')) == 0
     assert synthesize('two', '-opt', 'train.yml', scale=()) == 0
     assert contents(place / 'one') == contents(place / 'two')
-    assert {tuple(cells[3:7:3]) for cells in table(place / 'one')} == {
-        ('blur with sigma:2.0', 'jpeg with quality factor:100.0')
-    }
+    for row, cells in zip(rows(place / 'one'), table(place / 'one'), strict=True):
+        assert level_table('nominal').levels(from_json(json.dumps(row['record'])))[0] == 2.0
+        assert cells[6] == 'jpeg with quality factor:100.0'
+
+
+def test_the_captions_name_the_levels_of_the_command_or_of_the_option_file(place):
+    (place / 'recipe.yml').write_text('type: semantic\n')
+    (place / 'paper.yml').write_text('levels: nominal\nscale: 4\ndatasets: {train: {recipe: {type: semantic}}}\n')
+    assert synthesize('effective') == 0
+    assert synthesize('nominal', '--levels', 'nominal') == 0
+    assert synthesize('paper', '-opt', 'paper.yml', scale=()) == 0
+    assert contents(place / 'nominal') == contents(place / 'paper')
+    for name in ('effective', 'nominal'):
+        assert json.loads((place / name / 'settings.json').read_text())['levels'] == name
+        levels = level_table(name)
+        header, *lines = ((place / name / 'captions.tsv').read_text(encoding='utf-8')).splitlines()
+        assert len(header.split('\t')) == 3 + len(levels.types)
+        for row, line in zip(rows(place / name), lines, strict=True):
+            assert tuple(row['levels']) == levels.names
+            assert line.split('\t')[1:] == levels.captions(tuple(row['levels'].values()))
+    assert [row['record'] for row in rows(place / 'effective')] == [row['record'] for row in rows(place / 'nominal')]
 
 
 def test_the_clean_image_is_sharpened_with_gt_usm(place):

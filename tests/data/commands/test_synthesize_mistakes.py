@@ -46,6 +46,7 @@ def error_of(capsys):
         (['--scale', '4', '--format', 'lmdb'], "--format lmdb: expected ASCII names up to 480 long, got 'sub/ä b'"),
         (['--scale', '4', '--no-gt', '--recipe', 'usm.yml'], '--no-gt: expected a recipe without gt_usm'),
         (['--scale', '4', '--recipe', 'opt.yml'], "--recipe: expected keys of a recipe, got an option file, 'opt.yml'"),
+        (['-opt', 'levels.yml'], "levels: expected one of effective, nominal, got 'efective'; correct -opt"),
         (['-opt', 'opt.yml'], "plugins: cannot load plug-in 'no_such_plugin'"),
         (['--scale', '4', '--plugin', 'a.py'], "--plugin: cannot load plug-in 'a.py'"),
     ],
@@ -54,6 +55,7 @@ def test_a_wrong_argument_is_one_clear_line(place, capsys, arguments, line):
     (place / 'typo.yml').write_text('jpg_range: [30, 95]\n')
     (place / 'usm.yml').write_text('gt_usm: true\n')
     (place / 'opt.yml').write_text('plugins: [no_such_plugin]\ndatasets: {train: {recipe: {}}}\n')
+    (place / 'levels.yml').write_text('scale: 4\nlevels: efective\ndatasets: {train: {recipe: {}}}\n')
     (place / 'busy').mkdir()
     (place / 'busy' / 'thesis.txt').write_text('x')
     assert cli.main(['synthesize', '--input', 'photos', '--output', 'set', *arguments]) == 2
@@ -73,6 +75,10 @@ def test_a_set_is_resumed_only_with_the_same_settings(place, capsys):
     assert synthesize('set', '--seed', '2') == 2
     assert error_of(capsys) == (
         "--output: expected seed 0, with which 'set' was begun, got 2; use that value or another folder"
+    )
+    assert synthesize('set', '--levels', 'nominal') == 2
+    assert error_of(capsys) == (
+        "--output: expected levels effective, with which 'set' was begun, got nominal; use that value or another folder"
     )
 
 

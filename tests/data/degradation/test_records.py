@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deplsr_data.degradation.captions import captions, levels
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe, draw, read_recipe
 from deplsr_data.degradation.records import (
     Blur,
@@ -120,8 +120,9 @@ def test_records_of_version_0_1_have_the_same_captions_and_levels():
     for row in rows:
         record = from_json(row['record'])
         assert '"kind"' in row['record']
-        assert captions(record) == row['captions']
-        assert list(levels(record)) == row['levels']
+        levels = level_table('nominal').levels(record)
+        assert level_table('nominal').captions(levels) == row['captions']
+        assert list(levels) == row['levels']
         assert to_json(record) == row['record'].replace('"kind"', '"distribution"')
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deplsr_data.degradation.captions import levels
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.recipes import RealESRGANRecipe, SemanticRecipe, draw
 from deplsr_data.degradation.records import Blur, Jpeg, Noise, Resize, Sinc
 from deplsr_data.degradation.sampling import rng_for
+
+NOMINAL = level_table('nominal')
 
 
 def _draws(recipe, count=2000, seed=0):
@@ -89,7 +91,7 @@ def _has_shares(names, shares):
 
 
 def test_semantic_draws_match_the_stated_ranges_and_probabilities(semantic):
-    table = np.array([levels(record) for record in semantic])
+    table = np.array([NOMINAL.levels(record) for record in semantic])
     np.testing.assert_array_equal(table, table.round(1))
     noises = [record.steps[2] for record in semantic]
     _is_uniform_on_tenths(table[:, 0], 0, 2.9)
@@ -230,8 +232,8 @@ def test_turning_the_second_blur_off_leaves_the_others_as_they_were():
 
 def test_both_ends_of_a_range_are_drawn():
     drawn = _draws(SemanticRecipe(blur_sigma=(0.7, 0.9), jpeg_range=(30.0, 30.0)), 60)
-    assert {levels(record)[0] for record in drawn} == {0.7, 0.8, 0.9}
-    assert {levels(record)[3] for record in drawn} == {30.0}
+    assert {NOMINAL.levels(record)[0] for record in drawn} == {0.7, 0.8, 0.9}
+    assert {NOMINAL.levels(record)[3] for record in drawn} == {30.0}
 
 
 def test_turning_one_operator_off_leaves_the_others_as_they_were():

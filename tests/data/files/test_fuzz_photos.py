@@ -14,11 +14,10 @@ from damaged_files import damaged_files, undamaged_files
 
 from basicsr_plugin.errors import UserError
 from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
-from deplsr_data.degradation.captions import captions, parse_caption
+from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.recipes import SemanticRecipe, draw
 from deplsr_data.degradation.records import from_json, to_json
 from deplsr_data.degradation.sampling import rng_for
-from deplsr_data.degradation.types import degradation_type_names
 from deplsr_data.files.photos import PhotoError, decode
 
 FILES = 2000
@@ -78,9 +77,11 @@ def _check(item):
     for image in (item['lq'], item['gt']):
         assert bool(torch.isfinite(image).all())
         assert 0 <= image.min() <= image.max() <= 1
-    assert item['captions'] == captions(from_json(item['record']))
-    parsed = [parse_caption(text) for text in item['captions'][2:]]
-    assert tuple(name for name, _ in parsed) == degradation_type_names()
+    table = level_table('effective')
+    assert item['captions'] == table.captions([round(float(level), 1) for level in item['levels']])
+    assert len(item['levels']) == len(table.levels(from_json(item['record'])))
+    parsed = [table.parse_caption(text) for text in item['captions'][2:]]
+    assert tuple(name for name, _ in parsed) == table.names
     np.testing.assert_allclose([level for _, level in parsed], item['levels'], atol=1e-6)
 
 
