@@ -113,7 +113,7 @@ class _Crops:
 
 
 def calibration_crops(loaded: list[_Crops], weights: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Crops of the calibration photos, as many of each recipe as its weight asks for."""
+    """Crops of the calibration photos, in the proportions of the weights."""
     most = min(len(crops.calibration) / weight for crops, weight in zip(loaded, weights, strict=True))
     kept = [crops.calibration[: max(1, int(weight * most))] for crops, weight in zip(loaded, weights, strict=True)]
     lq = [torch.from_numpy(crops.pool.lq[rows]) for crops, rows in zip(loaded, kept, strict=True)]
