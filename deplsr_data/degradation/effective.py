@@ -12,40 +12,25 @@ How near this comes to measurements on images: ``python -m benchmarks.degradatio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
 
 import numpy as np
 
 from deplsr_data.degradation.operators import kernel_of
+from deplsr_data.degradation.photo_statistics import TYPICAL, PhotoStatistics, statistics_of
 from deplsr_data.degradation.records import Record
 from deplsr_data.degradation.steps import Blur, ChromaNoise, Codec, Jpeg, Noise, Resize, Sharpen, Sinc, Step
 from deplsr_data.ops.kernels import sharpening_kernel, sinc_kernel
-from deplsr_data.ops.noise_spectrum import FREQUENCIES, NoiseSpectrum, clipped_variance
-from deplsr_data.ops.transfer import kernel_transfer, point_spread, resize_transfer
+from deplsr_data.ops.noise_spectrum import DCT_FREQUENCIES, NoiseSpectrum, clipped_moments, content_scales
+from deplsr_data.ops.transfer import kernel_transfer, point_spread, point_spread_along, resize_transfer
 
 __all__ = ['TYPICAL', 'Chain', 'EffectiveLevels', 'PhotoStatistics', 'effective_levels', 'follow', 'statistics_of']
 
 _PROBE = 0.75  # standard deviation of the spot whose blur is computed, in LR pixels
-_HALF = 13  # frequencies on each side of 0
-_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
-
-
-@dataclass(frozen=True)
-class PhotoStatistics:
-    """What shot noise, clipping and JPEG depend on.
-
-    Attributes:
-        brightness: Evenly spaced quantiles of all values of the clean photo, 0..1.
-        gradients: Mean absolute difference of neighbouring pixels in luma, and in Cb and Cr, 0..1.
-    """
-
-    brightness: tuple[float, ...]
-    gradients: tuple[float, float]
-
-
-#: The median training photo; for records without a photo.
-TYPICAL = PhotoStatistics((0.06, 0.16, 0.24, 0.33, 0.41, 0.5, 0.6, 0.72), (0.02, 0.004))
+_HALF, _HIGHEST, _DENSER = 11, 3.3, 2.0  # frequencies on each side of 0, the last one times that deviation, spacing
+_UNSTEADY = 0.25  # WebP and AVIF, see NoiseSpectrum.compress
 
 
 @dataclass(frozen=True)
@@ -78,13 +63,6 @@ class EffectiveLevels:
     ringing: float
 
 
-def statistics_of(gt: np.ndarray) -> PhotoStatistics:
-    """Measures the statistics of a clean photo, (h, w, 3) float32 in 0..1, on every fourth row and column."""
-    values = np.quantile(gt[::4, ::4], (np.arange(8) + 0.5) / 8)
-    luma, cb, cr = (np.abs(np.diff(gt[::4] @ weights, axis=1)).mean() for weights in _YCBCR)
-    return PhotoStatistics(tuple(float(value) for value in values), (float(luma), float(cb + cr) / 2))
-
-
 class Chain:
     """A chain of steps as far as it has been followed.
 
@@ -105,7 +83,9 @@ class Chain:
         self.quality, self.codec_last, self.ringing = 100.0, False, 0.0
         self._probe = _PROBE * scale
         self._rows, self._columns = _frequencies(self._probe)
-        self._transfer = np.ones((len(self._rows), len(self._columns)))
+        # the transfer function: one along each axis, times another where kernels are not separable
+        self._along = [np.ones(len(self._columns))] * 2
+        self._joint: np.ndarray | None = None
 
     @property
     def pixel(self) -> tuple[float, float]:
@@ -115,39 +95,77 @@ class Chain:
     def filter(self, kernel: np.ndarray) -> None:
         """Follows a point symmetric kernel (k, k)."""
         height, width = self.pixel
-        self._transfer = self._transfer * kernel_transfer(kernel, self._rows * height, self._columns * width)
+        transfer = kernel_transfer(kernel, self._rows * height, self._columns * width)
+        self._joint = transfer if self._joint is None else self._joint * transfer
         self.noise.filter(kernel)
         self.error.filter(kernel)
 
+    def filter_along(self, taps: np.ndarray) -> None:
+        """Follows a separable kernel with equal, symmetric taps (k,) along both axes."""
+        place = np.arange(len(taps)) - len(taps) // 2
+        self._multiply(lambda frequency, axis: np.cos(np.multiply.outer(frequency, place)) @ taps)
+        self.noise.filter_along(taps)
+        self.error.filter_along(taps)
+
     def resize(self, size: tuple[int, int], mode: str, antialias: bool) -> None:
         """Follows a resize to ``size``."""
-        axes = zip((self._rows, self._columns), self.pixel, self.size, size, strict=True)
-        along = [resize_transfer(w * pixel, mode, antialias, n_in, n_out) for w, pixel, n_in, n_out in axes]
-        self._transfer = self._transfer * np.outer(*along)
-        for spectrum in (self.noise, self.error):
-            spectrum.resize(mode, antialias, self.size, size)
+        if size == self.size:
+            return
+        self._multiply(lambda frequency, axis: resize_transfer(frequency, mode, antialias, self.size[axis], size[axis]))
+        self.noise.resize(mode, antialias, self.size, size)
+        self.error.resize(mode, antialias, self.size, size)
         self.size = size
 
-    def content(self) -> np.ndarray:
-        """Returns what is left of the content at :data:`FREQUENCIES`, as a Gaussian of the chain's width would do."""
-        at = _HALF + _HALF // 3
-        along = (self._transfer[at, 0], self._transfer[_HALF, _HALF // 3])
-        decay = [-math.log(max(value, 0.02)) / self._rows[at] ** 2 for value in along]
-        rows, columns = (
-            np.exp(-one * (FREQUENCIES / pixel) ** 2) for one, pixel in zip(decay, self.pixel, strict=True)
+    def _multiply(self, transfer: Callable[[np.ndarray, int], np.ndarray]) -> None:
+        """Multiplies with a transfer function of frequencies in radians per pixel along an axis; once for a square."""
+        pixel = self.pixel
+        rows = self._along[0] * transfer(self._columns * pixel[0], 0)
+        square = self._along[0] is self._along[1] and pixel[0] == pixel[1]
+        columns = rows if square else self._along[1] * transfer(self._columns * pixel[1], 1)
+        self._along = [rows, columns]
+
+    def content(self, halve: bool) -> np.ndarray:
+        """Returns the scales of the content's coefficients, see :func:`deplsr_data.ops.noise_spectrum.content_scales`.
+
+        Args:
+            halve: Whether a codec halves the size of chroma.
+        """
+        left = np.multiply.outer(*self._along)
+        if self._joint is not None:
+            left = 0.5 * left * (self._joint[_HALF:] + self._joint[_HALF::-1])
+        rows, columns = (_hats(self._probe / pixel) for pixel in self.pixel)
+        at = rows @ np.abs(left) @ columns.T
+        return content_scales(
+            self.photo.gradients, self.photo.activity, at[:8, :8], at[8:, 8:] if halve else at[:8, :8]
         )
-        return np.outer(rows, columns)
 
     def covariance(self) -> np.ndarray:
         """Covariance (2, 2) of the chain's point spread function in GT pixels, the spot it blurs included."""
-        own = np.eye(2) * self._probe**2
-        return point_spread(self._transfer, self._rows, self._columns, self._probe) + own
+        rows, columns = self._along
+        own = self._probe**2
+        if self._joint is None:
+            along = point_spread_along(rows, self._columns, self._probe)
+            across = along if rows is columns else point_spread_along(columns, self._columns, self._probe)
+            return np.array([[along + own, 0.0], [0.0, across + own]])
+        transfer = np.multiply.outer(np.concatenate([rows[:0:-1], rows]), columns) * self._joint
+        return point_spread(transfer, self._rows, self._columns, self._probe) + own * np.eye(2)
 
 
 @lru_cache(maxsize=8)
 def _frequencies(probe: float) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.linspace(-4 / probe, 4 / probe, 2 * _HALF + 1)
+    rows = _HIGHEST / probe * np.sinh(_DENSER * np.arange(-_HALF, _HALF + 1) / _HALF) / math.sinh(_DENSER)
     return rows, rows[_HALF:]
+
+
+@lru_cache(maxsize=256)
+def _hats(factor: float) -> np.ndarray:
+    """Matrix (16, _HALF + 1) that interpolates values at _frequencies from 0 on; beyond the last it returns that.
+
+    At the frequencies of a DCT and at half these; ``factor`` is the spot's standard deviation in pixels.
+    """
+    frequency = np.append(DCT_FREQUENCIES, DCT_FREQUENCIES / 2) * factor
+    place = np.arcsinh(frequency * (math.sinh(_DENSER) / _HIGHEST)) * (_HALF / _DENSER)
+    return np.maximum(1 - np.abs(np.minimum(place, _HALF)[:, None] - np.arange(_HALF + 1)), 0)
 
 
 @singledispatch
@@ -157,7 +175,11 @@ def follow(step: Step, chain: Chain) -> None:
 
 @follow.register
 def _(step: Blur, chain: Chain) -> None:
-    if step.sigma_x and step.kernel_size > 1:
+    if not step.sigma_x or step.kernel_size == 1:
+        return
+    if step.family == 'gaussian' and step.sigma_x == step.sigma_y:
+        chain.filter_along(_bell(step.kernel_size, step.sigma_x))
+    else:
         chain.filter(kernel_of(step))
 
 
@@ -172,6 +194,11 @@ def _(step: Sharpen, chain: Chain) -> None:
     chain.filter(sharpening_kernel(step.kernel_size, step.sigma, step.amount))
 
 
+def _bell(taps: int, sigma: float) -> np.ndarray:
+    bell = np.exp(-0.5 * ((np.arange(taps) - taps // 2) / sigma) ** 2)
+    return bell / bell.sum()
+
+
 @follow.register
 def _(step: Resize, chain: Chain) -> None:
     chain.resize((step.height, step.width), step.mode, step.antialias)
@@ -181,10 +208,12 @@ def _(step: Resize, chain: Chain) -> None:
 def _(step: Noise, chain: Chain) -> None:
     brightness = np.array(chain.photo.brightness)
     if step.distribution == 'gaussian':
-        sigma = np.full_like(brightness, step.level / 255)
+        sigma = np.full(len(brightness), step.level / 255)
     else:
         sigma = step.level * np.sqrt(brightness / 256)
-    chain.noise.add(float(clipped_variance(sigma, brightness).mean()), step.gray)
+    shift, square = clipped_moments(sigma, brightness)
+    own, mean = shift @ shift / len(shift), shift.sum() / len(shift)
+    chain.noise.add(float(square.sum() / len(shift) - own), step.gray, float(max(own - mean * mean, 0.0)))
     chain.ringing = 0.0
 
 
@@ -195,21 +224,15 @@ def _(step: ChromaNoise, chain: Chain) -> None:
 
 @follow.register
 def _(step: Jpeg, chain: Chain) -> None:
-    _compress(step.quality, chain)
+    halve = step.subsampling == '4:2:0'
+    chain.noise.compress(step.quality, halve, chain.content(halve), chain.error, grid_offset=step.grid_offset)
+    chain.quality = step.quality
 
 
 @follow.register
 def _(step: Codec, chain: Chain) -> None:
-    _compress(step.jpeg_quality, chain)
-
-
-def _compress(quality: float, chain: Chain) -> None:
-    """Follows JPEG with halved chroma; 4:4:4 and other codecs count as such."""
-    content = chain.content()
-    chain.error.jpeg(quality, chain.photo.gradients, content)
-    chain.error.add_rounding(quality, chain.photo.gradients, content, chain.noise)
-    chain.noise.jpeg(quality, chain.photo.gradients, content)
-    chain.quality = quality
+    chain.noise.compress(step.jpeg_quality, True, chain.content(True), chain.error, unsteady=_UNSTEADY)
+    chain.quality = step.jpeg_quality
 
 
 def effective_levels(record: Record, photo: PhotoStatistics = TYPICAL) -> EffectiveLevels:
@@ -226,8 +249,9 @@ def effective_levels(record: Record, photo: PhotoStatistics = TYPICAL) -> Effect
         chain.codec_last = isinstance(step, Jpeg | Codec)
         follow(step, chain)
     color_noise, noise = chain.noise.deviation()
-    (yy, yx), (_, xx) = covariance = chain.covariance()
-    small, large = np.linalg.eigvalsh(covariance)
+    (yy, yx), (_, xx) = chain.covariance().tolist()
+    mean, radius = 0.5 * (yy + xx), math.hypot(0.5 * (xx - yy), yx)
+    small, large = mean - radius, mean + radius
     return EffectiveLevels(
         blur=math.sqrt(max(0.0, math.sqrt(max(small * large, 0.0)) - _reference(record.scale))),
         anisotropy=math.sqrt(max(1.0, large / small)),

@@ -1,9 +1,9 @@
 """Noise as a power spectrum, taken through filters, resizes and JPEG without an image.
 
 Linear steps are exact on average over phases (:mod:`deplsr_data.ops.transfer`). JPEG is a model: a DCT coefficient of
-the content is Laplacian, its scale falls with frequency, and what a noise of a given strength changes behind the
-quantiser follows from that scale and the step. Noise below half a step vanishes where the content is flat and is
-amplified to whole steps where it is not.
+the content is Laplacian, its scale falls with frequency and differs between flat and textured blocks, and what a noise
+of a given strength changes behind the quantiser follows from that scale and the step
+(:mod:`deplsr_data.ops.quantised_noise`).
 
 How near this comes to images degraded with and without noise: ``python -m benchmarks.degradation.effective``.
 """
@@ -11,32 +11,36 @@ How near this comes to images degraded with and without noise: ``python -m bench
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtr
 
-from deplsr_data.ops.jpeg import quantisation_tables
-from deplsr_data.ops.transfer import kernel_transfer, resize_noise
+from deplsr_data.ops.quantised_noise import LastJpeg, quantised, steps_of
+from deplsr_data.ops.transfer import FREQUENCIES, kernel_power, resize_noise
 
-__all__ = ['FREQUENCIES', 'NoiseSpectrum', 'clipped_variance']
+__all__ = ['DCT_FREQUENCIES', 'NoiseSpectrum', 'clipped_moments', 'content_scales']
 
-_COUNT = 16
-#: Frequencies of a spectrum along each axis, in radians per pixel.
-FREQUENCIES = 2 * np.pi * np.fft.fftfreq(_COUNT)
-#: Variance of luma, Cb and Cr for equal independent noise in R, G and B.
-_WHITE = (0.447, 0.388, 0.432)
-#: Mean variance of R, G and B for a unit of variance in Cb and Cr, such that white noise comes back unchanged.
-_CHROMA_GAIN = (3 - 3 * _WHITE[0]) / (_WHITE[1] + _WHITE[2])
+#: Variance of luma, and of Cb or Cr, for equal independent noise in R, G and B.
+_WHITE = np.array([0.447, 0.41])
+#: Mean variance of R, G and B for a unit of variance in luma, and in both Cb and Cr, alone; then what the correlation
+#: of luma and chroma adds to that in a noise that is independent in R, G and B.
+_IN_RGB = np.array([1.0, 1.905, 1.0])
+_INDEPENDENT = np.append(_WHITE, 1 - _WHITE @ _IN_RGB[:2])[:, None, None, None]
+#: Variance of luma and of Cb or Cr from rounding once to 8 bits in RGB and once in YCbCr, as a codec does.
+_ROUNDING = ((_WHITE + 1) / 12 / 255**2)[:, None, None, None]
 #: Fitted to photos: scale of the Laplacian DCT coefficients of luma and chroma at frequency index 1, in mean absolute
 #: gradients.
-_CONTENT, _CHROMA_CONTENT = 6.5, 8.0
-_HALVING = np.cos(FREQUENCIES / 2) ** 2  # of chroma, and its enlargement again
-_COARSE = (np.abs(FREQUENCIES) <= np.pi / 2 + 1e-9).astype(float)
+_CONTENT, _CHROMA_CONTENT = 3.1, 3.2
+_ENDS = np.where(np.isin(np.arange(len(FREQUENCIES)), (0, len(FREQUENCIES) - 1)), 0.5, 1.0) / (len(FREQUENCIES) - 1)
+_SHARE = np.outer(_ENDS, _ENDS)  # of each frequency in the variance
+#: Frequencies of the basis functions of an 8 x 8 DCT along one axis, in radians per pixel.
+DCT_FREQUENCIES = np.pi / 8 * np.maximum(np.arange(8), 0.5)
 
 
-def clipped_variance(sigma: np.ndarray, brightness: np.ndarray) -> np.ndarray:
-    """Returns the mean square of what normal noise changes once the image is clipped to 0..1.
+def clipped_moments(sigma: np.ndarray, brightness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and mean square of what normal noise changes once the image is clipped to 0..1.
 
     Args:
         sigma: Standard deviations of the noise, of the scale of ``brightness``.
@@ -45,8 +49,10 @@ def clipped_variance(sigma: np.ndarray, brightness: np.ndarray) -> np.ndarray:
     sigma = np.maximum(sigma, 1e-6)
     low, high = -brightness / sigma, (1 - brightness) / sigma
     below, above = ndtr(low), 1 - ndtr(high)
-    inside = 1 - below - above + low * _density(low) - high * _density(high)
-    return sigma**2 * inside + brightness**2 * below + (1 - brightness) ** 2 * above
+    at_low, at_high = _density(low), _density(high)
+    shift = sigma * (at_low - at_high) - brightness * below + (1 - brightness) * above
+    inside = 1 - below - above + low * at_low - high * at_high
+    return shift, sigma**2 * inside + brightness**2 * below + (1 - brightness) ** 2 * above
 
 
 def _density(x: np.ndarray) -> np.ndarray:
@@ -54,14 +60,34 @@ def _density(x: np.ndarray) -> np.ndarray:
 
 
 class NoiseSpectrum:
-    """Power spectra (luma, Cb, Cr) of the noise in an image that takes one step of a chain after the other."""
+    """Power spectra of the noise in an image that takes one step of a chain after the other.
+
+    Blocks of an image differ: a codec removes noise from the flat ones and keeps it in those with texture. So behind a
+    codec there is a spectrum for each class of blocks (:func:`content_scales`).
+    """
 
     def __init__(self) -> None:
-        self._power = np.zeros((3, _COUNT, _COUNT))
+        # (3, 1 or K, N, N): luma, Cb or Cr, and what their correlation adds to the mean of R, G and B
+        self._power = np.zeros((3, 1, len(FREQUENCIES), len(FREQUENCIES)))
+        self._empty, self._shift = True, 0.0
+        self._last: LastJpeg | None = None  # if nothing has changed the image since
 
-    def add(self, variance: float, gray: bool) -> None:
-        """Adds white noise of a variance per channel, the same field in all channels if ``gray``."""
-        self._power += np.array((1.0, 0.0, 0.0) if gray else _WHITE)[:, None, None] * variance
+    def add(self, variance: float, gray: bool, shift: float = 0.0) -> None:
+        """Adds white noise.
+
+        Args:
+            variance: Per channel.
+            gray: The same field in all channels.
+            shift: Variance of the mean that the noise has in dark and bright places where it is clipped; this is as
+                smooth as the photo, so filters and resizes keep it.
+        """
+        self._last = None
+        self._shift += shift
+        if gray:
+            self._power[0] += variance
+        else:
+            self._power += variance * _INDEPENDENT
+        self._empty = self._empty and variance == 0
 
     def add_chroma(self, variance: float, size: float) -> None:
         """Adds smooth noise in chroma alone.
@@ -70,151 +96,200 @@ class NoiseSpectrum:
             variance: Mean over R, G and B.
             size: Standard deviation in pixels of the Gaussian that white noise was smoothed with.
         """
+        self._last = None
         along = np.exp(-((size * FREQUENCIES) ** 2))
-        shape = np.outer(along, along) / along.mean() ** 2
-        self._power[1:] += 1.5 * variance / _CHROMA_GAIN * shape
+        along /= along @ _ENDS
+        self._power[1] += variance / _IN_RGB[1] * np.outer(along, along)
+        self._empty = self._empty and variance == 0
 
     def filter(self, kernel: np.ndarray) -> None:
         """Takes the noise through a point symmetric kernel (k, k)."""
-        if self._power.any():
-            self._power *= kernel_transfer(kernel, FREQUENCIES, FREQUENCIES) ** 2
+        self._last = None
+        if not self._empty:
+            self._power = self._power * kernel_power(kernel)
+
+    def filter_along(self, taps: np.ndarray) -> None:
+        """Takes the noise through a separable kernel with equal, symmetric taps (k,) along both axes."""
+        self._last = None
+        if not self._empty:
+            power = (np.cos(np.multiply.outer(FREQUENCIES, np.arange(len(taps)) - len(taps) // 2)) @ taps) ** 2
+            self._power = self._power * np.multiply.outer(power, power)
 
     def resize(self, mode: str, antialias: bool, size_in: tuple[int, int], size_out: tuple[int, int]) -> None:
         """Takes the noise through a resize; sizes are height and width."""
-        if self._power.any():
-            rows, columns = (
-                resize_noise(_COUNT, mode, antialias, n_in, n_out)
-                for n_in, n_out in zip(size_in, size_out, strict=True)
-            )
-            self._power = rows @ self._power @ columns.T
+        if size_in == size_out:
+            return
+        self._last = None
+        if not self._empty:
+            rows = resize_noise(mode, antialias, size_in[0], size_out[0])
+            columns = resize_noise(mode, antialias, size_in[1], size_out[1])
+            count, shape = len(rows), self._power.shape
+            across = (
+                self._power.reshape(-1, count) @ columns.T
+            )  # two large products take less time than many small ones
+            across = across.reshape(-1, count, count).swapaxes(1, 2).reshape(-1, count) @ rows.T
+            self._power = across.reshape(-1, count, count).swapaxes(1, 2).reshape(shape)
 
-    def jpeg(self, quality: float, gradients: tuple[float, float], transfer: np.ndarray) -> None:
-        """Takes the noise through JPEG with halved chroma.
+    def compress(
+        self,
+        quality: float,
+        halve: bool,
+        content: np.ndarray,
+        error: NoiseSpectrum,
+        grid_offset: tuple[int, int] | None = None,
+        unsteady: float = 0.0,
+    ) -> None:
+        """Takes the noise through JPEG, or a codec like it.
 
         Args:
             quality: 1 to 100.
-            gradients: Mean absolute difference of neighbouring pixels of the clean photo, in luma and in chroma, 0..1.
-            transfer: (N, N) what the chain before has left of the content at :data:`FREQUENCIES`.
+            halve: Whether the size of chroma is halved (4:2:0).
+            content: (3, K, 8, 8) scales of the content's coefficients, see :func:`content_scales`.
+            error: What codecs have changed so far; what this one changes is added.
+            grid_offset: Where the blocks begin; None for other codecs than JPEG.
+            unsteady: Share of all errors of rounding that are others as soon as there is noise, since the codec chooses
+                other predictions; 0 for JPEG.
         """
-        if not self._power.any():
-            return
-        luma, chroma = _steps(quality)
-        fine, coarse = _contents(gradients, transfer)
-        self._power[0] = _quantised(self._power[0], fine, luma)
-        halved = self._power[1:] * np.outer(_HALVING * _COARSE, _HALVING * _COARSE)
-        changed = _quantised(halved / 4, coarse, chroma) * 4
-        self._power[1:] = changed * np.outer(_COARSE * _HALVING**2, _COARSE * _HALVING**2)
-
-    def add_rounding(
-        self, quality: float, gradients: tuple[float, float], transfer: np.ndarray, noise: NoiseSpectrum
-    ) -> None:
-        """Adds what JPEG takes from the content, and from a noise in it, by rounding coefficients to whole steps.
-
-        Args:
-            quality: See :meth:`jpeg`.
-            gradients: See :meth:`jpeg`.
-            transfer: See :meth:`jpeg`.
-            noise: The noise in the image before the codec.
-        """
-        contents = _contents(gradients, transfer)
-        for channel, step in enumerate(np.stack([_steps(quality)[0], *[_steps(quality)[1]] * 2])):
-            power, own = noise._power[channel], contents[min(channel, 1)]
-            if channel:  # halved chroma: the finer half of its noise is lost, the coarser is rounded
-                kept = np.outer(_HALVING * _COARSE, _HALVING * _COARSE)
-                self._power[channel] += power * (1 - kept)
-                power = power * kept / 4
-            scale = np.sqrt(own**2 + power / 2) / step  # a Laplacian of that scale has twice its square as variance
-            place, share = _place(np.log(np.maximum(scale, 1e-9)), _SCALE)
-            table = _rounding_table()
-            rounded = (table[place] * (1 - share) + table[place + 1] * share) * step**2
-            if channel:
-                rounded = rounded * 4 * np.outer(_COARSE * _HALVING**2, _COARSE * _HALVING**2)
-            self._power[channel] += rounded
+        if not self._empty:
+            # what rounding to 8 bits, before and behind, changes in an image that noise has changed
+            rounding = _ROUNDING * min(2, 10 * 255 * self.deviation()[0])
+            self._power[:2] += rounding
+        maps, cross = _maps(halve), self._power[2]
+        power = self._power.reshape(3, -1, len(FREQUENCIES) ** 2)
+        coded = np.stack([power[0] @ maps.to_luma, power[1] @ maps.to_chroma]).reshape(2, -1, 8, 8)
+        step = steps_of(round(quality, 1))
+        changed, rounded = quantised(coded, content[:2], step)
+        if grid_offset is not None:
+            if self._last is not None and not self._empty:
+                same = self._last.channels_on(grid_offset, halve)
+                changed[same] = self._last.quantised_again(changed[same], step[same], content[same])
+            self._last = LastJpeg(changed, step, np.sqrt(_ROUNDING), grid_offset, halve)
+        if unsteady:
+            changed += unsteady * np.maximum(coded + 2 * rounded - changed, 0)
+        if error._power.shape[1] != rounded.shape[1]:
+            error._power = np.repeat(error._power, rounded.shape[1], axis=1)
+        decoded = maps.decode(np.concatenate([changed, rounded], axis=1))
+        classes = changed.shape[1]
+        error._power[:2] += decoded[:, classes:] + 2 * _ROUNDING
+        error._empty = False
+        if halve:
+            color = 2 * content[2].reshape(-1, 64) ** 2  # a Laplacian has twice its scale's square as variance
+            error._power[1] += (power[1] @ maps.lost + color @ maps.lost_content).reshape(error._power[1].shape)
+            cross = cross * maps.kept
+        if not self._empty:
+            # luma and chroma stay correlated as far as noise passes
+            luma, chroma = np.minimum(changed.sum(axis=(2, 3)) / coded.sum(axis=(2, 3)), 1)[..., None, None]
+            error._power[2] += cross * ((1 - luma) * (1 - chroma))
+            self._power = np.concatenate([decoded[:, :classes] + rounding, (cross * (luma * chroma))[None]])
 
     def deviation(self) -> tuple[float, float]:
         """Returns the standard deviations of the noise over R, G and B together, and in luma, both in 0..1."""
-        luma, cb, cr = self._power.mean(axis=(1, 2))
-        return math.sqrt(luma + _CHROMA_GAIN / 3 * (cb + cr)), math.sqrt(luma)
+        if self._empty:
+            return 0.0, 0.0
+        luma, chroma, cross = (self._power.sum(axis=1).reshape(3, -1) @ _SHARE.ravel() / self._power.shape[1]).tolist()
+        total = max(luma + _IN_RGB[1] * chroma + cross, 0.0)
+        return math.sqrt(total + self._shift), math.sqrt(luma + self._shift)
 
     def correlation(self) -> float:
         """Returns the correlation of the luma noise of neighbouring pixels, the mean of both directions."""
-        luma = self._power[0]
-        if not luma.any():
+        luma = self._power[0].sum(axis=0) * _SHARE
+        total = luma.sum()
+        if not total:
             return 0.0
-        weight = (np.cos(FREQUENCIES)[:, None] + np.cos(FREQUENCIES)[None, :]) / 2
-        return float((luma * weight).sum() / luma.sum())
+        return float((luma.sum(axis=0) + luma.sum(axis=1)) @ np.cos(FREQUENCIES) / (2 * total))
 
 
-def _contents(gradients: tuple[float, float], transfer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scales of the Laplacian coefficients of luma, and of halved chroma, at the frequencies of the image."""
-    left = np.abs(transfer) * _falloff()
-    return gradients[0] * _CONTENT * left, gradients[1] * _CHROMA_CONTENT * left
+def content_scales(
+    gradients: tuple[float, float], activity: tuple[float, ...], luma: np.ndarray, chroma: np.ndarray
+) -> np.ndarray:
+    """Returns the scales of the Laplacian DCT coefficients of a photo's content, (3, K, 8, 8).
+
+    They are those of luma, of Cb or Cr as coded, and of Cb or Cr at full size.
+
+    Args:
+        gradients: Mean absolute difference of pixels four apart in the clean photo, in luma and in chroma, 0..1.
+        activity: (K,) gradients of K equally large classes of blocks, relative to their mean.
+        luma: (8, 8) what the chain before has left of the content at :data:`DCT_FREQUENCIES`.
+        chroma: The same at those of chroma, which are half as high if its size is halved.
+    """
+    color = gradients[1] * _CHROMA_CONTENT
+    scales = np.empty((3, len(activity), 8, 8))
+    classes = np.array(activity)[:, None, None]
+    of_luma = classes * (luma * _falloff())
+    np.multiply(of_luma, gradients[0] * _CONTENT, out=scales[0])
+    np.multiply(classes, color * (chroma * _falloff()), out=scales[1])
+    np.multiply(of_luma, color, out=scales[2])
+    return scales
 
 
 @lru_cache(maxsize=1)
 def _falloff() -> np.ndarray:
-    """What coefficients of photos fall with: 1 / r at r eighths of half the sampling rate."""
-    index = np.maximum(np.abs(FREQUENCIES) / np.pi * 8, 0.5)
+    """What coefficients of photos fall with: 1 / r at index r."""
+    index = DCT_FREQUENCIES / np.pi * 8
     return 1 / np.hypot(index[:, None], index[None, :])
 
 
-@lru_cache(maxsize=1024)
-def _steps(quality: float) -> tuple[np.ndarray, np.ndarray]:
-    """Quantisation steps of luma and chroma at each frequency of the spectrum, in 0..1."""
-    luma, chroma = (np.array(table, float).reshape(8, 8) / 255 for table in quantisation_tables(quality))
-    index = np.abs(FREQUENCIES) / np.pi * 8
-    fine = np.minimum(np.rint(index), 7).astype(int)
-    coarse = np.minimum(np.rint(2 * index), 7).astype(int)
-    return luma[np.ix_(fine, fine)], chroma[np.ix_(coarse, coarse)]
-
-
-def _quantised(power: np.ndarray, content: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Mean square of what noise changes in coefficients that are rounded to whole steps."""
-    noise = np.log(np.maximum(np.sqrt(power) / step, 1e-9))
-    change = _change(noise, np.log(np.maximum(content / step, 1e-9)))
-    # stronger noise than in the table passes as it is, plus the error of rounding twice
-    return np.where(noise > _NOISE[-1], power + step**2 / 6, change * step**2)
-
-
-#: Logarithms of the standard deviation of noise and of the scale of the content, in quantisation steps.
-_NOISE, _SCALE = np.linspace(-3, 1.5, 19), np.linspace(-3, 4, 29)
-
-
-def _change(noise: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    table = _change_table()
-    (i, u), (j, v) = _place(noise, _NOISE), _place(scale, _SCALE)
-    low = table[i, j] * (1 - v) + table[i, j + 1] * v
-    high = table[i + 1, j] * (1 - v) + table[i + 1, j + 1] * v
-    return np.exp(low * (1 - u) + high * u + np.minimum(noise - _NOISE[0], 0.0))
-
-
-def _place(value: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the entry below, and the share of the one above it."""
-    place = np.clip((value - grid[0]) / (grid[1] - grid[0]), 0, len(grid) - 1.001)
-    return place.astype(int), place - place.astype(int)
-
-
 @lru_cache(maxsize=1)
-def _change_table() -> np.ndarray:
-    """Logarithm of the mean of (round(c + n) - round(c))^2, for normal n and Laplacian c; in whole steps.
+def _dct() -> tuple[np.ndarray, np.ndarray]:
+    """Matrices from a spectrum to the variances of DCT coefficients (8, N), and from these back (N, 8).
 
-    By quadrature over c, with n integrated in closed form: a change by k steps has the probability that n falls between
-    the borders of that step.
+    The second is exact for coefficients without correlation, on average over the places in a block.
     """
-    content = np.exp(_SCALE)[:, None] * _laplacian(160)  # (S, C)
-    borders = np.arange(-20, 22) - 0.5 - (content - np.rint(content))[..., None]
-    squares = np.arange(-20, 21.0) ** 2
-    table = [np.diff(ndtr(borders / noise), axis=-1) @ squares for noise in np.exp(_NOISE)]
-    return np.log(np.maximum(np.mean(table, axis=-1), 1e-7))
+    index = np.arange(8)
+    basis = np.cos(np.pi / 8 * index[:, None] * (index + 0.5)) * np.sqrt(np.where(index == 0, 1, 2) / 8)[:, None]
+    response = np.abs(basis @ np.exp(1j * np.outer(index, FREQUENCIES))) ** 2
+    return response * _ENDS, response.T / 8
 
 
-@lru_cache(maxsize=1)
-def _rounding_table() -> np.ndarray:
-    """Mean of (round(c) - c)^2 for Laplacian c of the scales of :data:`_SCALE`; in whole steps."""
-    content = np.exp(_SCALE)[:, None] * _laplacian(4000)
-    return ((np.rint(content) - content) ** 2).mean(axis=1)
+@dataclass(frozen=True)
+class _Maps:
+    """What a codec does to spectra before and behind the quantiser: matrices that flat spectra are multiplied with.
+
+    Attributes:
+        to_luma: From a spectrum to the variances of coefficients of luma.
+        to_chroma: The same of chroma.
+        from_luma: From these variances back to a spectrum.
+        from_chroma: The same of chroma.
+        lost: From a spectrum of chroma to that of what is lost by halving its size.
+        lost_content: The same from variances of coefficients of chroma at full size.
+        kept: (N, N) what is left of a wave.
+    """
+
+    to_luma: np.ndarray
+    to_chroma: np.ndarray
+    from_luma: np.ndarray
+    from_chroma: np.ndarray
+    lost: np.ndarray
+    lost_content: np.ndarray
+    kept: np.ndarray
+
+    def decode(self, variance: np.ndarray) -> np.ndarray:
+        """Returns spectra of luma and chroma, (2, K, N, N), from variances of their coefficients, (2, K, 8, 8)."""
+        luma, chroma = variance.reshape(2, -1, 64)
+        count = len(FREQUENCIES)
+        return np.stack([luma @ self.from_luma, chroma @ self.from_chroma]).reshape(2, -1, count, count)
 
 
-def _laplacian(count: int) -> np.ndarray:
-    """Evenly spaced quantiles of the magnitude of a Laplacian of scale 1."""
-    return -np.log(1 - (np.arange(count) + 0.5) / count)
+@lru_cache(maxsize=2)
+def _maps(halve: bool) -> _Maps:
+    to_dct, from_dct = _dct()
+    smaller = larger = np.eye(len(FREQUENCIES))
+    kept = np.ones_like(FREQUENCIES)
+    if halve:
+        smaller, larger = resize_noise('area', False, 2, 1), resize_noise('bilinear', False, 1, 2)
+        kept = np.cos(FREQUENCIES / 2) ** 3
+
+    def both(along: np.ndarray) -> np.ndarray:
+        matrix = np.kron(along, along).T
+        return np.where(np.abs(matrix) < 1e-12, 0, matrix)  # products of tiny numbers would take much longer
+
+    lost = both(larger @ smaller) + np.diag(1 - 2 * np.outer(kept, kept).ravel())
+    return _Maps(
+        to_luma=both(to_dct),
+        to_chroma=both(to_dct @ smaller),
+        from_luma=both(from_dct),
+        from_chroma=both(larger @ from_dct),
+        lost=lost,
+        lost_content=both(from_dct) @ lost,
+        kept=np.outer(kept, kept),
+    )

@@ -12,11 +12,24 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ['kernel_transfer', 'point_spread', 'resize_noise', 'resize_transfer']
+__all__ = [
+    'FREQUENCIES',
+    'kernel_power',
+    'kernel_transfer',
+    'point_spread',
+    'point_spread_along',
+    'resize_noise',
+    'resize_transfer',
+]
 
 _PASSES = 12
 _TOLERANCE = 1e-3
-_WINDOWS = 24  # output pixels of an area resize whose windows are averaged
+_PHASES = 64  # of output pixels between input pixels, of which an area resize is the mean
+_SIMPLE = 64  # output pixels after which the phases of a resize repeat, up to which its ratio stays exact
+_STEPS = 100  # other ratios are rounded to multiples of 1%
+_PRIME = 997
+#: Frequencies of a power spectrum along one axis in radians per pixel; the other half is equal.
+FREQUENCIES = np.linspace(0, np.pi, 9)
 
 
 def kernel_transfer(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -32,7 +45,32 @@ def kernel_transfer(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray) -
     """
     place = np.arange(len(kernel)) - len(kernel) // 2
     down, across = np.outer(rows, place), np.outer(place, columns)
-    return np.cos(down) @ kernel @ np.cos(across) - np.sin(down) @ kernel @ np.sin(across)
+    transfer = np.cos(down) @ kernel @ np.cos(across)
+    if _is_slanted(kernel):
+        transfer -= np.sin(down) @ kernel @ np.sin(across)
+    return transfer
+
+
+def kernel_power(kernel: np.ndarray) -> np.ndarray:
+    """Returns by what a point symmetric kernel multiplies a power spectrum, (N, N) at :data:`FREQUENCIES`.
+
+    The mean of the four quadrants: a spectrum is kept for frequencies from 0 on.
+    """
+    cosine, sine = _waves(len(kernel))
+    power = (cosine @ kernel @ cosine.T) ** 2
+    if _is_slanted(kernel):
+        power += (sine @ kernel @ sine.T) ** 2
+    return power
+
+
+def _is_slanted(kernel: np.ndarray) -> bool:
+    return bool(np.abs(kernel - kernel[::-1]).max() > 1e-6)
+
+
+@lru_cache(maxsize=64)
+def _waves(taps: int) -> tuple[np.ndarray, np.ndarray]:
+    phase = np.outer(FREQUENCIES, np.arange(taps) - taps // 2)
+    return np.cos(phase), np.sin(phase)
 
 
 def resize_transfer(frequency: np.ndarray, mode: str, antialias: bool, n_in: int, n_out: int) -> np.ndarray:
@@ -50,11 +88,11 @@ def resize_transfer(frequency: np.ndarray, mode: str, antialias: bool, n_in: int
     """
     if n_in == n_out:
         return np.ones_like(frequency)
-    if mode == 'area':
-        offset, length = _windows(n_in, n_out)
-        return (_mean_of(length, frequency) * np.cos(frequency[..., None] * offset)).mean(axis=-1)
     if n_in % n_out == 0:
         offset, weight = _fixed_taps(mode, antialias, n_in // n_out)
+        return np.cos(frequency[..., None] * offset) @ weight
+    if mode == 'area':
+        offset, weight = _area_kernel(*_ratio(n_in, n_out))
         return np.cos(frequency[..., None] * offset) @ weight
     return _interpolation(frequency, mode, antialias, n_in, n_out)
 
@@ -62,8 +100,10 @@ def resize_transfer(frequency: np.ndarray, mode: str, antialias: bool, n_in: int
 @lru_cache(maxsize=256)
 def _fixed_taps(mode: str, antialias: bool, shrink: int) -> tuple[np.ndarray, np.ndarray]:
     """Offsets and weights of the input pixels of any output pixel, which are the same in a shrink by a whole factor."""
-    width = float(shrink) if antialias else 1.0
     centre = (shrink - 1) / 2
+    if mode == 'area':
+        return np.arange(shrink) - centre, np.full(shrink, 1 / shrink)
+    width = float(shrink) if antialias else 1.0
     offset = np.arange(-2 * shrink - 3, 3 * shrink + 3) - centre
     weight = np.maximum(1 - np.abs(offset / width), 0) if mode == 'bilinear' else _cubic(offset / width, antialias)
     return offset[weight != 0], weight[weight != 0] / weight.sum()
@@ -94,59 +134,65 @@ def _cubic_transform(antialias: bool) -> tuple[np.ndarray, np.ndarray]:
     return frequency, (waves[:, 1:] + waves[:, :-1]).sum(axis=1) * (x[1] - x[0])
 
 
-@lru_cache(maxsize=4096)
-def _windows(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Offset of the middle of an area window from the centre of its output pixel, and its length, for some windows."""
-    out = np.unique(np.linspace(0.2 * n_out, 0.8 * n_out, _WINDOWS).astype(int))
-    first, end = out * n_in // n_out, ((out + 1) * n_in + n_out - 1) // n_out
-    return (first + end - 1) / 2 - ((out + 0.5) * n_in / n_out - 0.5), end - first
+@lru_cache(maxsize=1024)
+def _area_kernel(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel of an area resize by a reduced ratio: distances from the centre of an output pixel and weights.
+
+    An output pixel is the mean of all input pixels that it touches. How many these are follows from where it begins
+    between two of them, and so do the distances of their centres.
+    """
+    width, phases = n_in / n_out, min(n_out, _PHASES)
+    begin = np.arange(phases)[:, None] / phases
+    count = np.ceil(begin + width - 1e-9)
+    pixel = np.arange(count.max())
+    offset, weight = pixel + 0.5 - begin - width / 2, 1 / (count * phases) * (pixel < count)
+    return offset[weight > 0], weight[weight > 0]
 
 
-def _mean_of(length: np.ndarray, frequency: np.ndarray) -> np.ndarray:
-    """Transfer function of the mean over ``length`` pixels: frequency (...) and length (K,) to (..., K)."""
-    half = frequency[..., None] / 2
-    below = np.sin(half)
-    safe = np.where(np.abs(below) < 1e-9, 1.0, below)
-    return np.where(np.abs(below) < 1e-9, 1.0, np.sin(half * length) / (length * safe))
-
-
-@lru_cache(maxsize=4096)
-def resize_noise(count: int, mode: str, antialias: bool, n_in: int, n_out: int) -> np.ndarray:
+def resize_noise(mode: str, antialias: bool, n_in: int, n_out: int) -> np.ndarray:
     """Returns the matrix that takes the power spectrum of noise along one axis through a resize.
 
     Args:
-        count: Frequencies of a spectrum, those of :func:`numpy.fft.fftfreq`.
         mode: See :func:`resize_transfer`.
         antialias: See :func:`resize_transfer`.
         n_in: Input pixels.
         n_out: Output pixels.
 
     Returns:
-        (count, count) float64: spectrum before to spectrum after; the mean of a spectrum is the noise's variance.
+        (N, N) float64: spectrum at :data:`FREQUENCIES` before to spectrum after.
     """
     if n_in == n_out:
-        return np.eye(count)
+        return np.eye(len(FREQUENCIES))
+    return _resize_noise(mode, antialias, *_ratio(n_in, n_out))
+
+
+def _ratio(n_in: int, n_out: int) -> tuple[int, int]:
+    """A ratio of sizes with few different values, so that what follows from it is cached: exact where it is simple."""
+    shared = math.gcd(n_in, n_out)
+    if n_out <= _SIMPLE * shared:
+        return n_in // shared, n_out // shared
+    places = round(_STEPS * math.log(n_in / n_out))
+    return round(_PRIME * math.exp(places / _STEPS)), _PRIME
+
+
+@lru_cache(maxsize=4096)
+def _resize_noise(mode: str, antialias: bool, n_in: int, n_out: int) -> np.ndarray:
+    last = len(FREQUENCIES) - 1
     shrink = n_in / n_out
-    base = 2 * np.pi * np.fft.fftfreq(count)
-    on_pixels = mode == 'area' or n_in % n_out == 0  # weights of input pixels, which no higher frequency reaches
-    highest = math.pi if on_pixels else 8 * np.pi
-    matrix = np.zeros((count, count))
-    for alias in range(-math.ceil(highest * shrink / (2 * np.pi)) - 1, math.ceil(highest * shrink / (2 * np.pi)) + 2):
-        frequency = (base + 2 * np.pi * alias) / shrink
-        inside = np.abs(frequency) <= highest + 1e-9
-        if not inside.any():
-            continue
-        if mode == 'area':
-            power = (_mean_of(_windows(n_in, n_out)[1], frequency) ** 2).mean(axis=-1)
-        else:
-            power = resize_transfer(frequency, mode, antialias, n_in, n_out) ** 2
-        place = frequency / (2 * np.pi) * count
-        below = np.floor(place).astype(int)
-        share = place - below
-        weight = np.where(inside, power / shrink, 0.0)
-        np.add.at(matrix, (np.arange(count), below % count), weight * (1 - share))
-        np.add.at(matrix, (np.arange(count), (below + 1) % count), weight * share)
-    return matrix
+    # a kernel on few phases repeats in frequency
+    highest = math.pi * (1 if n_in % n_out == 0 else min(n_out, 8) if mode == 'area' else 8)
+    aliases = math.ceil(highest * shrink / (2 * np.pi)) + 1
+    frequency = (FREQUENCIES[:, None] + 2 * np.pi * np.arange(-aliases, aliases + 1)) / shrink
+    power = resize_transfer(frequency, mode, antialias, n_in, n_out) ** 2
+    weight = np.where(np.abs(frequency) <= highest + 1e-9, power / shrink, 0.0)
+    place = np.abs(frequency) / np.pi * last % (2 * last)  # the spectrum is even and repeats
+    below = np.minimum(np.floor(place).astype(int), 2 * last - 1)
+    rows = np.broadcast_to(np.arange(last + 1)[:, None], place.shape)
+    matrix = np.zeros((last + 1, 2 * last + 1))
+    np.add.at(matrix, (rows, below), weight * (1 - (place - below)))
+    np.add.at(matrix, (rows, below + 1), weight * (place - below))
+    matrix[:, :last] += matrix[:, :last:-1]
+    return matrix[:, : last + 1]
 
 
 def point_spread(transfer: np.ndarray, rows: np.ndarray, columns: np.ndarray, probe: float) -> np.ndarray:
@@ -161,35 +207,75 @@ def point_spread(transfer: np.ndarray, rows: np.ndarray, columns: np.ndarray, pr
 
     Args:
         transfer: (M, N) transfer function.
-        rows: (M,) vertical frequencies in radians per pixel, evenly spaced and symmetric about 0.
+        rows: (M,) vertical frequencies in radians per pixel, symmetric about 0; they may be denser towards 0.
         columns: (N,) horizontal frequencies; these may be those from 0 on alone, as the other half is equal.
-        probe: Standard deviation of the spot in pixels; the frequencies should reach 4 / ``probe``.
+        probe: Standard deviation of the spot in pixels; the frequencies should reach 3 / ``probe``.
 
     Returns:
         (2, 2) float64 in square pixels, vertical axis first, without the spot's own; it may be negative where the
-        chain sharpens, and standard deviations end at 4 times ``probe``.
+        chain sharpens, and standard deviations end at 8 times ``probe``.
     """
-    y, x = rows[:, None], columns[None, :]
-    spot = transfer * np.exp(-0.5 * probe**2 * (y**2 + x**2))
-    if columns[0] == 0:
-        spot[:, 1:] *= 2
-    own = np.eye(2) * probe**2
-    covariance = own + np.eye(2)
+    products, half, weight = _products(tuple(rows.tolist()), tuple(columns.tolist()))
+    spot = transfer.ravel() * np.exp(-(probe**2) * (half[0] + half[2])) * weight
+    lowest, highest = 0.1 * probe**2, 64 * probe**2  # of the axes: a proper weight, no wider than frequencies resolve
+    a, b, c = probe**2 + 1, 0.0, probe**2 + 1
     for _ in range(_PASSES):
-        (a, b), (_, c) = covariance
-        weighted = spot * np.exp(-0.5 * (a * y * y + 2 * b * y * x + c * x * x))
-        along, across, total = weighted * y, weighted * x, weighted.sum()
-        moments = np.array([[(along * y).sum(), (along * x).sum()], [(along * x).sum(), (across * x).sum()]])
-        if total <= 0 or np.linalg.eigvalsh(moments / total)[0] <= 1e-9:
-            covariance = (
-                np.minimum(2, 16 * probe**2 / np.trace(covariance)) * covariance
-            )  # lobes outweigh the centre: look at lower frequencies, where there are none
+        total, yy, yx, xx = (products @ (spot * np.exp(np.array((-a, -b, -c)) @ half))).tolist()
+        smaller = 0.5 * (yy + xx - math.hypot(yy - xx, 2 * yx))
+        if total <= 0 or smaller <= 1e-9 * total:
+            # lobes outweigh the centre: look at lower frequencies, where there are none
+            wider = min(2.0, highest / (a + c))
+            a, b, c = a * wider, b * wider, c * wider
             continue
-        values, axes = np.linalg.eigh(np.linalg.inv(moments / total) - covariance)
-        # bounds: a weight that is a proper one, and no wider than the frequencies resolve
-        new = (axes * np.clip(values, 0.1 * probe**2, 16 * probe**2)) @ axes.T
-        change = np.abs(new - covariance).max()
-        covariance = new
+        scale = total / (yy * xx - yx * yx)
+        new = _bounded(scale * xx - a, -scale * yx - b, scale * yy - c, lowest, highest)
+        change = max(abs(new[0] - a), abs(new[1] - b), abs(new[2] - c))
+        a, b, c = new
         if change < _TOLERANCE * probe**2:
             break
-    return covariance - own
+    return np.array([[a - probe**2, b], [b, c - probe**2]])
+
+
+def point_spread_along(transfer: np.ndarray, frequency: np.ndarray, probe: float) -> float:
+    """Returns the variance of a point spread function along one axis, as :func:`point_spread` does if it is separable.
+
+    Args:
+        transfer: (N,) transfer function along the axis.
+        frequency: (N,) frequencies from 0 on in radians per pixel; they may be denser towards 0.
+        probe: Standard deviation of the spot in pixels.
+    """
+    products, half, weight = _products((0.0,), tuple(frequency.tolist()))
+    products, half = products[::3], half[2]
+    spot = transfer * np.exp(-(probe**2) * half) * weight
+    lowest, highest = 0.1 * probe**2, 64 * probe**2
+    variance = probe**2 + 1
+    for _ in range(_PASSES):
+        total, square = (products @ (spot * np.exp(-variance * half))).tolist()
+        if total <= 0 or square <= 1e-9 * total:
+            variance = min(2 * variance, highest / 2)
+            continue
+        new = min(max(total / square - variance, lowest), highest)
+        change, variance = abs(new - variance), new
+        if change < _TOLERANCE * probe**2:
+            break
+    return variance - probe**2
+
+
+@lru_cache(maxsize=16)
+def _products(rows: tuple[float, ...], columns: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """1, yy, yx and xx of all frequencies, (4, M N); halves of yy, 2 yx and xx; and what each stands for, (M N,)."""
+    y, x = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing='ij'))
+    shares = [np.gradient(np.array(one)) if len(one) > 1 else np.ones(1) for one in (rows, columns)]
+    if columns[0] == 0:
+        shares[1][0] /= 2
+    weight = np.outer(*shares).ravel()
+    return np.stack([np.ones_like(y), y * y, y * x, x * x]), np.stack([0.5 * y * y, y * x, 0.5 * x * x]), weight
+
+
+def _bounded(a: float, b: float, c: float, lowest: float, highest: float) -> tuple[float, float, float]:
+    """Clips the eigenvalues of the matrix [[a, b], [b, c]]."""
+    mean, radius = 0.5 * (a + c), math.hypot(0.5 * (a - c), b)
+    large, small = (min(max(value, lowest), highest) for value in (mean + radius, mean - radius))
+    factor = (large - small) / (2 * radius) if radius > 1e-12 else 0.0
+    middle = 0.5 * (large + small)
+    return middle + factor * (a - mean), factor * b, middle + factor * (c - mean)

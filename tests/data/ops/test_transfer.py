@@ -7,7 +7,15 @@ import pytest
 
 from deplsr_data.ops.kernels import blur_kernel, convolve, sinc_kernel
 from deplsr_data.ops.resize import resize
-from deplsr_data.ops.transfer import kernel_transfer, point_spread, resize_noise, resize_transfer
+from deplsr_data.ops.transfer import (
+    FREQUENCIES,
+    kernel_power,
+    kernel_transfer,
+    point_spread,
+    point_spread_along,
+    resize_noise,
+    resize_transfer,
+)
 
 SIDE = 240
 MODES = [('bilinear', False), ('bicubic', False), ('bicubic', True), ('area', True)]
@@ -55,8 +63,8 @@ def test_a_resize_scales_a_slow_wave_by_its_transfer_function(mode, antialias, n
 def test_white_noise_leaves_a_resize_as_strong_as_its_spectrum(mode, antialias, n_out):
     noise = np.random.default_rng(0).standard_normal((SIDE, SIDE, 3)).astype(np.float32)
     measured = resize(noise, n_out, n_out, mode, antialias).var()
-    along = resize_noise(16, mode, antialias, SIDE, n_out)
-    expected = (along @ np.ones((16, 16)) @ along.T).mean()
+    along = resize_noise(mode, antialias, SIDE, n_out) @ np.ones(9)
+    expected = np.trapezoid(along, dx=1 / 8) ** 2
     assert measured == pytest.approx(expected, rel=0.06)
 
 
@@ -75,3 +83,27 @@ def test_the_point_spread_of_a_gaussian_is_its_covariance():
 def test_the_identity_spreads_nothing():
     frequency = np.linspace(-1.4, 1.4, 27)
     np.testing.assert_allclose(point_spread(np.ones((27, 27)), frequency, frequency, 3.0), 0, atol=0.05)
+
+
+@pytest.mark.parametrize('sigma', [0.5, 2.0, 10.0])
+def test_the_point_spread_along_an_axis_is_that_of_both_together(sigma):
+    frequency = 1.1 * np.sinh(2 * np.arange(-11, 12) / 11) / np.sinh(2)
+    half = frequency[11:]
+    along = np.exp(-0.5 * (sigma * half) ** 2)
+    both = np.outer(np.concatenate([along[:0:-1], along]), along)
+    variance = point_spread_along(along, half, 3.0)
+    np.testing.assert_allclose(point_spread(both, frequency, half, 3.0), variance * np.eye(2), atol=0.02)
+    assert variance == pytest.approx(sigma**2, abs=0.02)
+
+
+def test_the_power_of_a_kernel_is_that_of_its_transfer_function_in_all_quadrants():
+    kernel = blur_kernel(15, 3.0, 1.0, 0.6)
+    quadrants = [kernel_transfer(kernel, FREQUENCIES, sign * FREQUENCIES) ** 2 for sign in (1, -1)]
+    np.testing.assert_allclose(kernel_power(kernel), np.mean(quadrants, axis=0), atol=1e-9)
+
+
+@pytest.mark.parametrize(('n_in', 'n_out'), [(256, 97), (171, 64), (96, 64), (37, 64)])
+def test_an_area_resize_keeps_a_constant_and_little_of_fast_waves(n_in, n_out):
+    transfer = resize_transfer(np.array([0.0, 2.5]), 'area', True, n_in, n_out)
+    assert transfer[0] == pytest.approx(1)
+    assert abs(transfer[1]) < 0.75
