@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.gain.pairs import EFFECTIVE, NOMINAL, Pool, load_pool
 from benchmarks.gain.progress import Training
-from benchmarks.gain.settings import Sizes, parts_of
+from benchmarks.gain.settings import ESTIMATORS, Sizes, parts_of
 from deplsr_arch.level_distribution_arch import LevelDistribution
 from deplsr_model.calibration import calibrate, level_cross_entropy
 from deplsr_model.level_text import level_positions
@@ -59,12 +59,13 @@ def train_estimator(folder: Path, pools: Path, training: str, groups: np.ndarray
     torch.manual_seed(seed)
     net = build().to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(net.parameters(), _RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    run = Training(folder, net, optimizer, sizes.estimator_steps)
+    total = int(sizes.estimator_steps * ESTIMATORS[training])
+    run = Training(folder, net, optimizer, total)
     weights = np.array(list(parts.values()))
     for step in run.steps():
         rng = np.random.default_rng((seed, step))
         for group in optimizer.param_groups:
-            group['lr'] = _RATE * min(1, (step + 1) / 200) * cosine(step / sizes.estimator_steps)
+            group['lr'] = _RATE * min(1, (step + 1) / 200) * cosine(step / total)
         counts = rng.multinomial(_BATCH, weights)
         drawn = [crops.draw(count, rng) for crops, count in zip(loaded, counts, strict=True) if count]
         lq, positions = (torch.cat(column) for column in zip(*drawn, strict=True))

@@ -96,8 +96,8 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
     'jpeg_out': {**SEMANTIC, 'jpeg_range': [3.0, 12.0]},
 }
 
-#: Estimators, in the order of training.
-ESTIMATORS = (MIXTURE, 'mixture-realesrgan', 'mixture-bsrgan', 'mixture-camera')
+#: Estimators in the order of training, and the share of ``Sizes.estimator_steps`` that each is trained for.
+ESTIMATORS = {MIXTURE: 1.0, 'mixture-realesrgan': 0.5, 'mixture-bsrgan': 0.5, 'mixture-camera': 0.5}
 #: SR networks, in the order of training.
 RUNS = (
     Run('realesrgan', 'constant'),
