@@ -81,7 +81,7 @@ class LevelDistribution(nn.Module):
         num_feat: int = 96,
         num_block: int = 2,
         stride: int = 8,
-        num_levels: int = 17,
+        num_levels: int = 25,
         num_degradation_types: int = NUM_DEGRADATION_TYPES,
     ) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class LevelDistribution(nn.Module):
         )
         least = f'at least {2 * num_degradation_types}, two entries for each degradation type'
         expect(prior_dim >= 2 * num_degradation_types, 'prior_dim', least, prior_dim, 'take the prior_dim of network_g')
-        expect(num_levels > 1, 'num_levels', 'at least 2', num_levels, 'such as 17')
+        expect(num_levels > 1, 'num_levels', 'at least 2', num_levels, 'such as 25')
         self.prior_dim = prior_dim
         self.stride = stride
         self.num_levels = num_levels

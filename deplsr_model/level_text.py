@@ -77,21 +77,26 @@ def whiten_texts(texts: Tensor) -> Tensor:
 
 
 def level_positions(levels: Tensor, table: LevelTable) -> Tensor:
-    """Scales levels (B, K) to 0..1 between the first and the last training level of the first K degradation types."""
-    low, high = _ends(levels, table)
-    return ((levels - low) / (high - low)).clamp(0, 1)
+    """Scales levels (B, K) to 0..1 between the first and the last training level of the first K degradation types.
+
+    Types with ``root`` are scaled in proportion to the square root of the level.
+    """
+    low, high, root = _scale(levels, table)
+    positions = ((levels - low) / (high - low)).clamp(0, 1)
+    return torch.where(root, positions.sqrt(), positions)
 
 
 def positions_to_levels(positions: Tensor, table: LevelTable) -> Tensor:
     """The inverse of :func:`level_positions`."""
-    low, high = _ends(positions, table)
-    return low + (high - low) * positions
+    low, high, root = _scale(positions, table)
+    return low + (high - low) * torch.where(root, positions.square(), positions)
 
 
-def _ends(like: Tensor, table: LevelTable) -> Tensor:
-    """The first and the last training level of each degradation type: (2, K)."""
-    ranges = [degradation_type.training_levels for degradation_type in table.types[: like.shape[-1]]]
-    return torch.tensor([[known[end] for known in ranges] for end in (0, -1)]).to(like)
+def _scale(like: Tensor, table: LevelTable) -> tuple[Tensor, Tensor, Tensor]:
+    """The first and the last training level of each degradation type (K,), and whether its root is taken."""
+    types = table.types[: like.shape[-1]]
+    low, high = (torch.tensor([one.training_levels[end] for one in types]).to(like) for end in (0, -1))
+    return low, high, torch.tensor([one.root for one in types], device=like.device)
 
 
 def neighbour_target(levels: Tensor, text_levels: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class Run:
 
 #: Degradations beyond the training range of every recipe.
 OUT_OF_RANGE: dict[str, dict[str, Any]] = {
-    'blur_out': {**SEMANTIC, 'blur_sigma': [11.0, 14.0]},
+    'blur_out': {**SEMANTIC, 'blur_sigma': [24.0, 28.0]},
     'noise_out': {**SEMANTIC, 'noise_range': [60.0, 90.0]},
     'jpeg_out': {**SEMANTIC, 'jpeg_range': [3.0, 12.0]},
 }

@@ -46,6 +46,8 @@ class DegradationType(Generic[Source]):
         level_of: Returns the level from a record, or, in the rows of :data:`EFFECTIVE_TYPES`, from its effective
             levels; captions round it to one decimal.
         measured: Whether the level is a number. If not, it is 0 (``no <prompt>``) or 1 (``<prompt>``).
+        root: Whether estimators that work with numbers take the square root of the level, so that levels near 0, where
+            a difference shows more, are further apart; only with lowest level 0.
     """
 
     name: str
@@ -56,6 +58,7 @@ class DegradationType(Generic[Source]):
     tolerance: float
     level_of: Callable[[Source], float]
     measured: bool = True
+    root: bool = False
 
     def caption(self, level: float) -> str:
         """Returns the caption of a level, with one decimal."""
@@ -131,18 +134,20 @@ EFFECTIVE_TYPES: tuple[DegradationType[EffectiveLevels], ...] = (
         prompt='blur with sigma',
         zero_level=0.0,
         evaluation_levels=(0.0, 2.0, 4.0, 6.0),
-        training_levels=_steps(0, 8, 0.5),
+        training_levels=_steps(0, 16, 1),
         tolerance=1.0,
         level_of=lambda shown: shown.blur,
+        root=True,
     ),
     DegradationType(
         name='noise',
         prompt='noise with sigma',
         zero_level=0.0,
         evaluation_levels=(0.0, 10.0, 20.0, 30.0),
-        training_levels=_steps(0, 30, 2.5),
+        training_levels=_steps(0, 40, 2.5),
         tolerance=5.0,
         level_of=lambda shown: shown.noise,
+        root=True,
     ),
     DegradationType(
         name='grain',
@@ -179,6 +184,7 @@ EFFECTIVE_TYPES: tuple[DegradationType[EffectiveLevels], ...] = (
         training_levels=_steps(0, 20, 2),
         tolerance=4.0,
         level_of=lambda shown: shown.compression,
+        root=True,
     ),
     DegradationType(
         name='color_noise',
@@ -188,6 +194,7 @@ EFFECTIVE_TYPES: tuple[DegradationType[EffectiveLevels], ...] = (
         training_levels=_steps(0, 40, 4),
         tolerance=6.0,
         level_of=lambda shown: shown.color_noise,
+        root=True,
     ),
     DegradationType(
         name='codec_last',

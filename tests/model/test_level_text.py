@@ -76,6 +76,15 @@ def test_positions_and_levels_are_inverse():
     assert level_positions(torch.tensor([[9.0, -1.0, 0.0, 20.0, 0.0]]), TABLE).tolist() == [[1, 0, 0, 0, 0]]
 
 
+def test_a_root_type_spreads_the_levels_near_zero():
+    effective = level_table('effective')
+    levels = torch.zeros(3, 8)
+    levels[:, 0] = torch.tensor([0.0, 4.0, 16.0])
+    positions = level_positions(levels, effective)
+    assert positions[:, 0].tolist() == [0.0, 0.5, 1.0]
+    torch.testing.assert_close(positions_to_levels(positions, effective)[:, 0], levels[:, 0])
+
+
 def _near_texts():
     return torch.nn.functional.normalize(torch.randn(1, 16) + 0.01 * torch.randn(5, 16), dim=-1)
 
