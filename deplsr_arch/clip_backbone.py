@@ -176,7 +176,7 @@ def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
     published code does: noise keeps its strength, shapes are distorted. ``'native'`` keeps the image's own scale: it
     cuts crops on a grid from border to border, each aligned with the JPEG blocks of a photo that was not cropped after
     compression; a side shorter than ``size`` is mirrored until it is as long. Towers that were trained on complete
-    blocks estimate JPEG wrongly in crops that are not aligned (docs/prior.md).
+    blocks estimate JPEG wrongly in crops that are not aligned (docs/prior_nominal.md).
 
     Shape:
         - lq: (B, C, h, w).

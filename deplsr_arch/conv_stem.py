@@ -16,7 +16,7 @@ def conv_stem(width: int, patch_size: int, argument: str = 'patch_size') -> nn.S
     patch cannot compute. Measured from scratch on 64 x 64 LR crops: Spearman correlation of estimated with true level
     is 0.79 / 0.94 / 0.98 for blur / noise / JPEG with this stem, 0.60 / 0.90 / 0.94 without, 0.80 / 0.94 / 0.98 for a
     plain CNN. The second convolution at half scale, where the width of an edge can still be seen, is worth more than a
-    block of the tower that takes as long (docs/prior.md).
+    block of the tower that takes as long (docs/prior_nominal.md).
 
     Args:
         width: Channels of a token.

@@ -68,8 +68,8 @@ class DegradationAdaptor(nn.Module):
     the content embedding is exactly CLIP's. The control tower is a deep copy, so every parameter starts from the one of
     its name (the published code walks two parameter lists of different length and misses this).
 
-    The defaults are what measures best (docs/prior.md). The published form is ``view='resize'``, ``stem='patch'``,
-    ``logit_init='siglip'`` (options/paper).
+    The defaults are what measures best (docs/prior_nominal.md). The published form is ``view='resize'``,
+    ``stem='patch'``, ``logit_init='siglip'`` (options/paper).
 
     The state dict holds the frozen CLIP and its pixel statistics too, so a checkpoint needs no other file; set
     ``pretrained`` only to start a training. :meth:`load_state_dict` takes the authors' SRCLIP files as they are.

@@ -43,11 +43,11 @@ class CaptionedDegradationDataset(Dataset):
     - gt_size: in training the crop is at a random place, and smaller photos are mirrored beyond their borders; in
       validation it is optional, in the middle, and at most the photo.
     - shrink: photos are shrunk no further than the crop allows. A photo from a camera or a web page is seldom sharp to
-      the pixel, and on one that is not, a small blur looks like none (docs/prior.md).
+      the pixel, and on one that is not, a small blur looks like none (docs/prior_nominal.md).
     - degrade_on: both ways make the same image up to 3e-4 (rounded to 8 bits: one grey level) at few pixels.
     - degrade_size: filters see real surroundings in place of mirrored borders (Real-ESRGAN: 400, then 256).
     - context: in training the adaptor estimates the prior from the larger crop, which contains more information
-      than the small patch (docs/prior.md).
+      than the small patch (docs/prior_nominal.md).
     - input: with ``whole`` the complete photo is degraded and then resized without antialiasing and without keeping the
       aspect ratio, as published (with scale 1 and ``resize: last``); the captions name the levels before that.
     - levels: effective ones depend on the record and on three statistics of the clean crop that is degraded.

@@ -103,7 +103,7 @@ class DegradationOrdinalLoss(ContrastiveLoss):
 
     The fine term of the published losses is replaced by :func:`ordinal_cross_entropy`; content and whole degradation
     keep CLIP's cross-entropy over the batch. With towers trained from scratch it estimates levels well where the
-    published losses still perform like a constant answer (docs/prior.md).
+    published losses still perform like a constant answer (docs/prior_nominal.md).
 
     Arguments are those of :class:`ContrastiveLoss`. A subclass may override :meth:`prepare` (and ``estimate_form`` with
     it) and :meth:`target`.
@@ -118,7 +118,7 @@ class DegradationOrdinalLoss(ContrastiveLoss):
     def prepare(self, texts: Tensor) -> Tensor:
         """Prepares the texts (L, D) of a degradation type, once for a vocabulary: whitened.
 
-        Unchanged, those of blur are too close to each other to be distinguished sharply (docs/prior.md).
+        Unchanged, those of blur are too close to each other to be distinguished sharply (docs/prior_nominal.md).
         """
         return whiten_texts(texts)
 

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from basicsr.archs import build_network
 from torch import Tensor, nn
 
-import benchmarks.prior.controls
 import deplsr_arch  # noqa: F401  registers
 from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, effective_positions, load_estimator, nominal_positions
+from benchmarks.gain.fusions import build_fused
 from benchmarks.gain.pairs import Pool, load_pool
 from benchmarks.gain.progress import Training
 from benchmarks.gain.settings import CONTEXT, LQ_SIZE, SCALE, Run, Sizes, parts_of
@@ -21,19 +20,12 @@ from deplsr_arch.number_tokens import distribution_tokens
 
 __all__ = ['build', 'load_network', 'prior_of', 'tokens_of', 'train_network']
 
-PlainResNet = benchmarks.prior.controls.PlainResNet  # registered on import
 _BATCH, _RATE, _DROPOUT = 16, 1e-3, 0.1
 
 
 def build(run: Run) -> nn.Module:
-    """The untrained network of a run: residual blocks, with FiLM before every other one."""
-    backbone = {'type': 'PlainResNet', 'num_feat': run.channels, 'num_block': run.blocks}
-    fused = [f'body.{block}' for block in range(0, run.blocks, 2)]
-    network = {
-        'type': 'Fused', 'backbone': backbone, 'fuse_at': fused, 'fusion': 'film', 'prior_dim': PRIOR_DIM,
-        'num_degradation_types': len(TYPES),
-    }  # fmt: skip
-    return build_network(network)
+    """The untrained network of a run."""
+    return build_fused(run.fusion, len(TYPES), PRIOR_DIM, run.blocks, run.channels)
 
 
 def tokens_of(positions: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from benchmarks.figures import bootstrap
 from benchmarks.gain.draw import draw_curves
 from benchmarks.gain.estimators import TYPES
 from benchmarks.gain.measure import CLEAN, FIXED
-from benchmarks.gain.settings import ESTIMATORS, MIXTURE, RECIPES, RUNS, Run, Sizes
+from benchmarks.gain.settings import ESTIMATORS, FUSIONS, MIXTURE, RECIPES, RUNS, SHORT, Run, Sizes
 from benchmarks.prior.report import write_tables
 
 PRIORS = ('true_effective', 'true_nominal', 'estimated')
@@ -76,18 +76,23 @@ def share(grade: dict[str, Any]) -> float:
     return round(float(np.mean(list(grade['coverage'].values()))), 4)
 
 
-def gain_of(kept: dict[str, Any], recipe: str, prior: str, part: str, share: float = 1.0) -> list[float] | None:
+def gain_of(
+    kept: dict[str, Any], recipe: str, prior: str, part: str, share: float = 1.0, fusion: str = 'film'
+) -> list[float] | None:
     """Gain over the constant and its interval, averaged over the seeds that both have; None if not measured."""
-    values = differences(kept, recipe, prior, part, share)
+    values = differences(kept, recipe, prior, part, share, fusion)
     return None if values is None else bootstrap(values)
 
 
-def differences(kept: dict[str, Any], recipe: str, prior: str, part: str, share: float = 1.0) -> np.ndarray | None:
+def differences(
+    kept: dict[str, Any], recipe: str, prior: str, part: str, share: float = 1.0, fusion: str = 'film'
+) -> np.ndarray | None:
     """Gain of each photo, of each image of a real set, or of each degradation of Set14-SE."""
     name = 'set14se' if part.startswith('set14se') else part
     found = []
     for run in RUNS:
-        if (run.recipe, run.prior, run.share, (run.blocks, run.channels)) != (recipe, prior, share, (8, 32)):
+        usual = (run.blocks, run.channels) == (8, 32) and run.fusion == fusion
+        if not usual or (run.recipe, run.prior, run.share) != (recipe, prior, share):
             continue
         ours, theirs = (kept['networks'].get(one.name, {}).get(name) for one in (run, run.against()))
         if ours is not None and theirs is not None:
@@ -111,6 +116,7 @@ def tables(kept: dict[str, Any]) -> dict[str, str]:
         'estimates': _estimates(kept),
         'uncertainty': _uncertainty(kept),
         'curve': _curve(kept),
+        'fusions': _fusions(kept),
         'gain_hours': _hours(kept),
     }
 
@@ -194,6 +200,18 @@ def curve_points(kept: dict[str, Any]) -> Iterable[tuple[str, str, float, list[f
                 gain = gain_of(kept, recipe, prior, part, share_)
                 if gain:
                     yield recipe, prior, share_, gain
+
+
+def _fusions(kept: dict[str, Any]) -> str:
+    """Gain of the true levels by each fusion."""
+    rows = []
+    for fusion in FUSIONS:
+        gains = [gain_of(kept, MIXTURE, 'true_effective', part, SHORT, fusion) for part in (*RECIPES, 'blur')]
+        run = Run(MIXTURE, 'true_effective', share=SHORT, fusion=fusion).name
+        seconds = kept['training'].get(run, {}).get('seconds')
+        if any(gains):
+            rows.append([f'`{fusion}`', *(_cell(gain) for gain in gains), f'{seconds / 60:.1f}' if seconds else ''])
+    return _table(['gain of true levels, dB', *RECIPES, 'blur', 'minutes'], rows)
 
 
 def _hours(kept: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from scipy.stats import rankdata, spearmanr
 
 from benchmarks.gain.estimators import TYPES, load_estimator
 from benchmarks.gain.measure import CLEAN, FIXED, estimates, samples, scores
-from benchmarks.gain.settings import OUT_OF_RANGE, RECIPES, Run, Sizes
+from benchmarks.gain.settings import MIXTURE, OUT_OF_RANGE, RECIPES, Run, Sizes
 from deplsr_arch.level_distribution_arch import LevelDistribution
 
 PARTS = (*RECIPES, CLEAN, *FIXED, 'realsr100', 'set14se')
@@ -21,6 +21,8 @@ WITHOUT_LEVELS = ('realsr100', 'set14se')
 
 def parts_measured(run: Run | None) -> tuple[str, ...]:
     """The parts that a network, or bicubic, is measured on: all for a mixture, else its own recipe and a real set."""
+    if run and run.share != 1:  # curve and fusions
+        return (*RECIPES, 'blur') if run.recipe == MIXTURE else (run.recipe,)
     if run is None or run.recipe.startswith('mixture'):
         return PARTS
     return (run.recipe, *(FIXED if run.recipe == 'semantic' else ('realsr100',)))

@@ -67,6 +67,7 @@ class Run:
         estimator: Training of the estimator, see :func:`parts_of`; the recipe's own by default.
         share: Share of ``Sizes.steps`` that it is trained for.
         blocks: Residual blocks. channels: Their width.
+        fusion: How the network is conditioned (:data:`benchmarks.gain.fusions.FUSIONS`).
     """
 
     recipe: str
@@ -76,17 +77,19 @@ class Run:
     share: float = 1.0
     blocks: int = 8
     channels: int = 32
+    fusion: str = 'film'
 
     @property
     def name(self) -> str:
         """Name of its files."""
         size = '' if (self.blocks, self.channels) == (8, 32) else f'_{self.blocks}x{self.channels}'
         length = '' if self.share == 1 else f'_{self.share:g}'
-        return f'{self.recipe}_{self.prior}_{self.seed}{size}{length}'
+        fusion = '' if self.fusion == 'film' else f'_{self.fusion}'
+        return f'{self.recipe}_{self.prior}_{self.seed}{size}{length}{fusion}'
 
     def against(self) -> Run:
         """The constant run that it is compared with."""
-        return replace(self, prior='constant', estimator=MIXTURE)
+        return replace(self, prior='constant', estimator=MIXTURE, fusion='film')
 
 
 #: Degradations beyond the training range of every recipe.
@@ -98,6 +101,8 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
 
 #: Estimators in the order of training, and the share of ``Sizes.estimator_steps`` that each is trained for.
 ESTIMATORS = {MIXTURE: 1.0, 'mixture-realesrgan': 0.5, 'mixture-bsrgan': 0.5, 'mixture-camera': 0.5}
+SHORT = 0.4  #: share of the steps in the comparison of fusions
+FUSIONS = ('film', 'film_all', 'film_upsampler', 'hypernetwork', 'dynamic_kernels')
 #: SR networks, in the order of training.
 RUNS = (
     Run('realesrgan', 'constant'),
@@ -117,6 +122,8 @@ RUNS = (
     Run('mixture-realesrgan', 'constant'),
     Run('mixture-realesrgan', 'estimated', estimator='mixture-realesrgan'),
     *(Run('realesrgan', prior, share=4) for prior in ('constant', 'estimated', 'true_effective')),
+    Run(MIXTURE, 'constant', share=SHORT),
+    *(Run(MIXTURE, 'true_effective', share=SHORT, fusion=fusion) for fusion in FUSIONS),
     Run('mixture-bsrgan', 'constant'),
     Run('mixture-bsrgan', 'estimated', estimator='mixture-bsrgan'),
     *(Run(MIXTURE, prior, share=4) for prior in ('constant', 'estimated', 'true_effective')),

@@ -1,1 +1,1 @@
-"""Does the prior earn its cost? `python -m benchmarks.prior --help`; results in docs/prior.md and docs/notebook.md."""
+"""What a prior of nominal levels gains: `python -m benchmarks.prior --help`; results in docs/prior_nominal.md."""

@@ -12,8 +12,8 @@
 `--photos` holds train/ and heldout/. All training goes through `basicsr train`; an interrupted run is resumed, and a
 finished one is not repeated. Measurements are stored next to the weights. When all runs are finished, or with
 `--report`, the score of each photo is written to benchmarks/results/prior_measured.json, and the tables and the figure
-to docs/prior.md and docs/notebook.md. With --clip, --backbone, --work or --smoke all that is written in the folder of
-the runs instead.
+to docs/prior_nominal.md and docs/notebook.md. With --clip, --backbone, --work or --smoke all that is written in the
+folder of the runs instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.prior import measure
 from benchmarks.prior.cost import cost
-from benchmarks.prior.report import PAGES, report
+from benchmarks.prior.report import FIGURE, PAGES, report
 from benchmarks.prior.runs import ESTIMATORS, VARIANTS, Setup
 from benchmarks.prior.statistics import TEST_SETS
 from benchmarks.prior.train import budget, is_done, prepare, run_all, steps_of
@@ -73,7 +73,11 @@ def main() -> None:
     folder, docs = (RESULTS, DOCS) if usual else (work, work)
     refuse_loss(measured, folder / f'{stem}_measured.json')
     (folder / f'{stem}_measured.json').write_text(json.dumps(measured) + '\n', encoding='utf-8')
-    report(measured, [docs / page for page in (PAGES if usual else (f'{stem}.md',))], docs / f'{stem}.png')
+    report(
+        measured,
+        [docs / page for page in (PAGES if usual else (f'{stem}.md',))],
+        docs / (FIGURE if usual else f'{stem}.png'),
+    )
 
 
 def report_kept() -> None:
@@ -81,7 +85,7 @@ def report_kept() -> None:
     kept = RESULTS / 'prior_measured.json'
     if not kept.exists():
         sys.exit(f'{kept}: expected the kept measurements, found none; train and measure with --photos')
-    report(json.loads(kept.read_text(encoding='utf-8')), [DOCS / page for page in PAGES], DOCS / 'prior.png')
+    report(json.loads(kept.read_text(encoding='utf-8')), [DOCS / page for page in PAGES], DOCS / FIGURE)
 
 
 def parse() -> argparse.Namespace:

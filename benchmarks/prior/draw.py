@@ -1,4 +1,4 @@
-"""The figure of docs/prior.md: estimated against true levels, and the gains."""
+"""The figure of docs/prior_nominal.md: estimated against true levels, and the gains."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.prior.hashes --photos data/photos    # writes benchmarks/results/photos.tsv
 
-The file has the name, split and hashes of every photo of docs/prior.md; a test compares all pairs in it.
+The file has the name, split and hashes of every photo of docs/prior_nominal.md; a test compares all pairs in it.
 """
 
 from __future__ import annotations

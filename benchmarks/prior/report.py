@@ -1,4 +1,4 @@
-"""The tables of docs/prior.md and docs/notebook.md, written between their markers, and the figure."""
+"""The tables of docs/prior_nominal.md and docs/notebook.md, written between their markers, and the figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from benchmarks.prior.photos import COLUMNS, DEGRADATIONS, IN_CROPS, ON_TEST_SET
 from benchmarks.prior.runs import ESTIMATORS, VARIANTS
 from benchmarks.prior.statistics import summarize
 
-PAGES = ('prior.md', 'notebook.md')  #: of docs/
+PAGES = ('prior_nominal.md', 'notebook.md')  #: of docs/
+FIGURE = 'prior_nominal.png'
 _MAIN = ('oracle', 'adaptor', 'regressor', 'clip')
 _BOTH = ('adaptor', 'regressor')
 _FUSIONS = ('film', 'residual', 'paper')

@@ -49,7 +49,7 @@ def test_each_table_is_on_one_page_alone():
 
 
 def test_each_figure_in_the_prose_of_the_result_page_is_in_a_table(written):
-    text = re.sub(r'<!-- (?!end).*?<!-- end -->|```.*?```', '', _pages()['prior.md'], flags=re.DOTALL)
+    text = re.sub(r'<!-- (?!end).*?<!-- end -->|```.*?```', '', _pages()['prior_nominal.md'], flags=re.DOTALL)
     quoted = set(re.findall(r'(?<![\d.])\d+\.\d\d(?!\d)', text))
     known = set(re.findall(r'(?<![\d.])\d+\.\d\d(?!\d)', ' '.join(written.values())))
     assert len(quoted) > 5
@@ -57,7 +57,7 @@ def test_each_figure_in_the_prose_of_the_result_page_is_in_a_table(written):
 
 
 def test_percentages_in_the_prose_of_the_result_page_are_the_shares_of_the_table(kept):
-    text = _pages()['prior.md']
+    text = _pages()['prior_nominal.md']
     shares = summarize(kept)['share']['heldout']['adaptor']
     low, high = map(int, re.search(r'gains (\d+) to (\d+) % of that on blurred, mildly and heavily', text).groups())
     three = [round(100 * shares[name][0]) for name in ('blur', 'mild', 'heavy')]
@@ -118,7 +118,7 @@ def test_the_report_command_rebuilds_the_documentation(tmp_path, monkeypatch):
     command.main()
     for name, text in _pages().items():
         assert (tmp_path / name).read_text(encoding='utf-8') == text
-    assert (tmp_path / 'prior.png').exists()
+    assert (tmp_path / 'prior_nominal.png').exists()
 
 
 def test_results_that_would_be_lost_are_not_overwritten(tmp_path):
