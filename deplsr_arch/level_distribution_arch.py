@@ -137,8 +137,7 @@ class LevelDistribution(nn.Module):
         share = (self.logits(features).float() / self.temperature[:, None]).softmax(dim=-1)
         mean = share @ self.positions()
         deviation = (share @ self.positions().square() - mean.square()).clamp(min=0).sqrt()
-        low = (quantile(share, 0.05) - self.margin).clamp(0, 1)
-        high = (quantile(share, 0.95) + self.margin).clamp(0, 1)
+        low, high = interval(share, self.margin)
         distance = ((features - self.centre) @ self.whitening).square().mean(dim=1).sqrt() / self.threshold
         return LevelEstimate(mean, deviation, low.minimum(mean), high.maximum(mean), distance)
 
@@ -148,6 +147,21 @@ class LevelDistribution(nn.Module):
         trust = (2 - known.distance).clamp(0, 1)[:, None, None]
         tokens = trust * distribution_tokens(known.mean, known.deviation, self.prior_dim)
         return lq.new_zeros(len(lq), 1, self.prior_dim), tokens
+
+
+def interval(share: Tensor, margin: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    """Returns the ends of 90% intervals, moved out by a margin; an end at the end of the range stays there.
+
+    Where many photos have the lowest level (no noise at all), moving such an end in would lose all of them at once.
+
+    Shape:
+        - share: (B, K, L). margin: (K,). Returns two (B, K).
+    """
+    low, high = quantile(share, 0.05), quantile(share, 0.95)
+    return (
+        torch.where(low > 0, (low - margin).clamp(0, 1), low),
+        torch.where(high < 1, (high + margin).clamp(0, 1), high),
+    )
 
 
 def quantile(share: Tensor, at: float) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deplsr_arch.level_distribution_arch import LevelDistribution, quantile
+from deplsr_arch.level_distribution_arch import LevelDistribution, interval
 
 __all__ = ['Crops', 'calibrate', 'level_cross_entropy', 'neighbour_shares']
 
@@ -51,8 +51,7 @@ def calibrate(net: LevelDistribution, crops: Crops) -> None:
     logits = net.logits(features)
     net.temperature.copy_(_temperatures(logits, positions))
     share = (logits / net.temperature[:, None]).softmax(dim=-1)
-    outside = torch.maximum(quantile(share, 0.05) - positions, positions - quantile(share, 0.95))
-    net.margin.copy_(outside.quantile(min(1.0, COVERAGE * (1 + 1 / len(positions))), dim=0))
+    net.margin.copy_(_margins(share, positions))
     net.centre.copy_(features.mean(dim=0))
     covariance = features.T.cov()
     ridge = 0.01 * covariance.diagonal().mean() * torch.eye(len(covariance), device=device)
@@ -60,6 +59,14 @@ def calibrate(net: LevelDistribution, crops: Crops) -> None:
     net.whitening.copy_(vectors * values.rsqrt())
     distance = ((features - net.centre) @ net.whitening).square().mean(dim=1).sqrt()
     net.threshold.copy_(distance.quantile(FAMILIAR))
+
+
+def _margins(share: Tensor, positions: Tensor) -> Tensor:
+    """Returns by how much the ends of the intervals have to move for each degradation type: (K,)."""
+    low, high = interval(share)
+    below = torch.where(low > 0, low - positions, -1.0)  # an end at the end of the range does not move
+    above = torch.where(high < 1, positions - high, -1.0)
+    return torch.maximum(below, above).quantile(min(1.0, COVERAGE * (1 + 1 / len(positions))), dim=0)
 
 
 def _temperatures(logits: Tensor, positions: Tensor) -> Tensor:

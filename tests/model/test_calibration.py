@@ -43,6 +43,16 @@ def test_intervals_cover_nine_tenths_of_other_photos(crops, certainty):
     assert 0.86 < float(covered) < 0.94
 
 
+def test_photos_without_a_degradation_do_not_widen_the_intervals_of_the_others(crops):
+    lq, level = (part.clone() for part in crops)
+    level[::3], lq[::3] = 0, 0
+    net = Brightness(50.0)
+    calibrate(net, [(lq[:1000], level[:1000])])
+    found = net.estimate(lq[1000:])
+    covered = ((found.low <= level[1000:]) & (level[1000:] <= found.high)).float().mean()
+    assert 0.86 < float(covered) < 0.94
+
+
 def test_an_overconfident_estimator_is_cooled_to_the_right_temperature(crops):
     lq, level = crops
     net = Brightness(200.0)
