@@ -45,6 +45,7 @@ setup(
         'tqdm',
     ],
     extras_require={
+        'spandrel': ['spandrel'],
         'dev': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'jsonschema', 'types-PyYAML'],
     },
     entry_points={
@@ -54,6 +55,7 @@ setup(
         'basicsr.commands': [
             'caption = deplsr_data.commands.caption_photos',
             'synthesize = deplsr_data.commands.synthesize',
+            'upscale = deplsr_model.commands.upscale',
         ],
     },
 )

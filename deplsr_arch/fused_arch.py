@@ -8,10 +8,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from basicsr_plugin.checks import check_arguments
 from basicsr_plugin.errors import OptionError, first_line
@@ -26,6 +24,7 @@ from deplsr_arch.fusion import (
     build_fusion,
     expect_prior,
 )
+from deplsr_arch.image_sides import mirrored, side_multiple
 
 __all__ = ['Fused']
 
@@ -103,7 +102,7 @@ class Fused(nn.Module):
         self.num_degradation_types = num_degradation_types
         self.backbone = _build(backbone)
         parts = _find_parts(self.backbone, fuse_at)
-        self._multiple = _side_multiple(self.backbone)
+        self._multiple = side_multiple(self.backbone)
         dim, self.scale = self._probe(parts)
         make = partial(
             build_fusion,
@@ -125,7 +124,7 @@ class Fused(nn.Module):
         project = self.adaptive_feat_channels
         token = _current.set(_Pass(self.fusion_blocks, project(xi), project(xd)))
         try:
-            out = self.backbone(_padded(x, self._multiple))
+            out = self.backbone(mirrored(x, self._multiple))
         finally:
             _current.reset(token)
         return out[..., : self.scale * x.shape[-2], : self.scale * x.shape[-1]]
@@ -205,20 +204,3 @@ def _width(name: str, inputs: list[object]) -> int:
         f'{where}: expected a part whose first input is a map (B, C, h, w) or tokens (B, N, C), got {got!r}; '
         'name another'
     )
-
-
-def _side_multiple(backbone: nn.Module) -> int:
-    """Returns what the sides of an image must be multiples of."""
-    if isinstance(backbone, RRDBNet):
-        return {2: 2, 1: 4}.get(backbone.scale, 1)
-    windows = (getattr(module, 'window_size', 1) for module in backbone.modules())
-    return max(size for size in windows if isinstance(size, int))
-
-
-def _padded(x: Tensor, multiple: int) -> Tensor:
-    """Mirrors images beyond their lower and right border to a multiple of pixels."""
-    height, width = x.shape[-2:]
-    below, right = -height % multiple, -width % multiple
-    if not below and not right:
-        return x
-    return F.pad(x, (0, right, 0, below), mode='reflect' if below < height and right < width else 'replicate')

@@ -14,7 +14,7 @@ from deplsr_arch.conv_stem import conv_stem
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.number_tokens import distribution_tokens
 
-__all__ = ['LevelDistribution', 'LevelEstimate']
+__all__ = ['LevelDistribution', 'LevelEstimate', 'quantile', 'trust']
 
 
 class LevelEstimate(NamedTuple):
@@ -131,22 +131,41 @@ class LevelDistribution(nn.Module):
         """Returns the levels (L,) in 0..1."""
         return torch.linspace(0, 1, self.num_levels, device=self.temperature.device)
 
+    def shares(self, features: Tensor) -> Tensor:
+        """Returns how likely each level is, (B, K, L), rows that add up to 1, from features (B, F)."""
+        return (self.logits(features).float() / self.temperature[:, None]).softmax(dim=-1)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Returns the distance (B,) of features (B, F) from those of the training photos; 1 is the end of the range."""
+        return ((features - self.centre) @ self.whitening).square().mean(dim=1).sqrt() / self.threshold
+
+    def moments(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns means and standard deviations (B, K) of distributions (B, K, L)."""
+        mean = share @ self.positions()
+        return mean, (share @ self.positions().square() - mean.square()).clamp(min=0).sqrt()
+
+    def interval(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the ends (B, K) of the intervals of distributions (B, K, L)."""
+        return interval(share, self.margin)
+
     def estimate(self, lq: Tensor) -> LevelEstimate:
         """Estimates levels with their 90% intervals, and whether a photo is out of range."""
         features = self.features(lq).float()
-        share = (self.logits(features).float() / self.temperature[:, None]).softmax(dim=-1)
-        mean = share @ self.positions()
-        deviation = (share @ self.positions().square() - mean.square()).clamp(min=0).sqrt()
-        low, high = interval(share, self.margin)
-        distance = ((features - self.centre) @ self.whitening).square().mean(dim=1).sqrt() / self.threshold
-        return LevelEstimate(mean, deviation, low.minimum(mean), high.maximum(mean), distance)
+        share = self.shares(features)
+        mean, deviation = self.moments(share)
+        low, high = self.interval(share)
+        return LevelEstimate(mean, deviation, low.minimum(mean), high.maximum(mean), self.distance(features))
 
     def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """The condition of the SR network: zeros as content (B, 1, D), mean and deviation of levels as (B, K, D)."""
         known = self.estimate(lq)
-        trust = (2 - known.distance).clamp(0, 1)[:, None, None]
-        tokens = trust * distribution_tokens(known.mean, known.deviation, self.prior_dim)
-        return lq.new_zeros(len(lq), 1, self.prior_dim), tokens
+        tokens = distribution_tokens(known.mean, known.deviation, self.prior_dim)
+        return lq.new_zeros(len(lq), 1, self.prior_dim), trust(known.distance)[:, None, None] * tokens
+
+
+def trust(distance: Tensor) -> Tensor:
+    """Returns the weight of an estimate: 1 within range, falling to 0 at twice its size."""
+    return (2 - distance).clamp(0, 1)
 
 
 def interval(share: Tensor, margin: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:

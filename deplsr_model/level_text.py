@@ -152,7 +152,7 @@ class LevelEmbeddings:
             - levels: (B, K). Returns (B, K, D), of about unit length.
         """
         pairs = zip(levels.unbind(1), self._levels, strict=True)
-        return self._mix([neighbour_target(level.to(known), known) for level, known in pairs])
+        return self.mix([neighbour_target(level.to(known), known) for level, known in pairs])
 
     def from_estimate(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
         """Embeds the levels that an adaptor's fine embeddings represent.
@@ -160,20 +160,22 @@ class LevelEmbeddings:
         Shape:
             - fine: (B, K, D) of unit length. logit_scale: scalar, exponentiated. Returns (B, K, D).
         """
-        return self._mix(self._probabilities(fine, logit_scale))
+        return self.mix(self.probabilities(fine, logit_scale))
 
     def estimate(self, fine: Tensor, logit_scale: Tensor) -> Tensor:
         """Returns the expected level of each degradation type: (B, K, D) to (B, K)."""
-        weights = self._probabilities(fine, logit_scale)
+        weights = self.probabilities(fine, logit_scale)
         return torch.stack([one @ known for one, known in zip(weights, self._levels, strict=True)], dim=1)
 
-    def _probabilities(self, fine: Tensor, logit_scale: Tensor) -> list[Tensor]:
+    def probabilities(self, fine: Tensor, logit_scale: Tensor) -> list[Tensor]:
+        """Returns for each degradation type how likely its levels are: (B, L) each, rows that add up to 1."""
         return [
             (logit_scale * one.to(texts.dtype) @ texts.T).softmax(dim=-1)
             for one, texts in zip(fine.unbind(1), self._texts, strict=True)
         ]
 
-    def _mix(self, weights: list[Tensor]) -> Tensor:
+    def mix(self, weights: list[Tensor]) -> Tensor:
+        """Returns the tokens (B, K, D) of distributions over levels, as :meth:`probabilities` returns them."""
         return torch.stack([one @ tokens for one, tokens in zip(weights, self._tokens, strict=True)], dim=1)
 
 

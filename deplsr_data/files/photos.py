@@ -6,10 +6,10 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import lmdb
@@ -20,13 +20,26 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from basicsr_plugin.errors import UserError, first_line
 from deplsr_data.files.tables import lines, read_table
 
-__all__ = ['Photo', 'PhotoError', 'PhotoReader', 'decode', 'image_path', 'list_photos', 'to_float']
+__all__ = [
+    'Photo',
+    'PhotoError',
+    'PhotoReader',
+    'decode',
+    'decode_with',
+    'has_16_bits',
+    'image_path',
+    'list_photos',
+    'to_float',
+    'walk_photos',
+]
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.jp2', '.avif', '.gif')
 # a damaged header of 2 kB made a decoder fill 3 GB with gray; photos hold below 100 pixels in a byte
 _PLAUSIBLE_PIXELS = 2**24
 _PIXELS_PER_BYTE = 1000
 _HINT = 'repair or remove it'
+
+T = TypeVar('T')
 
 
 class PhotoError(UserError):
@@ -76,7 +89,7 @@ def list_photos(
     elif in_lmdb:
         photos = [Photo(key) for key in _lmdb_keys(root)]
     else:
-        photos = [Photo(path) for path in _walk(root)]
+        photos = [Photo(path) for path in walk_photos(root)]
     if not photos:
         source = meta_info or root
         raise UserError(
@@ -101,7 +114,8 @@ def image_path(root: str, name: str, in_lmdb: bool) -> str:
     return _key(name) if in_lmdb else os.path.join(root, name)
 
 
-def _walk(root: str) -> list[str]:
+def walk_photos(root: str) -> list[str]:
+    """Returns the paths of all image files in a folder and its subfolders, sorted; hidden ones are left out."""
     found: list[str] = []
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith('.')]
@@ -184,12 +198,29 @@ def decode(content: bytes, path: str) -> np.ndarray:
     Raises:
         PhotoError: It is no image, is damaged, or has neither 8 nor 16 bits; one line that names ``path``.
     """
+    pixels = decode_with(content, path, _pixels)
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        raise PhotoError(f"'{path}': expected an image of 8 or 16 bits, got another type; convert or remove it")
+    return pixels
+
+
+def decode_with(content: bytes, path: str, convert: Callable[[Image.Image, bytes], T]) -> T:
+    """Opens an image file and converts it with a function, which may decode the pixels or only read the header.
+
+    Args:
+        content: The file.
+        path: Its name in error messages.
+        convert: Is called with the opened image and the content.
+
+    Raises:
+        PhotoError: It is no image, is damaged, is of implausible size, or ``convert`` raised an error.
+    """
     if not content:
         raise PhotoError(f"'{path}': expected a readable image, got an empty file; {_HINT}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of odd metadata, and of large images that are still allowed
-            pixels = _pixels(content)
+            return _checked(content, convert)
     except UnidentifiedImageError:
         raise PhotoError(f"'{path}': expected a readable image, got no known format; {_HINT}") from None
     except Image.DecompressionBombError as error:
@@ -200,13 +231,9 @@ def decode(content: bytes, path: str) -> np.ndarray:
         raise PhotoError(
             f"'{path}': expected a readable image, got {first_line(error, with_type=True)}; {_HINT}"
         ) from None
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise PhotoError(f"'{path}': expected an image of 8 or 16 bits, got another type; convert or remove it")
-    return pixels
 
 
-def _pixels(content: bytes) -> np.ndarray | None:
-    """Decodes; None for a depth that is neither 8 nor 16 bits."""
+def _checked(content: bytes, convert: Callable[[Image.Image, bytes], T]) -> T:
     with Image.open(io.BytesIO(content)) as image:
         width, height = image.size
         if width * height > max(_PLAUSIBLE_PIXELS, _PIXELS_PER_BYTE * len(content)):
@@ -214,13 +241,23 @@ def _pixels(content: bytes) -> np.ndarray | None:
         if image.format == 'PNG':  # has checksums, which decoding the pixels skips
             with Image.open(io.BytesIO(content)) as checked:
                 checked.verify()
-        if image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in image.tile):
-            image.load()
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-            return None if pixels is None else pixels[..., ::-1]
-        if image.mode == 'F':
-            return None
-        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+        return convert(image, content)
+
+
+def has_16_bits(image: Image.Image) -> bool:
+    """Whether an image file has 16 bits, which Pillow would cut to 8 where it has colours."""
+    return image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in image.tile)
+
+
+def _pixels(image: Image.Image, content: bytes) -> np.ndarray | None:
+    """Decodes; None for a depth that is neither 8 nor 16 bits."""
+    if has_16_bits(image):
+        image.load()
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        return None if pixels is None else pixels[..., ::-1]
+    if image.mode == 'F':
+        return None
+    return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,6 +93,11 @@ def replace_file(path: str, content: bytes, single_writer: bool = False) -> None
             one such file, which the next run replaces.
     """
     part = f'{path}.part' if single_writer else f'{path}.{uuid.uuid4().hex[:8]}.part'
-    with open(part, 'wb') as file:
-        file.write(content)
-    os.replace(part, path)
+    try:
+        with open(part, 'wb') as file:
+            file.write(content)
+        os.replace(part, path)
+    except OSError:  # a full disk must not be left with partial files
+        with contextlib.suppress(OSError):
+            os.remove(part)
+        raise

@@ -1,0 +1,1 @@
+"""Sub-commands of `basicsr` that use trained models."""

@@ -1,0 +1,291 @@
+"""Finds and loads what belongs to a trained model: weights, option file, SR network and degradation estimator."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from basicsr_plugin.checkpoint import read_file
+from basicsr_plugin.checks import check_arguments
+from basicsr_plugin.discovery import load_plugins
+from basicsr_plugin.errors import UserError, first_line
+from basicsr_plugin.parse_options import read_yaml
+from basicsr_plugin.shipped_options import resolve_option_file
+from deplsr_arch.image_sides import side_multiple
+from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator
+from deplsr_model.checkpoint import load_into
+from deplsr_model.recognise import RECOGNISED, recognise
+
+__all__ = ['LoadedModel', 'ModelFiles', 'file_hash', 'find_model', 'load_estimator', 'load_model']
+
+_KEYS = ('params_ema', 'params', 'state_dict', 'model')  # of the weights in a file, the averaged ones first
+_FACTS = ('license', 'licence', 'source', 'author')  # what a file may state about itself
+_PROBE = 32
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model.
+
+    Attributes:
+        weights: Those of the SR network, or of the estimator where there is no other.
+        options: Its option file, if there is one.
+        opt: The content of that file.
+    """
+
+    weights: Path
+    options: Path | None = None
+    opt: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to enlarge photos.
+
+    Attributes:
+        files: Where it comes from.
+        net: The SR network, in evaluation mode on the CPU.
+        name: Its class.
+        scale: Enlargement.
+        multiple: What the sides of an image must be multiples of.
+        estimator: The degradation estimator, if the network is conditioned on an estimate.
+        facts: Licence, source and so on, as far as the files state them.
+        notes: What the user should know, a line each.
+    """
+
+    files: ModelFiles
+    net: nn.Module
+    name: str
+    scale: int
+    multiple: int = 1
+    estimator: Estimator | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def find_model(model: str | Path | None, options: str | Path | None = None, stage: str = 'g') -> ModelFiles:
+    """Finds weights and option file.
+
+    Args:
+        model: A ``.pth`` or ``.safetensors`` file, or the folder of an experiment; None for the weights that the option
+            file names.
+        options: Option file for training or test, or the name of a shipped one; in the folder of an experiment its copy
+            is found.
+        stage: Which network is wanted: ``g``, the SR network, or ``da``, the degradation estimator.
+
+    Raises:
+        UserError: A file is missing or unreadable; one line.
+    """
+    if model is None and options is None:
+        raise UserError('-m: expected a model, got none; name a checkpoint or the folder of an experiment')
+    path = None if model is None else Path(model)
+    if path is not None and not path.exists():
+        raise UserError(f'-m: expected a checkpoint or the folder of an experiment, got {path}, which does not exist')
+    if options is None and path is not None:
+        options = _options_of_experiment(path)
+    opt: Mapping[str, Any] = {}
+    if options is not None:
+        options = Path(resolve_option_file(str(options)))
+        opt = read_yaml(str(options))
+        load_plugins(opt.get('plugins') or [], where='plugins')
+    weights = path
+    if path is None:
+        named = (opt.get('path') or {}).get(f'pretrain_network_{stage}')
+        if not named:
+            raise UserError(f'-m: expected a checkpoint, got none, and {options} has no path.pretrain_network_{stage}')
+        weights = _near(named, options, f'path.pretrain_network_{stage}')
+    elif path.is_dir():
+        weights = _weights_of_experiment(path, stage)
+    assert weights is not None
+    return ModelFiles(weights, options if options is None else Path(options), opt)
+
+
+def _options_of_experiment(path: Path) -> Path | None:
+    """Returns the copy of the option file that BasicSR keeps in the folder of a training."""
+    is_folder = path.is_dir()
+    folder = path if is_folder else path.parent.parent
+    if not is_folder and path.parent.name != 'models':
+        return None
+    found = sorted(folder.glob('*.yml'))
+    if len(found) == 1:
+        return found[0]
+    if is_folder and not found:
+        raise UserError(f'-m: expected the folder of an experiment, got {path}, which has no option file (*.yml)')
+    if is_folder:
+        raise UserError(f'-m: expected one option file in {folder}, got {len(found)}; choose one with -opt')
+    return None
+
+
+def _weights_of_experiment(folder: Path, stage: str) -> Path:
+    latest = folder / 'models' / f'net_{stage}_latest.pth'
+    if latest.exists():
+        return latest
+    found = {path: path.stem.rpartition('_')[2] for path in (folder / 'models').glob(f'net_{stage}_*.pth')}
+    numbered = [path for path, number in found.items() if number.isdecimal()]
+    if not numbered:
+        raise UserError(f'-m: expected {latest}, which does not exist; train first, or name a checkpoint')
+    return max(numbered, key=lambda path: int(found[path]))
+
+
+def _near(named: str, options: Path | str | None, where: str) -> Path:
+    """Finds a file that an option file names: from the working directory, or from a folder above the option file."""
+    path = Path(named).expanduser()
+    roots = [Path()] if options is None else [Path(), *Path(options).resolve().parents[:4]]
+    for root in roots:
+        if (root / path).exists():
+            return root / path
+    raise UserError(f'{where}: expected an existing file, got {named}, which is neither here nor above {options}')
+
+
+def file_hash(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def load_model(files: ModelFiles) -> LoadedModel:
+    """Loads the SR network and, where it needs one, the degradation estimator.
+
+    Raises:
+        UserError: A file is corrupt or belongs to another network, or the network is unknown; one line.
+    """
+    content = read_file(files.weights, '-m')
+    notes: list[str] = []
+    if files.opt.get('network_g'):
+        net = _build(files.opt['network_g'], 'network_g')
+        kept = load_into(net, files.weights, param_key=_weights_key(content), where='-m')
+        if kept:
+            notes.append(f'{files.weights} has no fusion weights: the prior has no trained effect')
+    else:
+        net = _recognised(files, content)
+    net = net.requires_grad_(False).eval()
+    estimator = None
+    if is_conditioned(net) and files.opt.get('network_da') and str(files.opt.get('prior')) != 'none':
+        estimator = load_estimator(files)
+    multiple = side_multiple(net)
+    facts = {key: str(value) for key, value in _facts(files, content).items()}
+    return LoadedModel(
+        files, net, type(net).__name__, _scale(net, multiple, files), multiple, estimator, facts, tuple(notes)
+    )
+
+
+def load_estimator(files: ModelFiles, weights: Path | None = None) -> Estimator:
+    """Loads the degradation estimator of an option file.
+
+    Args:
+        files: Of a model.
+        weights: Its weights; by default those that ``path.pretrain_network_da`` names.
+
+    Raises:
+        UserError: There is none, or its file does not fit; one line.
+    """
+    if not files.opt.get('network_da'):
+        raise UserError(f'-m: expected a model with network_da, got {files.options or files.weights} without one')
+    paths = files.opt.get('path') or {}
+    if weights is None:
+        named = paths.get('pretrain_network_da')
+        if not named:
+            raise UserError(f'{files.options}: expected path.pretrain_network_da, got none; set it')
+        weights = _near(named, files.options, 'path.pretrain_network_da')
+    net = _build(files.opt['network_da'], 'network_da')
+    if not is_estimator(net):
+        raise UserError(f'network_da.type: expected a degradation estimator, got {type(net).__name__}')
+    load_into(net, weights, param_key=paths.get('param_key_da') or 'params', where='path.pretrain_network_da')
+    return net.requires_grad_(False).eval()
+
+
+def _build(block: Any, where: str) -> nn.Module:
+    from basicsr.archs import build_network
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    check_arguments(ARCH_REGISTRY, block, where)
+    with contextlib.redirect_stdout(io.StringIO()):  # the registry prints on a name that another package also has
+        return build_network(dict(block))
+
+
+def _weights_key(content: Any) -> str | None:
+    """Returns the key of the weights in a file: that of the averaged ones where there are any."""
+    return next((key for key in _KEYS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)), None)
+
+
+def _weights(files: ModelFiles, content: Any) -> dict[str, Tensor]:
+    key = _weights_key(content)
+    state = content if key is None else content[key]
+    state = {str(key).removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not state:
+        raise UserError(f'-m: expected weights in {files.weights}, got none')
+    return state
+
+
+def _recognised(files: ModelFiles, content: Any) -> nn.Module:
+    """Builds a stock network from its weights alone, or whatever spandrel recognises."""
+    if not isinstance(content, Mapping):
+        raise UserError(f'-m: expected a state dict in {files.weights}, got a {type(content).__name__}')
+    state = _weights(files, content)
+    block = recognise(state)
+    if block is not None:
+        net = _build(block, 'network_g')
+        try:
+            net.load_state_dict(state)
+            return net
+        except RuntimeError:
+            pass  # of another network with some of its names
+    try:
+        from spandrel import ModelLoader
+    except ImportError:
+        ours = any(key.startswith(('fusion_blocks.', 'visual_control.')) for key in state)
+        hint = 'name its option file with -opt' + ('' if ours else ", or pip install 'deplsr[spandrel]'")
+        raise UserError(
+            f'-m: expected weights of {", ".join(RECOGNISED)}, got {files.weights} of another network '
+            f'({next(iter(state))}, ...); {hint}'
+        ) from None
+    try:
+        return ModelLoader(device='cpu').load_from_state_dict(state).model
+    except Exception as error:
+        raise UserError(f'-m: spandrel does not recognise {files.weights} ({first_line(error)}); use -opt') from error
+
+
+def _facts(files: ModelFiles, content: Any) -> dict[str, Any]:
+    """Returns what a checkpoint states about itself: text entries of a .pth, or the header of a .safetensors."""
+    stated: dict[str, Any] = {}
+    if files.weights.suffix == '.safetensors':
+        from safetensors import safe_open
+
+        with safe_open(files.weights, 'pt') as file:
+            stated = dict(file.metadata() or {})
+    elif isinstance(content, Mapping):
+        stated = {key: value for key, value in content.items() if isinstance(value, str)}
+    return {key: value for key, value in stated.items() if key in _FACTS}
+
+
+@torch.no_grad()
+def _scale(net: nn.Module, multiple: int, files: ModelFiles) -> int:
+    """Returns the enlargement of a network, found by running a small gray image."""
+    side = -(-_PROBE // multiple) * multiple
+    x = torch.full((1, 3, side, side), 0.5)
+    try:
+        if is_conditioned(net):
+            count = getattr(net, 'num_degradation_types', 5)
+            out = net(x, x.new_zeros(1, 1, net.prior_dim), x.new_zeros(1, count, net.prior_dim))
+        else:
+            out = net(x)
+        scale = out.shape[-1] / side
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f'-m: expected a network that enlarges RGB images, got {type(net).__name__} of {files.weights}, which '
+            f'fails on one ({first_line(error)})'
+        ) from error
+    if out.ndim != 4 or out.shape[1] != 3 or scale != int(scale) or scale < 1:
+        raise UserError(
+            f'-m: expected a network that enlarges RGB images, got {type(net).__name__} of {files.weights}, which '
+            f'returns {tuple(out.shape)} for {tuple(x.shape)}'
+        )
+    return int(scale)
