@@ -54,6 +54,8 @@ setup(
         'basicsr.options': ['deplsr = deplsr_options'],
         'basicsr.commands': [
             'caption = deplsr_data.commands.caption_photos',
+            'describe = deplsr_model.commands.describe',
+            'replay = deplsr_model.commands.replay',
             'synthesize = deplsr_data.commands.synthesize',
             'upscale = deplsr_model.commands.upscale',
         ],

@@ -14,6 +14,8 @@ from deplsr_model.degradation_contrastive_loss import (  # noqa: E402
 )
 from deplsr_model.deplsr_gan_model import DePLSRGANModel  # noqa: E402
 from deplsr_model.deplsr_model import DePLSRModel  # noqa: E402
+from deplsr_model.description import describe  # noqa: E402
+from deplsr_model.inference import Upscaler  # noqa: E402
 from deplsr_model.level_distribution_model import LevelDistributionModel  # noqa: E402
 from deplsr_model.level_regressor_model import LevelRegressorModel  # noqa: E402
 
@@ -26,4 +28,6 @@ __all__ = [
     'DegradationSoftmaxLoss',
     'LevelDistributionModel',
     'LevelRegressorModel',
+    'Upscaler',
+    'describe',
 ]

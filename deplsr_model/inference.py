@@ -17,19 +17,11 @@ from torch import Tensor
 from basicsr_plugin.errors import UserError, first_line, warn
 from deplsr_arch.image_sides import mirrored
 from deplsr_arch.protocols import is_conditioned
+from deplsr_model.edits import PhotoEstimate, Steering, check_edits, parse_edit, stated_levels
 from deplsr_model.model_files import LoadedModel, file_hash, find_model, load_model
 from deplsr_model.photo_prior import LOCAL_CROP, local_prior, observe, to_tensor
 from deplsr_model.precision import autocast
-from deplsr_model.steering import (
-    PhotoEstimate,
-    Prior,
-    SteeredEstimator,
-    Steering,
-    check_edits,
-    parse_edit,
-    stated_levels,
-    steered,
-)
+from deplsr_model.steering import Prior, SteeredEstimator, steered
 from deplsr_model.tile_size import LEAST_TILE, bytes_per_pixel, choose_tile, free_memory, is_out_of_memory
 from deplsr_model.tiling import Tile, tiled_bands
 
@@ -81,7 +73,7 @@ class Upscaler:
         self.model: LoadedModel = load_model(find_model(model, options))
         self.precision = precision
         self.overlap = overlap
-        self._net: Callable[..., Tensor] = self.model.net.to(self.device, memory_format=torch.channels_last)
+        self._net: Callable[..., Tensor] = self.model.net.to(self.device).to(memory_format=torch.channels_last)
         if compiled:
             self._net = _Compiled(self._net)
         self._tile = tile

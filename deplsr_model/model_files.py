@@ -147,8 +147,11 @@ def _near(named: str, options: Path | str | None, where: str) -> Path:
 
 def file_hash(path: Path) -> str:
     """Returns the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
     with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def load_model(files: ModelFiles) -> LoadedModel:
@@ -168,7 +171,8 @@ def load_model(files: ModelFiles) -> LoadedModel:
         net = _recognised(files, content)
     net = net.requires_grad_(False).eval()
     estimator = None
-    if is_conditioned(net) and files.opt.get('network_da') and str(files.opt.get('prior')) != 'none':
+    wanted = is_conditioned(net)
+    if wanted and files.opt.get('network_da') and str(files.opt.get('prior')) != 'none':
         estimator = load_estimator(files)
     multiple = side_multiple(net)
     facts = {key: str(value) for key, value in _facts(files, content).items()}
@@ -196,10 +200,11 @@ def load_estimator(files: ModelFiles, weights: Path | None = None) -> Estimator:
             raise UserError(f'{files.options}: expected path.pretrain_network_da, got none; set it')
         weights = _near(named, files.options, 'path.pretrain_network_da')
     net = _build(files.opt['network_da'], 'network_da')
-    if not is_estimator(net):
-        raise UserError(f'network_da.type: expected a degradation estimator, got {type(net).__name__}')
     load_into(net, weights, param_key=paths.get('param_key_da') or 'params', where='path.pretrain_network_da')
-    return net.requires_grad_(False).eval()
+    estimator: nn.Module = net.requires_grad_(False).eval()
+    if not is_estimator(estimator):
+        raise UserError(f'network_da.type: expected a degradation estimator, got {type(net).__name__}')
+    return estimator
 
 
 def _build(block: Any, where: str) -> nn.Module:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from deplsr_arch.grid import starts
 from deplsr_data.files.photos import to_float
-from deplsr_model.steering import Edit, Prior, SteeredEstimator
+from deplsr_model.edits import Edit
+from deplsr_model.steering import Prior, SteeredEstimator
 from deplsr_model.tiling import Tile
 
 __all__ = ['LOCAL_CROP', 'local_prior', 'observe', 'to_tensor']

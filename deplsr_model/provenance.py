@@ -7,16 +7,20 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from basicsr_plugin import __version__
 from basicsr_plugin.errors import UserError
+from deplsr_model.edits import Edit, Steering
 from deplsr_model.image_files import ImageFile, decode_image, encode_image, read_note, suitable_extension
 from deplsr_model.inference import Upscaler, resized
 from deplsr_model.model_files import file_hash
-from deplsr_model.steering import Edit, Steering
+from deplsr_model.photo_jobs import read_bytes
 
-__all__ = ['OutputOptions', 'Provenance', 'read_provenance', 'upscale_content']
+__all__ = ['OutputOptions', 'Provenance', 'Replay', 'read_provenance', 'replay', 'upscale_content']
 
 
 @dataclass(frozen=True)
@@ -155,3 +159,93 @@ def _relative(path: str | os.PathLike[str], folder: str) -> str:
         return os.path.relpath(path, folder).replace(os.sep, '/')
     except ValueError:  # on another drive
         return os.path.basename(path)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """An output that was made again.
+
+    Attributes:
+        path: Where it belongs.
+        content: The file.
+        largest_difference: Of its pixels from those of the first output; None if the size differs.
+    """
+
+    path: str
+    content: bytes
+    largest_difference: int | None
+
+
+def replay(
+    output: str,
+    target: str,
+    extension: str,
+    source: str | None = None,
+    model: str | None = None,
+    options: str | None = None,
+    device: str | None = None,
+) -> Replay:
+    """Makes an output of `basicsr upscale` again.
+
+    Args:
+        output: The output.
+        target: Path of the new one, without extension.
+        extension: Its extension.
+        source: The photo, if it is not where it was; likewise ``model`` and ``options``.
+        model: The weights.
+        options: The option file.
+        device: Where to compute; by default on the same type of device.
+
+    Raises:
+        UserError: The file states nothing, or what it was made from is missing or another; one line.
+    """
+    stated = read_provenance(output)
+    folder = os.path.dirname(os.path.abspath(output))
+    source = _checked(source or _found(folder, stated.input), stated.input_sha256, '--input')
+    model = _checked(model or _found(folder, stated.model), stated.model_sha256, '-m')
+    if stated.options is not None and stated.options_sha256 is not None:
+        options = _checked(options or _found(folder, stated.options), stated.options_sha256, '-opt')
+    compute = stated.compute
+    upscaler = Upscaler(
+        model,
+        options,
+        device=device or compute['device'],
+        precision=compute['precision'],
+        tile=compute['tile'],
+        overlap=compute['overlap'],
+    )
+    path, content = upscale_content(
+        upscaler,
+        read_bytes(source),
+        source,
+        target,
+        extension,
+        stated.to_steering(),
+        OutputOptions(**stated.output),
+    )
+    return Replay(path, content, _difference(read_bytes(output), content, output))
+
+
+def _found(folder: str, relative: str) -> str:
+    return os.path.normpath(os.path.join(folder, relative))
+
+
+def _checked(path: str, sha256: str, where: str) -> str:
+    """Returns a path if its file is the one that is stated."""
+    if not os.path.isfile(path):
+        raise UserError(f'{where}: expected the file that the output was made from, got {path}, which does not exist')
+    if file_hash(Path(path)) != sha256:
+        raise UserError(f'{where}: expected the file that the output was made from, got {path} with other content')
+    return path
+
+
+def _difference(first: bytes, second: bytes, path: str) -> int | None:
+    images = [decode_image(content, path) for content in (first, second)]
+    largest = 0
+    for name in ('pixels', 'alpha'):
+        one, other = (getattr(image, name) for image in images)
+        if (one is None) != (other is None) or (one is not None and one.shape != other.shape):
+            return None
+        if one is not None:
+            largest = max(largest, int(np.abs(one.astype(np.int32) - other.astype(np.int32)).max()))
+    return largest

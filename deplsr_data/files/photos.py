@@ -246,7 +246,7 @@ def _checked(content: bytes, convert: Callable[[Image.Image, bytes], T]) -> T:
 
 def has_16_bits(image: Image.Image) -> bool:
     """Whether an image file has 16 bits, which Pillow would cut to 8 where it has colours."""
-    return image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in image.tile)
+    return image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in getattr(image, 'tile', ()))
 
 
 def _pixels(image: Image.Image, content: bytes) -> np.ndarray | None:
