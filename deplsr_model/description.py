@@ -13,7 +13,8 @@ from PIL import Image
 
 from basicsr_plugin.errors import UserError
 from deplsr_model.edits import PhotoEstimate
-from deplsr_model.inference import Upscaler, device_named
+from deplsr_model.execution import device_named
+from deplsr_model.inference import Upscaler
 from deplsr_model.model_files import ModelFiles, find_model, load_estimator
 from deplsr_model.photo_prior import observe
 from deplsr_model.steering import SteeredEstimator, steered
@@ -38,10 +39,10 @@ class Describer:
     def __init__(self, model: str | Path | None, options: str | Path | None = None, device: str | None = None) -> None:
         self.device = device_named(device)
         files, weights = _estimator_files(model, options)
-        net = load_estimator(files, weights)
+        net, table = load_estimator(files, weights)
         net.to(self.device)  # type: ignore[attr-defined]
         template = (files.opt.get('val') or {}).get('template') or '{}'
-        self.estimator: SteeredEstimator = steered(net, files.opt.get('prior_form') or 'mixture', template)
+        self.estimator: SteeredEstimator = steered(net, table, files.opt.get('prior_form') or 'mixture', template)
         if not self.estimator.types:
             raise UserError(f'-m: expected an estimator of levels, got {type(net).__name__}')
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.names import nearest
+from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.degradation.types import DegradationType
 from deplsr_model.calibration import neighbour_shares
 from deplsr_model.prior import parse_levels
@@ -32,10 +33,10 @@ __all__ = [
     'to_positions',
 ]
 
-Types = Sequence[DegradationType]
+Types = Sequence[DegradationType[Any]]
 
-#: Names that edits may use for several degradation types. A level has a unit, so only a percentage changes all of them;
-#: the first is the one that other edits change.
+#: Names that edits may use for several degradation types, where no type has that name (nominal levels). A level has a
+#: unit, so only a percentage changes all of them; the first is the one that other edits change.
 _GROUPS = {'noise': ('gaussian', 'poisson')}
 
 
@@ -59,7 +60,7 @@ class Edit:
         """Whether every level stays as it is."""
         return self.form != 'level' and self.amount == 0
 
-    def apply(self, levels: Tensor, degradation_type: DegradationType) -> Tensor:
+    def apply(self, levels: Tensor, degradation_type: DegradationType[Any]) -> Tensor:
         """Returns changed levels, any shape; they may be out of range."""
         if self.form == 'level':
             return torch.full_like(levels, self.amount)
@@ -184,7 +185,7 @@ def names(types: Types) -> tuple[str, ...]:
     return tuple(one.name for one in types)
 
 
-def span(one: DegradationType) -> tuple[float, float]:
+def span(one: DegradationType[Any]) -> tuple[float, float]:
     """Returns the lowest and the highest level of training."""
     return one.training_levels[0], one.training_levels[-1]
 
@@ -195,7 +196,7 @@ def to_levels(positions: Sequence[float], types: Types) -> tuple[float, ...]:
     return tuple(low + (high - low) * float(at) for at, (low, high) in zip(positions, spans, strict=True))
 
 
-def moved(share: Tensor, edits: Sequence[Edit], one: DegradationType) -> Tensor:
+def moved(share: Tensor, edits: Sequence[Edit], one: DegradationType[Any]) -> Tensor:
     """Moves a distribution (1, L) over evenly spaced levels as edits of its type change each level."""
     low, high = span(one)
     for edit in edits:
@@ -212,14 +213,14 @@ def to_positions(levels: Sequence[float], types: Types) -> Tensor:
     return torch.tensor([[(level - low) / (high - low) for level, (low, high) in pairs]]).clamp(0, 1)
 
 
-def stated_levels(text: str, edits: Sequence[Edit], types: Types) -> tuple[float, ...]:
-    """Parses fine captions to levels of the estimator's degradation types, and edits them.
+def stated_levels(text: str, edits: Sequence[Edit], table: LevelTable) -> tuple[float, ...]:
+    """Parses fine captions to the level of each degradation type, and edits them.
 
     Raises:
         OptionError: The text is not made of captions; one line.
     """
     levels = []
-    for one, level in zip(types, parse_levels(text), strict=False):
+    for one, level in zip(table.types, parse_levels(text, table), strict=True):
         for edit in edits:
             if edit.name == one.name:
                 low, high = span(one)

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -17,9 +16,12 @@ from torch import Tensor
 from basicsr_plugin.errors import UserError, first_line, warn
 from deplsr_arch.image_sides import mirrored
 from deplsr_arch.protocols import is_conditioned
-from deplsr_model.edits import PhotoEstimate, Steering, check_edits, parse_edit, stated_levels
+from deplsr_data.degradation.level_tables import LevelTable, level_table
+from deplsr_model.edits import PhotoEstimate, Steering, check_edits, names, parse_edit, stated_levels
+from deplsr_model.execution import CompiledNetwork, device_named
 from deplsr_model.model_files import LoadedModel, file_hash, find_model, load_model
-from deplsr_model.photo_prior import LOCAL_CROP, local_prior, observe, to_tensor
+from deplsr_model.photo_prior import LOCAL_CROP, local_prior, observe
+from deplsr_model.pixels import resized, to_pixels, to_tensor
 from deplsr_model.precision import autocast
 from deplsr_model.steering import Prior, SteeredEstimator, steered
 from deplsr_model.tile_size import LEAST_TILE, bytes_per_pixel, choose_tile, free_memory, is_out_of_memory
@@ -31,7 +33,6 @@ Precision = Literal['fp32', 'fp16', 'bf16']
 Photo = TypeVar('Photo', np.ndarray, Image.Image)
 Progress = Callable[[float], object]
 
-_LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 _LOCAL_OVERLAP = 32
 
 
@@ -75,14 +76,14 @@ class Upscaler:
         self.overlap = overlap
         self._net: Callable[..., Tensor] = self.model.net.to(self.device).to(memory_format=torch.channels_last)
         if compiled:
-            self._net = _Compiled(self._net)
+            self._net = CompiledNetwork(self._net)
         self._tile = tile
         self.estimator: SteeredEstimator | None = None
         if self.model.estimator is not None:
             self.model.estimator.to(self.device)  # type: ignore[attr-defined]
             opt = self.model.files.opt
             template = (opt.get('val') or {}).get('template') or '{}'
-            self.estimator = steered(self.model.estimator, opt.get('prior_form') or 'mixture', template)
+            self.estimator = steered(self.model.estimator, self._table, opt.get('prior_form') or 'mixture', template)
 
     @property
     def scale(self) -> int:
@@ -142,7 +143,7 @@ class Upscaler:
             )
         resolved = check_edits(asked.edits, self.estimator.types)
         if asked.prior not in (None, 'none', 'estimated'):
-            stated_levels(str(asked.prior), resolved, self.estimator.types)
+            stated_levels(str(asked.prior), resolved, self._table)
         prior = None if asked.prior == 'estimated' else asked.prior
         return Steering(resolved, prior, asked.strength, asked.local)
 
@@ -158,8 +159,8 @@ class Upscaler:
         if self.estimator is None or source == 'none':
             return None
         if source != 'estimated':
-            levels = stated_levels(source, steering.edits, self.estimator.types)
-            return PhotoEstimate(tuple(one.name for one in self.estimator.types), levels)
+            levels = stated_levels(source, steering.edits, self._table)
+            return PhotoEstimate(names(self.estimator.types), levels[: len(self.estimator.types)])
         return self.estimator.estimate(observe(self.estimator, pixels, self.device), steering.edits)
 
     def __call__(
@@ -291,7 +292,7 @@ class Upscaler:
         row = 0
         for band in tiled_bands(run, height, width, self.scale, tile, overlap):
             rows = band.shape[-2]
-            large[row : row + rows] = _to_pixels(band[0], large)
+            large[row : row + rows] = to_pixels(band[0], large)
             row += rows
 
     def _forward(self, lq: Tensor, prior: Prior | None) -> Tensor:
@@ -301,6 +302,10 @@ class Upscaler:
         with autocast(self.device, None if self.precision == 'fp32' else self.precision):
             out = self._net(x, *(prior or ())).float()
         return out[..., : height * self.scale, : width * self.scale]
+
+    @property
+    def _table(self) -> LevelTable:
+        return self.model.table or level_table('effective')
 
     @property
     def _is_conditioned(self) -> bool:
@@ -322,7 +327,7 @@ class Upscaler:
             nothing = self._no_prior()
             return lambda tile: nothing
         if source != 'estimated':
-            prior = self.estimator.stated(stated_levels(source, steering.edits, self.estimator.types))
+            prior = self.estimator.stated(stated_levels(source, steering.edits, self._table))
         elif steering.local:
             at = local_prior(self.estimator, pixels, self.device, steering.edits)
             return lambda tile: _weakened(at(tile), steering.strength)
@@ -337,51 +342,6 @@ class Upscaler:
         return torch.zeros(1, 1, dim, device=self.device), torch.zeros(1, count, dim, device=self.device)
 
 
-class _Compiled:
-    """A compiled network; where the machine cannot compile, the network itself, with a warning."""
-
-    def __init__(self, net: Callable[..., Tensor]) -> None:
-        self._plain = net
-        self._run: Callable[..., Tensor] = torch.compile(net)
-        self._works = False
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        try:
-            out = self._run(*inputs)
-        except Exception as error:
-            if self._works or is_out_of_memory(error):
-                raise
-            warn(f'--compile: this machine cannot compile the network ({first_line(error)}); it runs as it is')
-            self._run = self._plain
-            return self._plain(*inputs)
-        self._works = True
-        return out
-
-
-def device_named(name: str | None) -> torch.device:
-    """Returns a device that exists; by default a GPU if there is one.
-
-    Raises:
-        UserError: There is no such device; one line.
-    """
-    if name is None:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"--device: expected cpu, cuda or cuda:1, got '{name}' ({first_line(error)})") from None
-    return device
-
-
-def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image to height and width: bicubic, or by averaging where it shrinks."""
-    if pixels.shape[:2] == tuple(size):
-        return pixels
-    shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
-    return cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-
-
 def _weakened(prior: Prior, strength: float) -> Prior:
     if strength == 1:
         return prior
@@ -390,13 +350,3 @@ def _weakened(prior: Prior, strength: float) -> Prior:
 
 def _half(tile: int, longest: int) -> int:
     return (min(tile, longest) if tile else longest) // 2
-
-
-def _to_pixels(band: Tensor, like: np.ndarray) -> np.ndarray:
-    """Converts (3, h, w) to the type and the channels of an array."""
-    gray = like.ndim == 2
-    band = (band * band.new_tensor(_LUMA)[:, None, None]).sum(dim=0) if gray else band.movedim(0, -1)
-    if like.dtype == np.float32:
-        return band.numpy()
-    top = np.iinfo(like.dtype).max
-    return band.clamp(0, 1).mul(top).round().numpy().astype(like.dtype)

@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from basicsr_plugin.parse_options import read_yaml
 from basicsr_plugin.shipped_options import resolve_option_file
 from deplsr_arch.image_sides import side_multiple
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator
-from deplsr_model.checkpoint import load_into
+from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
+from deplsr_model.checkpoint import load_into, recorded_levels
 from deplsr_model.recognise import RECOGNISED, recognise
 
 __all__ = ['LoadedModel', 'ModelFiles', 'file_hash', 'find_model', 'load_estimator', 'load_model']
@@ -57,6 +58,7 @@ class LoadedModel:
         scale: Enlargement.
         multiple: What the sides of an image must be multiples of.
         estimator: The degradation estimator, if the network is conditioned on an estimate.
+        table: The degradation types and levels that it estimates.
         facts: Licence, source and so on, as far as the files state them.
         notes: What the user should know, a line each.
     """
@@ -67,6 +69,7 @@ class LoadedModel:
     scale: int
     multiple: int = 1
     estimator: Estimator | None = None
+    table: LevelTable | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -170,19 +173,19 @@ def load_model(files: ModelFiles) -> LoadedModel:
     else:
         net = _recognised(files, content)
     net = net.requires_grad_(False).eval()
-    estimator = None
+    estimator, table = None, None
     wanted = is_conditioned(net)
     if wanted and files.opt.get('network_da') and str(files.opt.get('prior')) != 'none':
-        estimator = load_estimator(files)
+        estimator, table = load_estimator(files)
     multiple = side_multiple(net)
     facts = {key: str(value) for key, value in _facts(files, content).items()}
     return LoadedModel(
-        files, net, type(net).__name__, _scale(net, multiple, files), multiple, estimator, facts, tuple(notes)
+        files, net, type(net).__name__, _scale(net, multiple, files), multiple, estimator, table, facts, tuple(notes)
     )
 
 
-def load_estimator(files: ModelFiles, weights: Path | None = None) -> Estimator:
-    """Loads the degradation estimator of an option file.
+def load_estimator(files: ModelFiles, weights: Path | None = None) -> tuple[Estimator, LevelTable]:
+    """Loads the degradation estimator of an option file, and the table of the levels that it was trained for.
 
     Args:
         files: Of a model.
@@ -204,7 +207,10 @@ def load_estimator(files: ModelFiles, weights: Path | None = None) -> Estimator:
     estimator: nn.Module = net.requires_grad_(False).eval()
     if not is_estimator(estimator):
         raise UserError(f'network_da.type: expected a degradation estimator, got {type(net).__name__}')
-    return estimator
+    levels = recorded_levels(weights, 'path.pretrain_network_da')
+    if levels not in get_args(LevelName):
+        raise UserError(f'path.pretrain_network_da: expected {" or ".join(get_args(LevelName))} levels, got {levels!r}')
+    return estimator, level_table(cast(LevelName, levels))
 
 
 def _build(block: Any, where: str) -> nn.Module:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from deplsr_arch.grid import starts
-from deplsr_data.files.photos import to_float
 from deplsr_model.edits import Edit
+from deplsr_model.pixels import to_tensor
 from deplsr_model.steering import Prior, SteeredEstimator
 from deplsr_model.tiling import Tile
 
-__all__ = ['LOCAL_CROP', 'local_prior', 'observe', 'to_tensor']
+__all__ = ['LOCAL_CROP', 'local_prior', 'observe']
 
 #: Side of the crops that a local prior is estimated on, in LR pixels; larger tiles would hide what it varies with.
 LOCAL_CROP = 128
@@ -22,13 +22,6 @@ _LOCAL_STEP = 64
 _MOST_CROPS = 24  # along a side
 _COMPLETE = 2**20  # pixels up to which a photo is estimated in one piece, as in a test
 _CROP, _CROPS = 256, 4
-
-
-def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Converts pixels (h, w, 3) or (h, w) to (1, 3, h, w) in 0..1."""
-    pixels = pixels if pixels.dtype == np.float32 else to_float(pixels)
-    x = torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)).to(device)
-    return x[None].expand(1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -16,9 +16,10 @@ from basicsr_plugin import __version__
 from basicsr_plugin.errors import UserError
 from deplsr_model.edits import Edit, Steering
 from deplsr_model.image_files import ImageFile, decode_image, encode_image, read_note, suitable_extension
-from deplsr_model.inference import Upscaler, resized
+from deplsr_model.inference import Upscaler
 from deplsr_model.model_files import file_hash
 from deplsr_model.photo_jobs import read_bytes
+from deplsr_model.pixels import resized
 
 __all__ = ['OutputOptions', 'Provenance', 'Replay', 'read_provenance', 'replay', 'upscale_content']
 

@@ -14,7 +14,7 @@ from deplsr_arch.level_distribution_arch import LevelDistribution, quantile, tru
 from deplsr_arch.level_regressor_arch import LevelRegressor
 from deplsr_arch.number_tokens import distribution_tokens, number_tokens
 from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
-from deplsr_data.degradation.types import DEGRADATION_TYPES
+from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.tokens import tokenize
 from deplsr_model.calibration import neighbour_shares
 from deplsr_model.edits import Edit, PhotoEstimate, Types, moved, names, span, to_levels, to_positions
@@ -52,21 +52,29 @@ class SteeredEstimator(Protocol):
         ...
 
 
-def steered(estimator: Estimator, form: PriorForm = 'mixture', template: str = '{}') -> SteeredEstimator:
+def steered(
+    estimator: Estimator, table: LevelTable, form: PriorForm = 'mixture', template: str = '{}'
+) -> SteeredEstimator:
     """Returns the form of an estimator that can be edited.
 
     Args:
         estimator: A degradation estimator.
+        table: The degradation types, of which it has the first.
         form: How levels are represented, option ``prior_form``.
         template: Text in which ``{}`` stands for a caption, for the form ``embedding``.
     """
-    types = tuple(DEGRADATION_TYPES[: estimator.num_degradation_types])
+    types = table.types[: estimator.num_degradation_types]
+    if len(types) < estimator.num_degradation_types:
+        raise UserError(
+            f'network_da.num_degradation_types: expected at most {len(types)}, the types of {table.name} levels, got '
+            f'{estimator.num_degradation_types}; name the plug-in that registers more'
+        )
     if isinstance(estimator, LevelDistribution):
         return _Distribution(estimator, types)
     if isinstance(estimator, LevelRegressor):
         return _Numbers(estimator, types)
     if is_text_estimator(estimator):
-        return _Mixture(estimator, types) if form == 'mixture' else _Embedding(estimator, types, template)
+        return _Mixture(estimator, table) if form == 'mixture' else _Embedding(estimator, table, template)
     return _Opaque(estimator)
 
 
@@ -146,8 +154,8 @@ class _Numbers:
 class _Text:
     """An adaptor: content and fine embeddings, of unit length also as means over crops."""
 
-    def __init__(self, estimator: TextEstimator, types: Types) -> None:
-        self.types = types
+    def __init__(self, estimator: TextEstimator, table: LevelTable) -> None:
+        self.types: Types = table.types[: estimator.num_degradation_types]
         self._net = estimator
 
     def observe(self, lq: Tensor) -> Tensor:
@@ -160,9 +168,9 @@ class _Text:
 class _Mixture(_Text):
     """An adaptor in the form ``mixture``: edits move the probabilities of its level texts."""
 
-    def __init__(self, estimator: TextEstimator, types: Types) -> None:
-        super().__init__(estimator, types)
-        self._embeddings = LevelEmbeddings(embed_levels(estimator))
+    def __init__(self, estimator: TextEstimator, table: LevelTable) -> None:
+        super().__init__(estimator, table)
+        self._embeddings = LevelEmbeddings(embed_levels(estimator, table))
 
     def _shares(self, seen: Tensor, edits: Sequence[Edit]) -> list[Tensor]:
         shares = self._embeddings.probabilities(seen[:, 1:], self._net.logit_scale.exp())
@@ -188,9 +196,9 @@ class _Mixture(_Text):
 class _Embedding(_Text):
     """An adaptor in the published form: the estimate is the nearest text; edits replace embeddings by captions'."""
 
-    def __init__(self, estimator: TextEstimator, types: Types, template: str) -> None:
-        super().__init__(estimator, types)
-        self._levels = LevelEstimator(estimator, 'embedding', template)
+    def __init__(self, estimator: TextEstimator, table: LevelTable, template: str) -> None:
+        super().__init__(estimator, table)
+        self._levels = LevelEstimator(estimator, table, 'embedding', template)
 
     def _edited(self, seen: Tensor, edits: Sequence[Edit]) -> Tensor:
         levels = self._levels.estimate(F.normalize(seen[:, 1:], dim=-1))[0]
