@@ -79,6 +79,7 @@ class Upscaler:
             self._net = CompiledNetwork(self._net)
         self._tile = tile
         self.estimator: SteeredEstimator | None = None
+        self._seen: tuple[np.ndarray, Tensor] | None = None
         if self.model.estimator is not None:
             self.model.estimator.to(self.device)  # type: ignore[attr-defined]
             opt = self.model.files.opt
@@ -151,7 +152,15 @@ class Upscaler:
         """Returns the degradation that is estimated; None for a model without an estimator."""
         if self.estimator is None:
             return None
-        return self.estimator.estimate(observe(self.estimator, pixels, self.device))
+        return self.estimator.estimate(self._observed(pixels))
+
+    def _observed(self, pixels: np.ndarray) -> Tensor:
+        """Returns what the estimator sees in a photo; the latest is kept, since it is needed several times."""
+        if self.estimator is None:
+            raise ValueError('expected a model with a degradation estimator')
+        if self._seen is None or self._seen[0] is not pixels:
+            self._seen = pixels, observe(self.estimator, pixels, self.device)
+        return self._seen[1]
 
     def used(self, pixels: np.ndarray, steering: Steering) -> PhotoEstimate | None:
         """Returns the degradation that the network is conditioned on, after edits; None for no prior."""
@@ -161,7 +170,7 @@ class Upscaler:
         if source != 'estimated':
             levels = stated_levels(source, steering.edits, self._table)
             return PhotoEstimate(names(self.estimator.types), levels[: len(self.estimator.types)])
-        return self.estimator.estimate(observe(self.estimator, pixels, self.device), steering.edits)
+        return self.estimator.estimate(self._observed(pixels), steering.edits)
 
     def __call__(
         self, image: Photo, *, scale: int | None = None, outscale: float | None = None, **choices: Any
@@ -332,7 +341,7 @@ class Upscaler:
             at = local_prior(self.estimator, pixels, self.device, steering.edits)
             return lambda tile: _weakened(at(tile), steering.strength)
         else:
-            prior = self.estimator.prior(observe(self.estimator, pixels, self.device), steering.edits)
+            prior = self.estimator.prior(self._observed(pixels), steering.edits)
         prior = _weakened(prior, steering.strength)
         return lambda tile: prior
 

@@ -180,7 +180,7 @@ def load_model(files: ModelFiles) -> LoadedModel:
     multiple = side_multiple(net)
     facts = {key: str(value) for key, value in _facts(files, content).items()}
     return LoadedModel(
-        files, net, type(net).__name__, _scale(net, multiple, files), multiple, estimator, table, facts, tuple(notes)
+        files, net, _name(net), _scale(net, multiple, files), multiple, estimator, table, facts, tuple(notes)
     )
 
 
@@ -259,9 +259,22 @@ def _recognised(files: ModelFiles, content: Any) -> nn.Module:
             f'({next(iter(state))}, ...); {hint}'
         ) from None
     try:
-        return ModelLoader(device='cpu').load_from_state_dict(state).model
+        return _SpandrelNetwork(ModelLoader(device='cpu').load_from_state_dict(state))
     except Exception as error:
         raise UserError(f'-m: spandrel does not recognise {files.weights} ({first_line(error)}); use -opt') from error
+
+
+class _SpandrelNetwork(nn.Module):
+    """A network that spandrel has recognised, with what it does around it: padding and limits to 0..1."""
+
+    def __init__(self, descriptor: Any) -> None:
+        super().__init__()
+        self.net = descriptor.model
+        self._descriptor = descriptor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarges images (B, 3, h, w)."""
+        return self._descriptor(x)
 
 
 def _facts(files: ModelFiles, content: Any) -> dict[str, Any]:
@@ -275,6 +288,10 @@ def _facts(files: ModelFiles, content: Any) -> dict[str, Any]:
     elif isinstance(content, Mapping):
         stated = {key: value for key, value in content.items() if isinstance(value, str)}
     return {key: value for key, value in stated.items() if key in _FACTS}
+
+
+def _name(net: nn.Module) -> str:
+    return type(net.net if isinstance(net, _SpandrelNetwork) else net).__name__
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import os
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import cv2
 from tqdm import tqdm
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
+_BAR = '{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {postfix}]'
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -194,20 +196,26 @@ class Claims:
     """
 
     def __init__(self, folder: str) -> None:
-        name = f'deplsr-{zlib.crc32(os.path.realpath(folder).encode()):08x}.lock'
-        self._file = open(os.path.join(tempfile.gettempdir(), name), 'ab')  # noqa: SIM115  open as long as this lives
+        user = getattr(os, 'getuid', int)()
+        name = f'deplsr-{user}-{zlib.crc32(os.path.realpath(folder).encode()):08x}.lock'
+        self._file: IO[bytes] | None = None
+        with contextlib.suppress(OSError):  # then photos are not divided
+            self._file = open(os.path.join(tempfile.gettempdir(), name), 'ab')  # noqa: SIM115  open as long as this lives
 
     def __enter__(self) -> Claims:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def take(self, name: str) -> bool:
         """Claims a photo; returns False if another process works on it."""
         try:
             import fcntl
         except ImportError:  # on Windows two processes may make the same photo; the later one replaces it
+            return True
+        if self._file is None:
             return True
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, zlib.crc32(os.path.realpath(name).encode()))
@@ -232,7 +240,7 @@ def run_jobs(
     """
     count: Counter[str] = Counter()
     sizes = [max(1, height * width) for height, width in (header_size(job.source) for job in jobs)]
-    bar = tqdm(total=sum(sizes) / 1e6, unit='MP', disable=None, file=sys.stderr, bar_format=_bar_format(len(jobs)))
+    bar = tqdm(total=sum(sizes) / 1e6, unit='MP', disable=None, file=sys.stderr, bar_format=_BAR)
     with bar, Claims(output) as claims:
         for job, size in zip(jobs, sizes, strict=True):
             bar.set_postfix_str(f'{count.total()}/{len(jobs)} photos')
@@ -245,10 +253,6 @@ def run_jobs(
             report(1.0)
         bar.set_postfix_str(f'{len(jobs)}/{len(jobs)} photos')
     return Result(count['made'], count['existed'], count['elsewhere'], count['failed'])
-
-
-def _bar_format(_: int) -> str:
-    return '{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {postfix}]'
 
 
 def _one(

@@ -106,7 +106,7 @@ def _add_prior_arguments(group: Any) -> None:
     add(
         '--prior',
         metavar='TEXT',
-        help='captions that replace the estimate, such as "gaussian noise with sigma:25", or none',
+        help='captions that replace the estimate, such as "noise with sigma:25", or none',
     )
     add('--strength', type=float, default=1.0, metavar='X', help='weight of the prior, 0 to 1 (default 1)')
     add('--local-prior', action='store_true', help='estimate the prior on a grid of crops: pasted or refocused photos')
