@@ -15,7 +15,6 @@ from basicsr_plugin.errors import UserError
 from basicsr_plugin.names import nearest
 from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.degradation.types import DegradationType
-from deplsr_model.calibration import neighbour_shares
 from deplsr_model.prior import parse_levels
 
 __all__ = [
@@ -24,13 +23,12 @@ __all__ = [
     'Steering',
     'Types',
     'check_edits',
-    'moved',
+    'edited_levels',
+    'is_edited',
     'names',
     'parse_edit',
     'span',
     'stated_levels',
-    'to_levels',
-    'to_positions',
 ]
 
 Types = Sequence[DegradationType[Any]]
@@ -190,27 +188,19 @@ def span(one: DegradationType[Any]) -> tuple[float, float]:
     return one.training_levels[0], one.training_levels[-1]
 
 
-def to_levels(positions: Sequence[float], types: Types) -> tuple[float, ...]:
-    """Returns the levels at positions in 0..1 between the lowest and the highest."""
-    spans = map(span, types)
-    return tuple(low + (high - low) * float(at) for at, (low, high) in zip(positions, spans, strict=True))
+def edited_levels(levels: Tensor, edits: Sequence[Edit], types: Types) -> Tensor:
+    """Applies edits to the levels (..., K) of K degradation types; the result may be out of range."""
+    columns = list(levels.unbind(-1))
+    for k, one in enumerate(types):
+        for edit in edits:
+            if edit.name == one.name:
+                columns[k] = edit.apply(columns[k], one)
+    return torch.stack(columns, dim=-1)
 
 
-def moved(share: Tensor, edits: Sequence[Edit], one: DegradationType[Any]) -> Tensor:
-    """Moves a distribution (1, L) over evenly spaced levels as edits of its type change each level."""
-    low, high = span(one)
-    for edit in edits:
-        if edit.name == one.name:
-            levels = torch.linspace(low, high, share.shape[-1], device=share.device)
-            positions = (edit.apply(levels, one) - low) / (high - low)
-            share = share @ neighbour_shares(positions, share.shape[-1])
-    return share
-
-
-def to_positions(levels: Sequence[float], types: Types) -> Tensor:
-    """Scales levels to 0..1: (1, K)."""
-    pairs = zip(levels, map(span, types), strict=False)
-    return torch.tensor([[(level - low) / (high - low) for level, (low, high) in pairs]]).clamp(0, 1)
+def is_edited(edits: Sequence[Edit], types: Types, form: str | None = None) -> list[bool]:
+    """Returns for each degradation type whether there is an edit of it, of one form or of any."""
+    return [any(edit.name == one.name and form in (None, edit.form) for edit in edits) for one in types]
 
 
 def stated_levels(text: str, edits: Sequence[Edit], table: LevelTable) -> tuple[float, ...]:

@@ -70,12 +70,13 @@ class Result:
     failed: int
 
 
-def find_photos(inputs: Sequence[str], leave_out: str | None = None) -> list[tuple[str, str]]:
+def find_photos(inputs: Sequence[str], output: str | None = None, suffix: str = '') -> list[tuple[str, str]]:
     """Lists the photos of files, folders (with subfolders) and patterns.
 
     Args:
         inputs: Paths and glob patterns.
-        leave_out: A folder whose files are no input: that of the output.
+        output: Folder of the outputs, whose files are no input where it is below a folder of photos.
+        suffix: Of the outputs, by which they are recognised where both folders are the same.
 
     Returns:
         The path of each photo, and its path within the folder that was named.
@@ -90,7 +91,7 @@ def find_photos(inputs: Sequence[str], leave_out: str | None = None) -> list[tup
             raise UserError(f"INPUT: expected photos, got '{one}', which does not exist; check the path")
         for path in matches:
             if os.path.isdir(path):
-                _add_folder(found, path, leave_out)
+                _add_folder(found, path, output, suffix)
             elif path.lower().endswith(_VIDEOS):
                 raise UserError(
                     f"INPUT: expected photos, got the video '{path}'; extract its frames first: "
@@ -101,12 +102,15 @@ def find_photos(inputs: Sequence[str], leave_out: str | None = None) -> list[tup
     return list(found.items())
 
 
-def _add_folder(found: dict[str, str], folder: str, leave_out: str | None) -> None:
-    hidden = None if leave_out is None else os.path.join(os.path.realpath(leave_out), '')
-    inside = hidden is not None and not os.path.join(os.path.realpath(folder), '').startswith(hidden)
+def _add_folder(found: dict[str, str], folder: str, output: str | None, suffix: str) -> None:
     photos = walk_photos(folder)
-    if inside:
-        photos = [path for path in photos if not os.path.realpath(path).startswith(str(hidden))]
+    if output is not None:
+        out = os.path.join(os.path.realpath(output), '')
+        same = os.path.join(os.path.realpath(folder), '').startswith(out)
+        if not same:
+            photos = [path for path in photos if not os.path.realpath(path).startswith(out)]
+        elif suffix:
+            photos = [path for path in photos if not os.path.splitext(path)[0].endswith(suffix)]
     if not photos:
         raise UserError(f"INPUT: expected photos ({' '.join(SUFFIXES)}), found none in '{folder}'; check the path")
     for path in photos:

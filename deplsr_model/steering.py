@@ -17,8 +17,15 @@ from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
 from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.tokens import tokenize
 from deplsr_model.calibration import neighbour_shares
-from deplsr_model.edits import Edit, PhotoEstimate, Types, moved, names, span, to_levels, to_positions
-from deplsr_model.level_text import LevelEmbeddings, LevelEstimator, PriorForm, embed_levels
+from deplsr_model.edits import Edit, PhotoEstimate, Types, edited_levels, is_edited, names, span
+from deplsr_model.level_text import (
+    LevelEmbeddings,
+    LevelEstimator,
+    PriorForm,
+    embed_levels,
+    level_positions,
+    positions_to_levels,
+)
 
 __all__ = ['Prior', 'SteeredEstimator', 'steered']
 
@@ -70,9 +77,9 @@ def steered(
             f'{estimator.num_degradation_types}; name the plug-in that registers more'
         )
     if isinstance(estimator, LevelDistribution):
-        return _Distribution(estimator, types)
+        return _Distribution(estimator, table)
     if isinstance(estimator, LevelRegressor):
-        return _Numbers(estimator, types)
+        return _Numbers(estimator, table)
     if is_text_estimator(estimator):
         return _Mixture(estimator, table) if form == 'mixture' else _Embedding(estimator, table, template)
     return _Opaque(estimator)
@@ -81,8 +88,9 @@ def steered(
 class _Distribution:
     """LevelDistribution: edits move its distributions; a level that replaces the estimate is trusted anywhere."""
 
-    def __init__(self, estimator: LevelDistribution, types: Types) -> None:
-        self.types = types
+    def __init__(self, estimator: LevelDistribution, table: LevelTable) -> None:
+        self.types: Types = table.types[: estimator.num_degradation_types]
+        self._table = table
         self._net = estimator
 
     def observe(self, lq: Tensor) -> Tensor:
@@ -92,62 +100,75 @@ class _Distribution:
         share = self._net.shares(seen)
         if not edits:
             return share
-        return torch.stack([moved(share[:, k], edits, one) for k, one in enumerate(self.types)], dim=1)
+        positions = self._net.positions()[:, None].expand(-1, len(self.types))  # (L, K)
+        levels = edited_levels(positions_to_levels(positions, self._table), edits, self.types)
+        positions = level_positions(levels, self._table)
+        changed = is_edited(edits, self.types)
+        return torch.stack(
+            [_moved(share[:, k], positions[:, k]) if changed[k] else share[:, k] for k in range(len(self.types))], dim=1
+        )
 
     def estimate(self, seen: Tensor, edits: Sequence[Edit] = ()) -> PhotoEstimate:
         share = self._shares(seen, edits)
         mean, _ = self._net.moments(share)
         low, high = self._net.interval(share)
-        low, high = low.minimum(mean), high.maximum(mean)
+        ends = torch.cat([mean, low.minimum(mean), high.maximum(mean)])
+        means, lows, highs = map(tuple, positions_to_levels(ends, self._table).tolist())
         calibrated = bool(self._net.whitening.any())
-        means, lows, highs = (to_levels(one[0].tolist(), self.types) for one in (mean, low, high))
         distance = float(self._net.distance(seen)) if calibrated else None
         return PhotoEstimate(names(self.types), means, lows, highs, distance, calibrated)
 
     def prior(self, seen: Tensor, edits: Sequence[Edit] = ()) -> Prior:
         mean, deviation = self._net.moments(self._shares(seen, edits))
-        weight = trust(self._net.distance(seen))[:, None, None].expand(-1, len(self.types), 1)
-        certain = [any(edit.name == one.name and edit.form == 'level' for edit in edits) for one in self.types]
+        weight = trust(self._net.distance(seen))[:, None, None]
+        certain = is_edited(edits, self.types, 'level')
         if any(certain):
             weight = torch.where(torch.tensor(certain, device=weight.device)[None, :, None], 1.0, weight)
         tokens = weight * distribution_tokens(mean, deviation, self._net.prior_dim)
         return seen.new_zeros(1, 1, self._net.prior_dim), tokens
 
     def stated(self, levels: Sequence[float]) -> Prior:
-        at = to_positions(levels, self.types).to(self._net.temperature)
+        at = _positions(levels, self.types, self._table).to(self._net.temperature)
         mean, deviation = self._net.moments(neighbour_shares(at, self._net.num_levels))
         return at.new_zeros(1, 1, self._net.prior_dim), distribution_tokens(mean, deviation, self._net.prior_dim)
+
+
+def _moved(share: Tensor, positions: Tensor) -> Tensor:
+    """Moves what a distribution (1, L) has at each of its levels to a position (L,) in 0..1."""
+    return share @ neighbour_shares(positions, share.shape[-1])
+
+
+def _positions(levels: Sequence[float], types: Types, table: LevelTable) -> Tensor:
+    """Scales levels to 0..1 as the estimators that work with numbers do: (1, K)."""
+    return level_positions(torch.tensor([list(levels)[: len(types)]], dtype=torch.float32), table)
 
 
 class _Numbers:
     """LevelRegressor: edits change its numbers."""
 
-    def __init__(self, estimator: LevelRegressor, types: Types) -> None:
-        self.types = types
+    def __init__(self, estimator: LevelRegressor, table: LevelTable) -> None:
+        self.types: Types = table.types[: estimator.num_degradation_types]
+        self._table = table
         self._net = estimator
 
     def observe(self, lq: Tensor) -> Tensor:
         return self._net(lq)
 
     def _edited(self, seen: Tensor, edits: Sequence[Edit]) -> Tensor:
-        seen = seen.clone()
-        for edit in edits:
-            k = names(self.types).index(edit.name)
-            low, high = span(self.types[k])
-            level = edit.apply(low + (high - low) * seen[:, k], self.types[k])
-            seen[:, k] = ((level - low) / (high - low)).clamp(0, 1)
-        return seen
+        levels = edited_levels(positions_to_levels(seen, self._table), edits, self.types)
+        changed = torch.tensor(is_edited(edits, self.types), device=seen.device)
+        return torch.where(changed, level_positions(levels, self._table), seen)
 
     def estimate(self, seen: Tensor, edits: Sequence[Edit] = ()) -> PhotoEstimate:
-        levels = to_levels(self._edited(seen, edits)[0].tolist(), self.types)
-        return PhotoEstimate(names(self.types), levels)
+        levels = positions_to_levels(self._edited(seen, edits), self._table)
+        return PhotoEstimate(names(self.types), tuple(levels[0].tolist()))
 
     def prior(self, seen: Tensor, edits: Sequence[Edit] = ()) -> Prior:
         content = seen.new_zeros(1, 1, self._net.prior_dim)
         return content, number_tokens(self._edited(seen, edits), self._net.prior_dim)
 
     def stated(self, levels: Sequence[float]) -> Prior:
-        at = to_positions(levels, self.types).to(next(self._net.parameters()))
+        at = _positions(levels, self.types, self._table).to(next(self._net.parameters()))
         return at.new_zeros(1, 1, self._net.prior_dim), number_tokens(at, self._net.prior_dim)
 
 
@@ -174,15 +195,23 @@ class _Mixture(_Text):
 
     def _shares(self, seen: Tensor, edits: Sequence[Edit]) -> list[Tensor]:
         shares = self._embeddings.probabilities(seen[:, 1:], self._net.logit_scale.exp())
-        return [moved(share, edits, one) for share, one in zip(shares, self.types, strict=True)]
+        changed = is_edited(edits, self.types)
+        for k, one in enumerate(self.types):
+            if changed[k]:
+                low, high = span(one)
+                levels = torch.linspace(low, high, shares[k].shape[-1], device=seen.device)[:, None]
+                edited = edited_levels(levels, edits, [one])[:, 0]
+                shares[k] = _moved(shares[k], (edited - low) / (high - low))
+        return shares
 
     def estimate(self, seen: Tensor, edits: Sequence[Edit] = ()) -> PhotoEstimate:
-        shares = self._shares(seen, edits)
-        means = [float(share @ torch.linspace(0, 1, share.shape[-1], device=share.device)) for share in shares]
-        low = [min(float(quantile(share, 0.05)), mean) for share, mean in zip(shares, means, strict=True)]
-        high = [max(float(quantile(share, 0.95)), mean) for share, mean in zip(shares, means, strict=True)]
-        ends = (to_levels(one, self.types) for one in (means, low, high))
-        return PhotoEstimate(names(self.types), *ends)  # type: ignore[arg-type]
+        found: list[tuple[float, float, float]] = []
+        for share, one in zip(self._shares(seen, edits), self.types, strict=True):
+            mean = float(share @ torch.linspace(0, 1, share.shape[-1], device=share.device))
+            ends = (mean, min(float(quantile(share, 0.05)), mean), max(float(quantile(share, 0.95)), mean))
+            low, high = span(one)
+            found.append((low + (high - low) * ends[0], low + (high - low) * ends[1], low + (high - low) * ends[2]))
+        return PhotoEstimate(names(self.types), *zip(*found, strict=True))  # type: ignore[arg-type]
 
     def prior(self, seen: Tensor, edits: Sequence[Edit] = ()) -> Prior:
         return seen[:, :1], self._embeddings.mix(self._shares(seen, edits))
@@ -201,12 +230,11 @@ class _Embedding(_Text):
         self._levels = LevelEstimator(estimator, table, 'embedding', template)
 
     def _edited(self, seen: Tensor, edits: Sequence[Edit]) -> Tensor:
-        levels = self._levels.estimate(F.normalize(seen[:, 1:], dim=-1))[0]
-        for edit in edits:
-            k = names(self.types).index(edit.name)
-            low, high = span(self.types[k])
-            levels[k] = edit.apply(levels[k], self.types[k]).clamp(low, high)
-        return levels
+        levels = edited_levels(self._levels.estimate(F.normalize(seen[:, 1:], dim=-1))[0], edits, self.types)
+        low, high = (torch.tensor(ends).to(levels) for ends in zip(*map(span, self.types), strict=True))
+        return torch.where(
+            torch.tensor(is_edited(edits, self.types)).to(levels.device), levels.clamp(low, high), levels
+        )
 
     def estimate(self, seen: Tensor, edits: Sequence[Edit] = ()) -> PhotoEstimate:
         return PhotoEstimate(names(self.types), tuple(self._edited(seen, edits).tolist()))
@@ -215,9 +243,8 @@ class _Embedding(_Text):
         degradation = seen[:, 1:].clone()
         if edits:
             texts = self._captions(self._edited(seen, edits).tolist())
-            for k, one in enumerate(self.types):
-                if any(edit.name == one.name for edit in edits):
-                    degradation[:, k] = texts[k]
+            changed = is_edited(edits, self.types)
+            degradation[:, changed] = texts[changed]
         return seen[:, :1], degradation
 
     def stated(self, levels: Sequence[float]) -> Prior:

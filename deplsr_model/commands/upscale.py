@@ -27,7 +27,7 @@ examples:
   basicsr upscale photo.jpg -o large -m RealESRGAN_x4plus.pth
   basicsr upscale 'scans/*.tif' -o large -m net_g.pth -opt test.yml --tile 256
 
-  # less denoising, and more deblurring, than the estimate asks for
+  # less denoising, and more deblurring, than by the estimate alone
   basicsr upscale photos -o large -m experiments/my_run --noise=-50% --blur=+0.5
   # what would be used
   basicsr upscale photos -m experiments/my_run --noise=-50% --dry-run
@@ -179,7 +179,7 @@ def run(args: argparse.Namespace) -> int:
 def _jobs(args: argparse.Namespace) -> list[Job]:
     if not args.input:
         raise UserError('INPUT: expected photos, got none; name files or folders')
-    photos = find_photos(args.input, args.output)
+    photos = find_photos(args.input, args.output, args.suffix)
     if args.dry_run:
         return plan_jobs(photos, args.output or 'output', args.suffix, args.ext)
     if not args.output:

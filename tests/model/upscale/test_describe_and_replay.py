@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from test_upscale_command import failure, pixels
+from upscale_cases import failure, pixels
 
 from deplsr_model.description import to_csv, to_table
 from deplsr_model.edits import PhotoEstimate

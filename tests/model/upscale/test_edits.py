@@ -128,7 +128,7 @@ def test_edited_levels_follow_the_edit_and_stay_within_the_range(case):
     assert half == pytest.approx(before / 2, rel=1e-4)
     more = [estimator.estimate(seen, [Edit('noise', 'shift', shift)]).levels[noise] for shift in (-40, -1, 1, 40)]
     assert more == sorted(more)
-    assert (more[0], more[-1]) == pytest.approx((0, 30), abs=1e-4)
+    assert (more[0], more[-1]) == pytest.approx((0, 40), abs=1e-3)
 
 
 @torch.no_grad()
@@ -144,9 +144,9 @@ def test_stated_levels_are_the_text_prior_of_an_adaptor(adaptor):
 @torch.no_grad()
 def test_stated_levels_without_text_are_what_a_certain_estimator_estimates():
     net = randomly({'type': 'LevelDistribution', **NETWORK_DA})
-    levels = stated_levels('noise with sigma:15.0', (), TABLE)
+    levels = stated_levels('noise with sigma:10.0', (), TABLE)
     content, tokens = steered(net, TABLE).stated(levels)
-    positions = torch.tensor([[0, 0.5, 0, 1, 0, 0, 0, 0.0]])
+    positions = torch.tensor([[0, 0.5, 0, 1, 0, 0, 0, 0.0]])  # of noise 10 the root, of noise 40 the highest level
     expected = distribution_tokens(*net.moments(neighbour_shares(positions, net.num_levels)), DIM)
     assert torch.allclose(tokens, expected)
     assert not content.any()

@@ -3,32 +3,21 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from upscale_cases import STOCK, randomly
+from upscale_cases import NETWORK_G, STOCK, failure, pixels, randomly
 
 from deplsr_model import photo_jobs
 from deplsr_model.image_files import decode_image
 
 RRDBNET = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
-
-
-def failure(capsys, workplace, *arguments, status=2):
-    """Runs a command that must fail; returns its one line."""
-    assert workplace.run(*arguments) == status
-    err = capsys.readouterr().err.strip()
-    assert err.count('\n') == 0
-    assert 'Traceback' not in err
-    return err
-
-
-def pixels(path):
-    return np.asarray(Image.open(path))
 
 
 def test_a_folder_is_upscaled_with_its_subfolders_and_a_second_run_skips_what_exists(workplace, capsys):
@@ -127,7 +116,8 @@ def test_suffix_and_equal_names(workplace):
     model = workplace.stock()
     workplace.photo('photos/a.png')
     workplace.photo('photos/a.jpg')
-    workplace.run('upscale', 'photos', '-o', 'photos', '-m', model, '--suffix', '_x2', '--ext', 'auto')
+    for _ in range(2):
+        workplace.run('upscale', 'photos', '-o', 'photos', '-m', model, '--suffix', '_x2', '--ext', 'auto')
     assert sorted(os.listdir('photos')) == ['a.jpg', 'a.png', 'a_jpg_x2.jpg', 'a_png_x2.png']
 
 
@@ -281,3 +271,46 @@ def test_info_names_network_licence_and_source(workplace, capsys):
     out = capsys.readouterr().out
     for text in ('RRDBNet', 'scale:       4', 'licence:     CC0', 'source:      here'):
         assert text in out
+
+
+def test_other_networks_are_left_to_spandrel(workplace, monkeypatch, capsys):
+    class Descriptor:
+        model = torch.nn.Upsample(scale_factor=3)
+
+        def __call__(self, x):
+            return self.model(x)
+
+    loader = SimpleNamespace(load_from_state_dict=lambda state: Descriptor())
+    module = SimpleNamespace(ModelLoader=lambda device: loader)
+    monkeypatch.setitem(sys.modules, 'spandrel', module)
+    torch.save({'params': {'a.weight': torch.zeros(3)}}, 'other.pth')
+    workplace.photo()
+    assert workplace.run('upscale', 'photos', '-o', 'out', '-m', 'other.pth') == 0
+    assert pixels('out/photo.png').shape == (90, 123, 3)
+    loader.load_from_state_dict = lambda state: 1 / 0
+    line = failure(capsys, workplace, 'upscale', 'photos', '-o', 'out', '-m', 'other.pth')
+    assert '-m: spandrel does not recognise other.pth (division by zero); use -opt' in line
+
+
+def test_a_network_with_fusion_and_weights_of_its_backbone_alone_is_noted(workplace, capsys):
+    workplace.conditioned()
+    torch.save(randomly(NETWORK_G['backbone']).state_dict(), 'net_g.pth')
+    workplace.photo()
+    assert workplace.run('upscale', 'photos', '-o', 'out', '-m', 'net_g.pth', '-opt', 'options.yml') == 0
+    assert 'net_g.pth has no fusion weights: the prior has no trained effect' in capsys.readouterr().err
+
+
+def test_the_option_file_names_the_weights_where_no_model_is_given(workplace, monkeypatch):
+    workplace.conditioned()
+    workplace.photo()
+    arguments = ['upscale', str(workplace.path / 'photos'), '-o', str(workplace.path / 'out'), '-opt']
+    (workplace.path / 'elsewhere').mkdir()
+    monkeypatch.chdir('elsewhere')
+    assert workplace.run(*arguments, '../options.yml') == 0  # weights next to the option file
+
+
+def test_levels_are_those_that_the_estimator_was_trained_for(workplace, capsys):
+    model = workplace.conditioned('nominal')
+    workplace.photo()
+    line = failure(capsys, workplace, 'upscale', 'photos', '-o', 'out', *model)
+    assert 'network_da.num_degradation_types: expected at most 5, the types of nominal levels, got 8' in line

@@ -113,3 +113,17 @@ class Workplace:
 def _crop(photo: np.ndarray, top: int, left: int) -> torch.Tensor:
     crop = photo[top : top + 64, left : left + 64].astype(np.float32) / 255
     return torch.from_numpy(crop.transpose(2, 0, 1))[None]
+
+
+def failure(capsys, workplace, *arguments, status=2):
+    """Runs a command that must fail; returns its one line."""
+    assert workplace.run(*arguments) == status
+    err = capsys.readouterr().err.strip()
+    assert err.count('\n') == 0
+    assert 'Traceback' not in err
+    return err
+
+
+def pixels(path):
+    """The pixels of an image file."""
+    return np.asarray(Image.open(path))
