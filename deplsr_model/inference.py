@@ -79,7 +79,6 @@ class Upscaler:
             self._net = CompiledNetwork(self._net)
         self._tile = tile
         self.estimator: SteeredEstimator | None = None
-        self._seen: tuple[np.ndarray, Tensor] | None = None
         if self.model.estimator is not None:
             self.model.estimator.to(self.device)  # type: ignore[attr-defined]
             opt = self.model.files.opt
@@ -148,21 +147,17 @@ class Upscaler:
         prior = None if asked.prior == 'estimated' else asked.prior
         return Steering(resolved, prior, asked.strength, asked.local)
 
-    def estimate(self, pixels: np.ndarray) -> PhotoEstimate | None:
+    def observe(self, pixels: np.ndarray) -> Tensor | None:
+        """Returns what the estimator sees in a photo, for the methods that take it; None without an estimator."""
+        return None if self.estimator is None else observe(self.estimator, pixels, self.device)
+
+    def estimate(self, pixels: np.ndarray, seen: Tensor | None = None) -> PhotoEstimate | None:
         """Returns the degradation that is estimated; None for a model without an estimator."""
         if self.estimator is None:
             return None
-        return self.estimator.estimate(self._observed(pixels))
+        return self.estimator.estimate(self._observed(self.estimator, pixels, seen))
 
-    def _observed(self, pixels: np.ndarray) -> Tensor:
-        """Returns what the estimator sees in a photo; the latest is kept, since it is needed several times."""
-        if self.estimator is None:
-            raise ValueError('expected a model with a degradation estimator')
-        if self._seen is None or self._seen[0] is not pixels:
-            self._seen = pixels, observe(self.estimator, pixels, self.device)
-        return self._seen[1]
-
-    def used(self, pixels: np.ndarray, steering: Steering) -> PhotoEstimate | None:
+    def used(self, pixels: np.ndarray, steering: Steering, seen: Tensor | None = None) -> PhotoEstimate | None:
         """Returns the degradation that the network is conditioned on, after edits; None for no prior."""
         source = self._source(steering)
         if self.estimator is None or source == 'none':
@@ -170,7 +165,10 @@ class Upscaler:
         if source != 'estimated':
             levels = stated_levels(source, steering.edits, self._table)
             return PhotoEstimate(names(self.estimator.types), levels[: len(self.estimator.types)])
-        return self.estimator.estimate(self._observed(pixels), steering.edits)
+        return self.estimator.estimate(self._observed(self.estimator, pixels, seen), steering.edits)
+
+    def _observed(self, estimator: SteeredEstimator, pixels: np.ndarray, seen: Tensor | None) -> Tensor:
+        return observe(estimator, pixels, self.device) if seen is None else seen
 
     def __call__(
         self, image: Photo, *, scale: int | None = None, outscale: float | None = None, **choices: Any
@@ -217,6 +215,7 @@ class Upscaler:
         scale: int | None = None,
         outscale: float | None = None,
         progress: Progress = lambda share: None,
+        seen: Tensor | None = None,
     ) -> np.ndarray:
         """Enlarges pixels.
 
@@ -226,6 +225,7 @@ class Upscaler:
             scale: See :meth:`__call__`.
             outscale: See :meth:`__call__`.
             progress: Is called with the share of the work that is done, 0..1.
+            seen: What :meth:`observe` returned for these pixels, if that is known.
 
         Returns:
             The same type, with height and width multiplied.
@@ -244,7 +244,7 @@ class Upscaler:
             def share(done: float, before: int = sum(work[:index]), now: int = work[index]) -> None:
                 progress((before + done * now) / sum(work))
 
-            large = self._run(large, one, dtype, share)
+            large = self._run(large, one, dtype, share, seen if index == 0 else None)
         return resized(large, (max(1, round(height * factor)), max(1, round(width * factor))))
 
     def passes(self, scale: int | None) -> int:
@@ -253,9 +253,11 @@ class Upscaler:
             return 1
         return max(1, math.ceil(math.log(scale) / math.log(self.scale) - 1e-9))
 
-    def _run(self, pixels: np.ndarray, steering: Steering, dtype: np.dtype, progress: Progress) -> np.ndarray:
+    def _run(
+        self, pixels: np.ndarray, steering: Steering, dtype: np.dtype, progress: Progress, seen: Tensor | None
+    ) -> np.ndarray:
         """Runs the network once, with smaller tiles if memory runs out."""
-        prior_at = self._prior(pixels, steering)
+        prior_at = self._prior(pixels, steering, seen)
         height, width = pixels.shape[:2]
         large = np.empty((height * self.scale, width * self.scale, *pixels.shape[2:]), dtype)
         while True:
@@ -327,7 +329,7 @@ class Upscaler:
         source = steering.prior or str(self.model.files.opt.get('prior') or 'estimated')
         return 'estimated' if source == 'captions' else source  # photos have no captions
 
-    def _prior(self, pixels: np.ndarray, steering: Steering) -> Callable[[Tile], Prior] | None:
+    def _prior(self, pixels: np.ndarray, steering: Steering, seen: Tensor | None) -> Callable[[Tile], Prior] | None:
         """Returns a function that returns the prior of a tile; None for a network that takes none."""
         if not self._is_conditioned:
             return None
@@ -341,7 +343,7 @@ class Upscaler:
             at = local_prior(self.estimator, pixels, self.device, steering.edits)
             return lambda tile: _weakened(at(tile), steering.strength)
         else:
-            prior = self.estimator.prior(self._observed(pixels), steering.edits)
+            prior = self.estimator.prior(self._observed(self.estimator, pixels, seen), steering.edits)
         prior = _weakened(prior, steering.strength)
         return lambda tile: prior
 

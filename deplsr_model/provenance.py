@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from basicsr_plugin import __version__
 from basicsr_plugin.errors import UserError
@@ -112,13 +113,16 @@ def upscale_content(
         PhotoError: The file is no readable image; one line.
     """
     photo = decode_image(content, source)
-    pixels = upscaler.enlarge(photo.pixels, steering, scale=options.scale, outscale=options.outscale, progress=progress)
+    seen = upscaler.observe(photo.pixels)  # once, for the prior and for the provenance
+    pixels = upscaler.enlarge(
+        photo.pixels, steering, scale=options.scale, outscale=options.outscale, progress=progress, seen=seen
+    )
     alpha = None if photo.alpha is None else resized(photo.alpha, (pixels.shape[0], pixels.shape[1]))
     extension = suitable_extension(photo, extension)
     path = f'{target}.{extension}'
     note = None
     if options.provenance:
-        note = _provenance(upscaler, photo, content, source, path, steering, options).to_json()
+        note = _provenance(upscaler, photo, content, source, path, steering, options, seen).to_json()
     return path, encode_image(photo.replaced(pixels, alpha), extension, options.quality, note)
 
 
@@ -130,10 +134,11 @@ def _provenance(
     path: str,
     steering: Steering,
     options: OutputOptions,
+    seen: Tensor | None,
 ) -> Provenance:
     files = upscaler.model.files
     folder = os.path.dirname(os.path.abspath(path))
-    estimate, used = upscaler.estimate(photo.pixels), upscaler.used(photo.pixels, steering)
+    estimate, used = upscaler.estimate(photo.pixels, seen), upscaler.used(photo.pixels, steering, seen)
     return Provenance(
         software=f'deplsr {__version__}',
         model=_relative(files.weights, folder),

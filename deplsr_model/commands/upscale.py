@@ -219,6 +219,7 @@ def _dry_run(upscaler: Upscaler, jobs: list[Job], steering: Steering) -> int:
             failed += 1
             continue
         print(job.source)
-        print(f'  estimate: {upscaler.estimate(pixels) or "none: the model has no degradation estimator"}')
-        print(f'  used:     {upscaler.used(pixels, steering) or "no prior"}')
+        seen = upscaler.observe(pixels)
+        print(f'  estimate: {upscaler.estimate(pixels, seen) or "none: the model has no degradation estimator"}')
+        print(f'  used:     {upscaler.used(pixels, steering, seen) or "no prior"}')
     return 1 if failed else 0
