@@ -36,7 +36,7 @@ from deplsr_data.files.photos import PhotoReader, list_photos, to_float
 SIDE, SCALE, SPOT, SPACING = 256, 4, 3.0, 64
 RECIPES = ('semantic', 'realesrgan', 'bsrgan', 'camera', 'clean')
 LUMA = np.array([0.299, 0.587, 0.114])
-#: Smallest level that is told apart from none: blur in GT pixels, noise and compression in grey levels.
+#: Lower levels count as this one: blur in GT pixels, noise and compression in grey levels.
 LEAST = {'blur': 0.3, 'noise': 0.5, 'color_noise': 0.5, 'compression': 0.5}
 
 
