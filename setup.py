@@ -53,6 +53,7 @@ setup(
         'basicsr.plugins': [f'{name} = {name}' for name in PACKAGES[1:]],
         'basicsr.options': ['deplsr = deplsr_options'],
         'basicsr.commands': [
+            'benchmark = deplsr_model.commands.benchmark',
             'caption = deplsr_data.commands.caption_photos',
             'describe = deplsr_model.commands.describe',
             'replay = deplsr_model.commands.replay',

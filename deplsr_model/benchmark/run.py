@@ -1,0 +1,129 @@
+"""The steps of a benchmark, from the choices of the user to the files of the report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from basicsr_plugin.errors import UserError, warn
+from deplsr_data.files.tables import replace_file
+from deplsr_model.benchmark.cache import Cache
+from deplsr_model.benchmark.entries import Bicubic, Entry, OutputFolder, find_model_entry
+from deplsr_model.benchmark.measure import measure
+from deplsr_model.benchmark.metrics import Metric, find_metrics
+from deplsr_model.benchmark.pairs import TestSet
+from deplsr_model.benchmark.results import columns, to_csv
+from deplsr_model.benchmark.sets import find_sets
+from deplsr_model.benchmark.summary import summarise, to_json, to_markdown
+from deplsr_model.inference import Precision
+from deplsr_model.photo_jobs import make_output
+
+__all__ = ['Choices', 'run_benchmark']
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose; see :mod:`deplsr_model.commands.benchmark`."""
+
+    models: tuple[str, ...]
+    bicubic: bool
+    outputs: tuple[str, ...]
+    sets: tuple[str, ...]
+    root: Path | None
+    output: Path
+    metrics: tuple[str, ...] | None = None
+    colour: str = 'y'
+    border: int | None = None
+    scale: int = 4
+    baseline: str | None = None
+    common: bool = False
+    limit: int | None = None
+    tile: int | None = None
+    precision: Precision = 'fp32'
+    device: str | None = None
+
+
+def run_benchmark(choices: Choices) -> None:
+    """Measures and writes the report.
+
+    Raises:
+        UserError: A choice cannot be used; one line, before anything is measured where that can be known.
+    """
+    make_output(str(choices.output))
+    test_sets = find_sets(choices.sets, choices.root, choices.scale, choices.border)
+    metrics = _metrics(choices, test_sets)
+    entries = _entries(choices, single=len(test_sets) == 1)
+    baseline = _baseline(choices, entries)
+    test_sets = [_restricted(one, entries, choices) for one in test_sets]
+    for entry in entries:
+        for test_set in test_sets:
+            entry.check(test_set)
+    cache = Cache(choices.output / 'cache')
+    measurements = measure(entries, test_sets, metrics, cache)
+    rows = [row for one in measurements for row in one.rows]
+    found = columns(rows, {one.name: one.lower_is_better for one in metrics})
+    summary = summarise(found, entries, measurements, baseline)
+    for name, text in (('results.csv', to_csv(rows)), ('summary.json', to_json(summary))):
+        replace_file(str(choices.output / name), text.encode())
+    table = to_markdown(summary)
+    replace_file(str(choices.output / 'summary.md'), table.encode())
+    print(table)
+
+
+def _metrics(choices: Choices, test_sets: Sequence[TestSet]) -> list[Metric]:
+    paired = any(one.scale is not None for one in test_sets)
+    metrics = find_metrics(choices.metrics or (('psnr', 'ssim') if paired else ('niqe',)), choices.colour)
+    for test_set in test_sets:
+        if test_set.scale is None and all(one.needs_gt for one in metrics):
+            raise UserError(
+                f'--metrics: expected one without reference for {test_set.name}, which has no ground truth, got '
+                f'{", ".join(one.name for one in metrics)}; add niqe'
+            )
+    return metrics
+
+
+def _entries(choices: Choices, single: bool) -> list[Entry]:
+    entries: list[Entry] = [Bicubic(choices.scale)] if choices.bicubic else []
+    for text in choices.outputs:
+        name, equals, folder = text.partition('=')
+        if not equals or not Path(folder).is_dir():
+            raise UserError(f"--outputs: expected NAME=FOLDER, got '{text}'; name a folder that exists")
+        entries.append(OutputFolder(name.strip(), Path(folder), single))
+    entries += [find_model_entry(text, choices.device, choices.precision, choices.tile) for text in choices.models]
+    for name, count in Counter(one.name for one in entries).items():
+        if count > 1:
+            raise UserError(f"MODEL: expected different names, got '{name}' {count} times; write NAME=MODEL")
+    return entries
+
+
+def _baseline(choices: Choices, entries: Sequence[Entry]) -> str:
+    names = [one.name for one in entries]
+    if choices.baseline is None:
+        return 'bicubic' if choices.bicubic else names[0]
+    if choices.baseline not in names:
+        raise UserError(f"--baseline: expected one of {', '.join(names)}, got '{choices.baseline}'")
+    return choices.baseline
+
+
+def _restricted(test_set: TestSet, entries: Sequence[Entry], choices: Choices) -> TestSet:
+    """Leaves out images beyond the limit, and with ``--common`` those that a model has no output of."""
+    names = list(dict.fromkeys(pair.name for pair in test_set.pairs))[: choices.limit]
+    pairs = [pair for pair in test_set.pairs if pair.name in set(names)]
+    limited = dataclasses.replace(test_set, pairs=pairs)
+    missing = {one.name: one.missing(limited) for one in entries}
+    gone = set().union(*missing.values())
+    if gone and not choices.common:
+        name = next(name for name, labels in missing.items() if labels)
+        raise UserError(
+            f'{name}: expected outputs of all {len(pairs)} images of {test_set.name}, found none of '
+            f'{len(missing[name])}, such as {min(missing[name])}; --common compares on those that all models have'
+        )
+    left = [pair for pair in pairs if pair.label not in gone]
+    if not left:
+        raise UserError(f'{test_set.name}: expected images that all models have outputs of, found none')
+    if gone:
+        warn(f'{test_set.name}: {len(left)} of {len(pairs)} images, of which all models have outputs')
+    return dataclasses.replace(limited, pairs=left)
