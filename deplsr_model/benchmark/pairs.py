@@ -65,6 +65,7 @@ class TestSet:
         scale: Size of the ground truth over that of the low-quality images; None without ground truth.
         border: Pixels that metrics leave out at each side.
         crop: Which part of the original images the files hold, such as ``GTmod12``.
+        folder: Where its files are, if they are in one folder.
     """
 
     __test__ = False  # not a class of tests
@@ -74,6 +75,7 @@ class TestSet:
     scale: int | None
     border: int = 0
     crop: str = 'complete images'
+    folder: Path | None = None
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -10,13 +10,18 @@ from pathlib import Path
 
 from basicsr_plugin.errors import UserError, warn
 from deplsr_data.files.tables import replace_file
+from deplsr_model.benchmark.acceptance import accepted
 from deplsr_model.benchmark.cache import Cache
 from deplsr_model.benchmark.entries import Bicubic, Entry, OutputFolder, find_model_entry
+from deplsr_model.benchmark.known_figures import Check, calibrate
 from deplsr_model.benchmark.measure import measure
 from deplsr_model.benchmark.metrics import Metric, find_metrics
+from deplsr_model.benchmark.page import labels_shown, to_html, viewer_items
 from deplsr_model.benchmark.pairs import TestSet
+from deplsr_model.benchmark.processes import local_device, process_part, wait_for_others
 from deplsr_model.benchmark.results import columns, to_csv
 from deplsr_model.benchmark.sets import find_sets
+from deplsr_model.benchmark.suites import find_suite
 from deplsr_model.benchmark.summary import summarise, to_json, to_markdown
 from deplsr_model.inference import Precision
 from deplsr_model.photo_jobs import make_output
@@ -41,6 +46,9 @@ class Choices:
     baseline: str | None = None
     common: bool = False
     limit: int | None = None
+    suite: str | None = None
+    show: int = 4
+    calibrate: bool = True
     tile: int | None = None
     precision: Precision = 'fp32'
     device: str | None = None
@@ -50,27 +58,70 @@ def run_benchmark(choices: Choices) -> None:
     """Measures and writes the report.
 
     Raises:
-        UserError: A choice cannot be used; one line, before anything is measured where that can be known.
+        UserError: A choice cannot be used, or a published figure is not reproduced; one line, before anything is
+            measured where that can be known.
     """
     make_output(str(choices.output))
-    test_sets = find_sets(choices.sets, choices.root, choices.scale, choices.border)
-    metrics = _metrics(choices, test_sets)
-    entries = _entries(choices, single=len(test_sets) == 1)
+    part = process_part()
+    complete = _test_sets(choices)
+    metrics = _metrics(choices, complete)
+    entries = _entries(choices, single=len(complete) == 1)
     baseline = _baseline(choices, entries)
-    test_sets = [_restricted(one, entries, choices) for one in test_sets]
+    test_sets = [_restricted(one, entries, choices) for one in complete]
     for entry in entries:
         for test_set in test_sets:
             entry.check(test_set)
-    cache = Cache(choices.output / 'cache')
-    measurements = measure(entries, test_sets, metrics, cache)
+    cache = Cache(choices.output / 'cache', part[0])
+
+    def kept(test_set: TestSet) -> list[str]:
+        return labels_shown(test_set, choices.show)
+
+    known = _with_figures(complete, choices.root) if choices.calibrate else []
+    if part[1] > 1:
+        calibrate(known, cache, part)
+        measure(entries, test_sets, metrics, cache, keep=kept, part=part)
+        if not wait_for_others():
+            return
+        cache.load()
+    checks = calibrate(known, cache)
+    _refuse_wrong(checks)
+    measurements = measure(entries, test_sets, metrics, cache, keep=kept)
     rows = [row for one in measurements for row in one.rows]
     found = columns(rows, {one.name: one.lower_is_better for one in metrics})
     summary = summarise(found, entries, measurements, baseline)
-    for name, text in (('results.csv', to_csv(rows)), ('summary.json', to_json(summary))):
-        replace_file(str(choices.output / name), text.encode())
+    summary |= accepted(found, complete)
+    summary['calibration'] = [dataclasses.asdict(one) for one in checks]
+    summary['not_calibrated'] = (
+        'published figures exist for none of the test sets' if choices.calibrate else 'switched off by --no-calibration'
+    )
+    page = to_html(summary, viewer_items(test_sets, measurements, cache, choices.show))
     table = to_markdown(summary)
-    replace_file(str(choices.output / 'summary.md'), table.encode())
+    files = {'results.csv': to_csv(rows), 'summary.json': to_json(summary), 'summary.md': table, 'index.html': page}
+    for name, text in files.items():
+        replace_file(str(choices.output / name), text.encode())
     print(table)
+
+
+def _test_sets(choices: Choices) -> list[TestSet]:
+    found = find_sets(choices.sets, choices.root, choices.scale, choices.border)
+    if choices.suite is not None:
+        found += find_suite(choices.suite, choices.root, choices.scale, choices.border)
+    return found
+
+
+def _with_figures(test_sets: Sequence[TestSet], root: Path | None) -> list[TestSet]:
+    """Returns the test sets of the run and Set5, whose few images check the metric in any run."""
+    small = root is not None and (root / 'Set5').is_dir() and all(one.name != 'Set5' for one in test_sets)
+    return [*(find_sets(['Set5'], root, 4) if small else []), *test_sets]
+
+
+def _refuse_wrong(checks: Sequence[Check]) -> None:
+    wrong = next((one for one in checks if not one.passed), None)
+    if wrong is not None:
+        raise UserError(
+            f'calibration: expected the published figure, got another ({wrong.text}); compare the files of the test '
+            'set with those of the figure, or take --no-calibration'
+        )
 
 
 def _metrics(choices: Choices, test_sets: Sequence[TestSet]) -> list[Metric]:
@@ -92,7 +143,10 @@ def _entries(choices: Choices, single: bool) -> list[Entry]:
         if not equals or not Path(folder).is_dir():
             raise UserError(f"--outputs: expected NAME=FOLDER, got '{text}'; name a folder that exists")
         entries.append(OutputFolder(name.strip(), Path(folder), single))
-    entries += [find_model_entry(text, choices.device, choices.precision, choices.tile) for text in choices.models]
+    entries += [
+        find_model_entry(text, choices.device or local_device(), choices.precision, choices.tile)
+        for text in choices.models
+    ]
     for name, count in Counter(one.name for one in entries).items():
         if count > 1:
             raise UserError(f"MODEL: expected different names, got '{name}' {count} times; write NAME=MODEL")

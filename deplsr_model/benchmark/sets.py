@@ -84,11 +84,12 @@ def _from_folder(name: str, root: Path | None, scale: int, border: int | None) -
     if gt is None and known.clean:
         return _clean(usual, folder, scale, scale if border is None else border)
     if gt is None:
-        return TestSet(folder.name, _unpaired(lq or folder), None, border or 0, crop)
+        return TestSet(folder.name, _unpaired(lq or folder), None, border or 0, crop, folder)
     if lq is None:
         raise UserError(f"--sets: expected low-quality images of x{scale} in '{folder}', found none; check --scale")
     usual_border = scale if known.border is None else known.border
-    return TestSet(folder.name, _paired(lq, gt, scale), scale, usual_border if border is None else border, crop)
+    border = usual_border if border is None else border
+    return TestSet(folder.name, _paired(lq, gt, scale), scale, border, crop, folder)
 
 
 def _places(name: str, usual: str, root: Path | None) -> list[Path]:

@@ -91,20 +91,21 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     lines = ['# Benchmark', '', _status(summary), '']
     lines += [f'Baseline of the differences: {summary["baseline"]}. Intervals: 95%, paired bootstrap over images.', '']
     for name in dict.fromkeys(column['set'] for column in summary['columns']):
-        lines += [*_set_table(name, [one for one in summary['columns'] if one['set'] == name]), '']
+        lines += [*_set_table(name, summary), '']
     return '\n'.join([*lines, *_model_table(summary['models'])]) + '\n'
 
 
 def _status(summary: Mapping[str, Any]) -> str:
     checks = summary.get('calibration') or []
     if not checks:
-        return '**Not calibrated**: no test set with published figures was measured.'
+        return f'**Not calibrated**: {summary["not_calibrated"]}.'
     return '\n'.join(
         ['Calibrated: these published figures were reproduced first.', '', *(f'- {one["text"]}' for one in checks)]
     )
 
 
-def _set_table(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
+def _set_table(name: str, summary: Mapping[str, Any]) -> list[str]:
+    found = [one for one in summary['columns'] if one['set'] == name]
     first = found[0]
     size = f'{first["images"]} images' + (
         f', {len(first["degradations"])} degradations' if first['degradations'] else ''
@@ -114,7 +115,18 @@ def _set_table(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
     for model in first['models']:
         cells = [_cell(one, model) if model in one['models'] else '' for one in found]
         lines.append(f'| {model} | {" | ".join(cells)} |')
-    return [*lines, '', *(f'- {one["metric"]}: {one["protocol"]}' for one in found)]
+    lines += ['', *(f'- {one["metric"]}: {one["protocol"]}' for one in found)]
+    return [*lines, *_acceptance_table(summary['acceptance'].get(name, {}))]
+
+
+def _acceptance_table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not figures:
+        return []
+    lines = ['', '| model | AR ↑ | RPR ↑ | worst 10% (dB above the acceptance line) ↑ |', '| --- | --- | --- | --- |']
+    return lines + [
+        f'| {model} | {one["rate"]:.2f} | {one["relative"]:.3f} | {one["worst"]:+.3f} |'
+        for model, one in figures.items()
+    ]
 
 
 def _cell(column: Mapping[str, Any], model: str) -> str:

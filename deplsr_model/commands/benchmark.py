@@ -13,6 +13,7 @@ from basicsr_plugin.errors import UserError
 from basicsr_plugin.start_up import load_basicsr
 from deplsr_data.commands.arguments import at_least_0, at_least_1
 from deplsr_model.benchmark.run import Choices, run_benchmark
+from deplsr_model.benchmark.suites import SUITES
 
 __all__ = ['add_arguments', 'run']
 
@@ -21,6 +22,7 @@ examples:
   basicsr benchmark experiments/my_run --bicubic --sets Set5,Set14 --data-root datasets -o table
   basicsr benchmark ours=test_ours.yml RealESRGAN_x4plus.pth --sets RealSR100 --data-root datasets -o table
   basicsr benchmark my_run --outputs OSEDiff=their_outputs --sets RealSR100 --common --data-root datasets -o table
+  basicsr benchmark my_run --bicubic --suite set14se --data-root datasets -o table
   basicsr benchmark my_run --sets my_sets.yml --metrics psnr,ssim,lpips -o table
 
 MODEL is an option file (its weights are those of path.pretrain_network_g), a checkpoint or the folder of an experiment,
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--bicubic', action='store_true', help='bicubic enlargement too')
     add('--outputs', action='append', default=[], metavar='NAME=DIR', help='outputs that exist: DIR/SET/IMAGE.png')
     add('--sets', type=_list, default=[], metavar='A,B', help='test sets: names, folders, or YAML files')
+    add('--suite', choices=[*SUITES], help='test sets that belong together')
     add('--data-root', metavar='DIR', help='folder of the test sets')
     add('-o', '--output', required=True, metavar='DIR', help='folder of the tables')
     add(
@@ -64,6 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--baseline', metavar='NAME', help='what differences are to (default: bicubic, or the first model)')
     add('--common', action='store_true', help='compare on the images that all models have outputs of')
     add('--limit', type=at_least_1, metavar='N', help='only the first N images of each set')
+    add(
+        '--show',
+        type=at_least_1,
+        default=4,
+        metavar='N',
+        help='images of each set in the viewer of the page (default 4)',
+    )
+    add('--no-calibration', dest='calibrate', action='store_false', help='do not reproduce published figures first')
     add('--tile', type=at_least_0, metavar='N', help='side of a tile in LR pixels (default: val.tile, or no tiles)')
     add('--fp16', dest='precision', action='store_const', const='fp16', default='fp32', help='half precision, on a GPU')
     add('--bf16', dest='precision', action='store_const', const='bf16', help='bfloat16')
@@ -84,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if not (args.model or args.bicubic or args.outputs):
         raise UserError('MODEL: expected a model, --bicubic or --outputs, got none; name one')
-    if not args.sets:
+    if not (args.sets or args.suite):
         raise UserError('--sets: expected test sets, got none; name some, such as Set5,Set14 with --data-root')
     load_basicsr(args.plugin)
     choices = Choices(
@@ -101,6 +112,9 @@ def run(args: argparse.Namespace) -> int:
         baseline=args.baseline,
         common=args.common,
         limit=args.limit,
+        suite=args.suite,
+        show=args.show,
+        calibrate=args.calibrate,
         tile=args.tile,
         precision=args.precision,
         device=args.device,
