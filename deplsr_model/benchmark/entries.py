@@ -20,6 +20,7 @@ from deplsr_model.benchmark.cost import work_of
 from deplsr_model.benchmark.pairs import Images, Pair, TestSet, bicubic, read_image
 from deplsr_model.benchmark.weights_hash import hash_of_weights
 from deplsr_model.inference import Precision, Upscaler
+from deplsr_model.model_files import find_model
 
 __all__ = ['Bicubic', 'Entry', 'Network', 'OutputFolder', 'find_model_entry', 'named']
 
@@ -244,17 +245,16 @@ def find_model_entry(text: str, device: str | None, precision: Precision, tile: 
     is_options = path.lower().endswith(('.yml', '.yaml'))
     arguments: Sequence[str | None] = (None, path) if is_options else (path, None)
     try:
-        upscaler = Upscaler(*arguments, device=device, precision=precision, tile=tile or 0)
-        val = upscaler.model.files.opt.get('val') or {}
-        if tile is None and val.get('tile'):
-            overlap = int(val.get('tile_overlap', 16))
-            upscaler = Upscaler(*arguments, device=device, precision=precision, tile=val['tile'], overlap=overlap)
+        val = find_model(*arguments).opt.get('val') or {}
+        side = int(val.get('tile') or 0) if tile is None else tile
+        overlap = min(int(val.get('tile_overlap', 16)), max(0, side - 1))
+        upscaler = Upscaler(*arguments, device=device, precision=precision, tile=side, overlap=overlap)
     except UserError as error:
         raise UserError(f'{text}: {str(error).removeprefix("-m: ")}') from None
     for note in upscaler.model.notes:
         warn(note)
     chosen = name or (str(upscaler.model.files.opt.get('name', '')) if is_options else '') or _name_of(Path(path))
-    return Network(chosen, upscaler, upscaler.tile)
+    return Network(chosen, upscaler, side)
 
 
 def _name_of(path: Path) -> str:

@@ -77,17 +77,18 @@ def _cell(column: Mapping[str, Any], model: str) -> dict[str, Any]:
     means = [one['mean'] for one in column['models'].values()]
     best = min(means) if column['lower_is_better'] else max(means)
     difference = entry['difference']
-    text, value, wins, wins_value = '', '', '', ''
+    text, interval, value, wins, wins_value = '', '', '', '', ''
     if difference is not None:
         text, value = f'{difference["mean"]:+.{digits}f}', difference['mean']
         if difference['low'] is not None:
-            text += f' ({difference["low"]:+.{digits}f} to {difference["high"]:+.{digits}f})'
+            interval = f'{difference["low"]:+.{digits}f} to {difference["high"]:+.{digits}f}'
         wins, wins_value = f'{difference["wins"]} / {difference["losses"]}', difference['wins']
     return {
         'mean': f'{entry["mean"]:.{digits}f}',
         'value': entry['mean'],
         'best': entry['mean'] == best and len(means) > 1,
         'difference': text,
+        'interval': interval,
         'difference_value': value,
         'wins': wins,
         'wins_value': wins_value,

@@ -29,10 +29,14 @@ def interval_plot(column: Mapping[str, Any], baseline: str) -> str:
     def x(value: float) -> float:
         return _LEFT + plot * (value - low) / span
 
-    height = _ROW * len(rows) + 30
-    parts = [_line(x(0), 4, x(0), height - 24, '#999'), _text(x(0), height - 8, f'{baseline}: 0', 'middle')]
+    height = _ROW * (len(rows) + 1) + 30
+    parts = [
+        _text(_LEFT, 14, f'{column["metric"]}: difference to {baseline}, 95% interval'),
+        _line(x(0), _ROW, x(0), height - 24, '#999'),
+        _text(x(0), height - 8, f'{baseline}: 0', 'middle'),
+    ]
     for place, (name, one) in enumerate(rows.items()):
-        y = _ROW * place + 16
+        y = _ROW * (place + 1) + 16
         sign = -1 if column['lower_is_better'] else 1
         certain = _BETTER if sign * one['mean'] > 0 else _WORSE
         colour = certain if one['low'] * one['high'] > 0 else _NEUTRAL
