@@ -67,10 +67,10 @@ def run_benchmark(choices: Choices) -> None:
     metrics = _metrics(choices, complete)
     entries = _entries(choices, single=len(complete) == 1)
     baseline = _baseline(choices, entries)
-    test_sets = [_restricted(one, entries, choices) for one in complete]
     for entry in entries:
-        for test_set in test_sets:
+        for test_set in complete:
             entry.check(test_set)
+    test_sets = [_restricted(one, entries, choices) for one in complete]
     cache = Cache(choices.output / 'cache', part[0])
 
     def kept(test_set: TestSet) -> list[str]:

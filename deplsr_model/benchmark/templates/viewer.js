@@ -17,7 +17,7 @@
     const canvas = document.createElement('canvas');
     canvas.width = image.width;
     canvas.height = image.height;
-    const context = canvas.getContext('2d');
+    const context = canvas.getContext('2d', { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     return [canvas, context, context.getImageData(0, 0, image.width, image.height)];
   }
@@ -41,7 +41,7 @@
     state.x = Math.max(0, Math.min(item.width - side, state.x));
     state.y = Math.max(0, Math.min(item.height - side, state.y));
     for (const panel of state.panels) {
-      const context = panel.canvas.getContext('2d');
+      const context = panel.canvas.getContext('2d', { willReadFrequently: true });
       context.fillStyle = '#eee';
       context.fillRect(0, 0, SIDE, SIDE);
       context.imageSmoothingEnabled = state.zoom < 1;

@@ -108,17 +108,25 @@ def test_outputs_of_some_images_are_compared_on_those_that_all_have(workplace, c
     assert {row['image'] for row in workplace.rows()} == {'cat'}
 
 
-def test_sets_from_a_file_and_images_without_ground_truth(workplace):
+def test_sets_from_a_file(workplace):
+    (workplace.path / 'sets.yml').write_text(
+        'sets:\n  pairs: {lq: sets/small/LQ, gt: sets/small/GT, border: 1, crop: centre}\n'
+        '  clean: {gt: sets/small/GT}\n'
+    )
+    assert workplace.benchmark('--bicubic', '--metrics', 'psnr', sets='sets.yml') == 0
+    assert {(row['set'], row['protocol'].split('; ', 1)[1]) for row in workplace.rows()} == {
+        ('pairs', 'border 1; centre; 8 bits'),
+        ('clean', 'border 2; multiple of 2, LR made by bicubic; 8 bits'),
+    }
+
+
+def test_images_without_ground_truth_have_metrics_without_reference_only(workplace, capsys):
     for name in ('cat', 'cup'):
         write(workplace.path / f'old/{name}.png', np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
-    (workplace.path / 'sets.yml').write_text(
-        'sets:\n  pairs: {lq: sets/small/LQ, gt: sets/small/GT, border: 1, crop: centre}\n  clean: {gt: sets/small/GT}\n'
-        '  old: {lq: old}\n'
-    )
-    assert workplace.benchmark('--bicubic', '--metrics', 'psnr,niqe', sets='sets.yml', output='failed') == 2  # too small
-    assert workplace.benchmark('--bicubic', '--metrics', 'niqe', sets='old') == 0
+    assert workplace.benchmark('--bicubic', sets='old') == 0
     assert {row['metric'] for row in workplace.rows()} == {'niqe'}
-    assert workplace.benchmark('--bicubic', '--metrics', 'psnr', sets='small', output='named') == 0
+    assert workplace.benchmark('--bicubic', '--metrics', 'psnr', sets='old', output='other') == 2
+    assert 'no ground truth' in capsys.readouterr().err
 
 
 def test_a_single_set_may_be_a_folder_of_images(workplace):
