@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -243,7 +242,7 @@ def find_model_entry(text: str, device: str | None, precision: Precision, tile: 
     """
     name, path = named(text)
     is_options = path.lower().endswith(('.yml', '.yaml'))
-    arguments: Sequence[str | None] = (None, path) if is_options else (path, None)
+    arguments: tuple[str | None, str | None] = (None, path) if is_options else (path, None)
     try:
         val = find_model(*arguments).opt.get('val') or {}
         side = int(val.get('tile') or 0) if tile is None else tile

@@ -64,7 +64,7 @@ def _plots(summary: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> li
     plots = []
     for column in found:
         plots.append(interval_plot(column, summary['baseline']))
-        if column['degradations']:
+        if column['degradations'] and (len(column['models']) > 1 or column['set'] in summary['lines']):
             lines = summary['lines'].get(column['set']) if column['metric'] == 'psnr' else None
             theirs = column['models'][summary['baseline']]['by_degradation']
             against = 'the acceptance line' if lines else summary['baseline']
