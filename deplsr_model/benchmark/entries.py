@@ -213,6 +213,7 @@ class Network:
             'options': model.files.options.name if model.files.options else None,
             'parameters': sum(one.numel() for one in model.net.parameters()),
             'estimator_parameters': sum(one.numel() for one in estimator.parameters()) if estimator is not None else 0,
+            'estimator_sha256': hash_of_weights(estimator) if estimator is not None else None,
             'macs': work_of(upscaler),
             'device': str(upscaler.device),
             'precision': upscaler.precision,

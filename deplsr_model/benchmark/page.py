@@ -110,7 +110,10 @@ def _model(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         'name': name,
         'method': facts['method'],
         'cells': [('' if value is None else value, text) for value, text in numbers],
-        'device': ', '.join(str(facts[key]) for key in ('device', 'precision') if facts.get(key)),
+        'device': ', '.join(
+            [facts[key] for key in ('device', 'precision') if facts.get(key)]
+            + ([f'tiles of {facts["tile"]}'] if facts.get('tile') else [])
+        ),
         'sha256': facts.get('sha256', ''),
     }
 

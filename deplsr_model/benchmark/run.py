@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from basicsr_plugin.errors import UserError, warn
 from deplsr_data.files.tables import replace_file
@@ -14,7 +16,7 @@ from deplsr_model.benchmark.acceptance import accepted
 from deplsr_model.benchmark.cache import Cache
 from deplsr_model.benchmark.entries import Bicubic, Entry, OutputFolder, find_model_entry
 from deplsr_model.benchmark.known_figures import Check, calibrate
-from deplsr_model.benchmark.measure import measure
+from deplsr_model.benchmark.measure import Measurement, measure
 from deplsr_model.benchmark.metrics import Metric, find_metrics
 from deplsr_model.benchmark.page import labels_shown, to_html, viewer_items
 from deplsr_model.benchmark.pairs import TestSet
@@ -62,7 +64,6 @@ def run_benchmark(choices: Choices) -> None:
             measured where that can be known.
     """
     make_output(str(choices.output))
-    part = process_part()
     complete = _test_sets(choices)
     metrics = _metrics(choices, complete)
     entries = _entries(choices, single=len(complete) == 1)
@@ -71,34 +72,48 @@ def run_benchmark(choices: Choices) -> None:
         for test_set in complete:
             entry.check(test_set)
     test_sets = [_restricted(one, entries, choices) for one in complete]
+    part = process_part()
     cache = Cache(choices.output / 'cache', part[0])
-
-    def kept(test_set: TestSet) -> list[str]:
-        return labels_shown(test_set, choices.show)
-
+    measured = partial(
+        measure, entries, test_sets, metrics, cache, keep=lambda test_set: labels_shown(test_set, choices.show)
+    )
     known = _with_figures(complete, choices.root) if choices.calibrate else []
     if part[1] > 1:
         calibrate(known, cache, part)
-        measure(entries, test_sets, metrics, cache, keep=kept, part=part)
+        measured(part=part)
         if not wait_for_others():
             return
         cache.load()
     checks = calibrate(known, cache)
     _refuse_wrong(checks)
-    measurements = measure(entries, test_sets, metrics, cache, keep=kept)
-    rows = [row for one in measurements for row in one.rows]
-    found = columns(rows, {one.name: one.lower_is_better for one in metrics})
-    summary = summarise(found, entries, measurements, baseline)
-    summary |= accepted(found, complete)
-    summary['calibration'] = [dataclasses.asdict(one) for one in checks]
-    summary['not_calibrated'] = (
-        'published figures exist for none of the test sets' if choices.calibrate else 'switched off by --no-calibration'
+    measurements = measured()
+    found = columns(
+        (row for one in measurements for row in one.rows), {one.name: one.lower_is_better for one in metrics}
     )
-    page = to_html(summary, viewer_items(test_sets, measurements, cache, choices.show))
+    summary = (
+        summarise(found, entries, measurements, baseline) | accepted(found, complete) | _calibration(checks, known)
+    )
+    _write(choices.output, summary, measurements, viewer_items(test_sets, measurements, cache, choices.show))
+
+
+def _calibration(checks: Sequence[Check], known: Sequence[TestSet]) -> dict[str, Any]:
+    """Returns the checks, and why there are none."""
+    reason = 'published figures exist for none of the test sets' if known else 'switched off by --no-calibration'
+    return {'calibration': [dataclasses.asdict(one) for one in checks], 'not_calibrated': reason}
+
+
+def _write(
+    output: Path, summary: Mapping[str, Any], measurements: Sequence[Measurement], items: Sequence[Mapping[str, Any]]
+) -> None:
     table = to_markdown(summary)
-    files = {'results.csv': to_csv(rows), 'summary.json': to_json(summary), 'summary.md': table, 'index.html': page}
+    files = {
+        'results.csv': to_csv(row for one in measurements for row in one.rows),
+        'summary.json': to_json(summary),
+        'summary.md': table,
+        'index.html': to_html(summary, items),
+    }
     for name, text in files.items():
-        replace_file(str(choices.output / name), text.encode())
+        replace_file(str(output / name), text.encode())
     print(table)
 
 
@@ -106,6 +121,9 @@ def _test_sets(choices: Choices) -> list[TestSet]:
     found = find_sets(choices.sets, choices.root, choices.scale, choices.border)
     if choices.suite is not None:
         found += find_suite(choices.suite, choices.root, choices.scale, choices.border)
+    for name, count in Counter(one.name for one in found).items():
+        if count > 1:
+            raise UserError(f"--sets, --suite: expected each test set once, got '{name}' {count} times")
     return found
 
 

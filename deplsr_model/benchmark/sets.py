@@ -65,9 +65,6 @@ def find_sets(names: Sequence[str], root: Path | None, scale: int, border: int |
             found += _from_yaml(Path(name), scale, border)
         else:
             found.append(_from_folder(name, root, scale, border))
-    doubled = {one.name for one in found if sum(other.name == one.name for other in found) > 1}
-    if doubled:
-        raise UserError(f'--sets: expected each set once, got {sorted(doubled)[0]} repeatedly')
     return found
 
 

@@ -7,6 +7,7 @@ bicubic enlargement. Writes results.csv (every value with its protocol), summary
 from __future__ import annotations
 
 import argparse
+import errno
 from pathlib import Path
 
 from basicsr_plugin.errors import UserError
@@ -17,6 +18,7 @@ from deplsr_model.benchmark.suites import SUITES
 
 __all__ = ['add_arguments', 'run']
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EXAMPLES = """\
 examples:
   basicsr benchmark experiments/my_run --bicubic --sets Set5,Set14 --data-root datasets -o table
@@ -123,4 +125,10 @@ def run(args: argparse.Namespace) -> int:
         run_benchmark(choices)
     except KeyboardInterrupt:
         raise KeyboardInterrupt('run the same command again to resume') from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UserError(
+            f"-o: cannot write to '{args.output}': {error.strerror}; correct this, then run the same command to resume"
+        ) from None
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 
@@ -147,6 +148,8 @@ def test_a_single_set_may_be_a_folder_of_images(workplace):
         (['--bicubic', '--baseline', 'ours'], 'small', '--baseline: expected one of bicubic'),
         (['a=stock.pth', 'a=stock.pth'], 'small', "expected different names, got 'a' 2 times"),
         (['--bicubic', '--metrics', 'niqe,niqe'], 'small', 'each metric once'),
+        (['--bicubic'], 'small,sets/small', "each test set once, got 'small' 2 times"),
+        (['--bicubic', '--outputs', 'theirs=sets'], 'sets/small/LQ', 'found none that is named as its images'),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_measured(workplace, capsys, monkeypatch, arguments, sets, expected):
@@ -164,3 +167,28 @@ def test_a_model_of_another_scale_is_refused(workplace, capsys):
     model = entries.find_model_entry('stock.pth', 'cpu', 'fp32', None)
     with pytest.raises(UserError, match='expected a model of x4'):
         model.check(TestSet('Set5', [], 4))
+
+
+def test_a_full_disk_is_one_line(workplace, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('deplsr_model.benchmark.cache.Cache.add', full)
+    assert workplace.benchmark('--bicubic') == 2
+    assert "cannot write to 'table': No space left on device; correct this" in capsys.readouterr().err
+
+
+def test_a_corrupt_checkpoint_and_a_corrupt_image_are_named(workplace, capsys):
+    (workplace.path / 'broken.pth').write_bytes(b'no checkpoint')
+    assert workplace.benchmark('broken.pth') == 2
+    assert 'broken.pth cannot be read as a checkpoint' in capsys.readouterr().err
+    image = workplace.path / 'sets/small/GT/cat.png'
+    image.write_bytes(image.read_bytes()[:300])
+    assert workplace.benchmark('--bicubic') == 2
+    assert "sets/small/GT/cat.png': expected a readable image" in capsys.readouterr().err
+
+
+def test_outputs_of_another_size_are_refused(workplace, capsys):
+    write(workplace.path / 'theirs/cat.png', np.zeros((40, 48, 3), np.uint8))
+    assert workplace.benchmark('--outputs', 'theirs=theirs', '--common') == 2
+    assert 'theirs, small/cat: expected an output of 48 x 48 pixels, got 48 x 40' in capsys.readouterr().err
