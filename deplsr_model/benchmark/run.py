@@ -90,10 +90,15 @@ def run_benchmark(choices: Choices) -> None:
     found = columns(
         (row for one in measurements for row in one.rows), {one.name: one.lower_is_better for one in metrics}
     )
-    summary = (
-        summarise(found, entries, measurements, baseline) | accepted(found, complete) | _calibration(checks, known)
-    )
+    summary = summarise(found, entries, measurements, baseline) | {'notes': _notes(choices)}
+    summary |= accepted(found, complete) | _calibration(checks, known)
     _write(choices.output, summary, measurements, viewer_items(test_sets, measurements, cache, choices.show))
+
+
+def _notes(choices: Choices) -> list[str]:
+    """Returns what restricts the images of all sets."""
+    notes = [] if choices.limit is None else [f'Only the first {choices.limit} images of each set (--limit).']
+    return [*notes, *(['Only images that all models have outputs of (--common).'] if choices.common else [])]
 
 
 def _calibration(checks: Sequence[Check], known: Sequence[TestSet]) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     """Returns the tables as Markdown."""
     lines = ['# Benchmark', '', _status(summary), '']
     lines += [f'Baseline of the differences: {summary["baseline"]}. Intervals: 95%, paired bootstrap over images.', '']
+    lines += [line for note in summary['notes'] for line in (note, '')]
     for name in dict.fromkeys(column['set'] for column in summary['columns']):
         lines += [*_set_table(name, summary), '']
     return '\n'.join([*lines, *_model_table(summary['models'])]) + '\n'

@@ -42,6 +42,8 @@ def test_models_outputs_and_bicubic_are_in_one_table(workplace):
 def test_every_value_carries_its_protocol(workplace):
     assert workplace.benchmark('--bicubic', '--metrics', 'psnr,niqe,ssim', '--border', '3', '--limit', '1') == 2
     assert workplace.benchmark('--bicubic', '--border', '3', '--limit', '1') == 0
+    assert 'Only the first 1 images' in (workplace.path / 'table/summary.md').read_text()
+    assert 'Only the first 1 images' in (workplace.path / 'table/index.html').read_text()
     protocols = {row['metric']: row['protocol'] for row in workplace.rows()}
     assert protocols['psnr'] == 'PSNR, Y of BT.601, not rounded; border 3; GT; 8 bits'
     assert protocols['ssim'].startswith("BasicSR's SSIM (Gaussian 11 x 11, sigma 1.5, no padding), Y of BT.601")
