@@ -27,7 +27,10 @@ setup(
     license='Apache-2.0',
     packages=[*find_packages(include=[f'{name}*' for name in PACKAGES]), 'deplsr_options'],
     package_dir={'deplsr_options': 'options'},
-    package_data={'deplsr_options': ['*.yml', '*/*.yml', 'schema/*.json']},
+    package_data={
+        'deplsr_options': ['*.yml', '*/*.yml', 'schema/*.json'],
+        'deplsr_model.benchmark': ['templates/*'],
+    },
     python_requires='>=3.10,<3.13',
     install_requires=[
         'basicsr==1.4.2',
@@ -43,9 +46,12 @@ setup(
         'Pillow',
         'lmdb',
         'tqdm',
+        'Jinja2',
+        'lpips',
     ],
     extras_require={
         'spandrel': ['spandrel'],
+        'iqa': ['pyiqa'],
         'dev': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'jsonschema', 'types-PyYAML'],
     },
     entry_points={
@@ -53,6 +59,7 @@ setup(
         'basicsr.plugins': [f'{name} = {name}' for name in PACKAGES[1:]],
         'basicsr.options': ['deplsr = deplsr_options'],
         'basicsr.commands': [
+            'benchmark = deplsr_model.commands.benchmark',
             'caption = deplsr_data.commands.caption_photos',
             'describe = deplsr_model.commands.describe',
             'replay = deplsr_model.commands.replay',

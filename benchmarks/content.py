@@ -25,7 +25,6 @@ from basicsr.archs import build_network
 from torch import Tensor
 
 import deplsr_model  # noqa: F401  registers
-from benchmarks.figures import bootstrap
 from benchmarks.gain.settings import RECIPES, SCALE
 from benchmarks.prior.photos import Photos, to_tensor
 from benchmarks.prior.runs import Setup
@@ -35,6 +34,7 @@ from deplsr_data.degradation.recipes import draw, read_recipe
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.ops.resize import resize
 from deplsr_model.checkpoint import load_into
+from deplsr_model.statistics import bootstrap
 
 SIDE, DRAWS, NAME = 64, 4, 'content_adaptor'
 

@@ -7,6 +7,8 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from deplsr_model.statistics import with_interval
+
 
 def ridge(x: Tensor, y: Tensor, at: Tensor, penalty: float = 1e-3) -> Tensor:
     """Predicts by linear regression with a constant; the penalty is relative to the variance of the features."""
@@ -18,17 +20,11 @@ def ridge(x: Tensor, y: Tensor, at: Tensor, penalty: float = 1e-3) -> Tensor:
     return ((at - mean).double() @ weights + middle).float()
 
 
-def bootstrap(gains: np.ndarray, rounds: int = 10000, digits: int = 3) -> list[float]:
-    """Mean and 95% interval over photos."""
-    drawn = np.random.default_rng(0).choice(gains, (rounds, len(gains))).mean(1)
-    return _with_interval(gains.mean(), drawn, digits)
-
-
 def bootstrap_share(part: np.ndarray, whole: np.ndarray, rounds: int = 10000) -> list[float]:
     """Ratio of two means over the same photos, with its 95% interval."""
     drawn = np.random.default_rng(0).integers(len(part), size=(rounds, len(part)))
     ratios = part[drawn].mean(1) / whole[drawn].mean(1)
-    return _with_interval(part.mean() / whole.mean(), ratios)
+    return with_interval(part.mean() / whole.mean(), ratios)
 
 
 def bootstrap_ranks(true: np.ndarray, ours: np.ndarray, theirs: np.ndarray, rounds: int = 2000) -> list[float]:
@@ -41,7 +37,7 @@ def bootstrap_ranks(true: np.ndarray, ours: np.ndarray, theirs: np.ndarray, roun
 
     mean = difference(np.arange(len(true))[None])[0]
     drawn = difference(np.random.default_rng(0).integers(len(true), size=(rounds, len(true))))
-    return _with_interval(mean, drawn)
+    return with_interval(mean, drawn)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -49,8 +45,3 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = (values - values.mean(1, keepdims=True) for values in (a, b))
     product = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     return (a * b).sum(1) / np.where(product > 0, product, 1)
-
-
-def _with_interval(value: float, drawn: np.ndarray, digits: int = 3) -> list[float]:
-    """A value, and the 2.5th and 97.5th percentile of the bootstrap."""
-    return [round(float(one), digits) for one in (value, *np.percentile(drawn, [2.5, 97.5]))]

@@ -31,12 +31,12 @@ from torch.utils.data import default_collate
 
 import benchmarks.prior.controls  # noqa: F401  registers the network
 from basicsr_plugin.sampling_index import SampleIndex
-from benchmarks.figures import bootstrap
 from benchmarks.prior.photos import DEGRADATIONS, cases, to_tensor
 from benchmarks.prior.runs import SCALE, Setup
 from benchmarks.prior.train import machine, prepare
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_model import DePLSRModel
+from deplsr_model.statistics import bootstrap
 
 FORMS: dict[str, dict[str, Any]] = {
     'float32': {'channels_last': False},

@@ -18,6 +18,7 @@ from deplsr_model.description import describe  # noqa: E402
 from deplsr_model.inference import Upscaler  # noqa: E402
 from deplsr_model.level_distribution_model import LevelDistributionModel  # noqa: E402
 from deplsr_model.level_regressor_model import LevelRegressorModel  # noqa: E402
+from deplsr_model.lpips_metric import calculate_lpips  # noqa: E402
 
 __all__ = [
     'DePLSRGANModel',
@@ -29,5 +30,6 @@ __all__ = [
     'LevelDistributionModel',
     'LevelRegressorModel',
     'Upscaler',
+    'calculate_lpips',
     'describe',
 ]

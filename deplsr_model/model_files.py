@@ -40,11 +40,13 @@ class ModelFiles:
         weights: Those of the SR network, or of the estimator where there is no other.
         options: Its option file, if there is one.
         opt: The content of that file.
+        named: Whether the option file names the weights, so that its ``path.param_key_*`` select among them.
     """
 
     weights: Path
     options: Path | None = None
     opt: Mapping[str, Any] = field(default_factory=dict)
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def find_model(model: str | Path | None, options: str | Path | None = None, stag
     elif path.is_dir():
         weights = _weights_of_experiment(path, stage)
     assert weights is not None
-    return ModelFiles(weights, options if options is None else Path(options), opt)
+    return ModelFiles(weights, options if options is None else Path(options), opt, named=path is None)
 
 
 def _options_of_experiment(path: Path) -> Path | None:
@@ -167,7 +169,8 @@ def load_model(files: ModelFiles) -> LoadedModel:
     notes: list[str] = []
     if files.opt.get('network_g'):
         net = _build(files.opt['network_g'], 'network_g')
-        kept = load_into(net, files.weights, param_key=_weights_key(content), where='-m')
+        key = _stated_key(files) if files.named else _weights_key(content)
+        kept = load_into(net, files.weights, param_key=key, where='-m')
         if kept:
             notes.append(f'{files.weights} has no fusion weights: the prior has no trained effect')
     else:
@@ -225,6 +228,11 @@ def _build(block: Any, where: str) -> nn.Module:
 def _weights_key(content: Any) -> str | None:
     """Returns the key of the weights in a file: that of the averaged ones where there are any."""
     return next((key for key in _KEYS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)), None)
+
+
+def _stated_key(files: ModelFiles) -> str | None:
+    """Returns the key that BasicSR takes for the same option file."""
+    return (files.opt.get('path') or {}).get('param_key_g', 'params')
 
 
 def _weights(files: ModelFiles, content: Any) -> dict[str, Tensor]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import bootstrap
 from benchmarks.gain.draw import draw_curves
 from benchmarks.gain.estimators import TYPES
 from benchmarks.gain.measure import CLEAN, FIXED
 from benchmarks.gain.settings import ESTIMATORS, FUSIONS, MIXTURE, RECIPES, RUNS, SHORT, Run, Sizes
 from benchmarks.prior.report import write_tables
+from deplsr_model.statistics import bootstrap
 
 PRIORS = ('true_effective', 'true_nominal', 'estimated')
 _SET14 = 14  #: images of Set14-SE

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import bootstrap, bootstrap_ranks, bootstrap_share
+from benchmarks.figures import bootstrap_ranks, bootstrap_share
 from benchmarks.prior.photos import COLUMNS, DEGRADATIONS, IN_CROPS
 from benchmarks.prior.runs import VARIANTS
+from deplsr_model.statistics import bootstrap
 
 TEST_SETS = ('Set14', 'B100', 'Urban100')
 #: Sets of photos that gains are averaged over.

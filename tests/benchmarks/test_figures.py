@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from benchmarks.figures import bootstrap, bootstrap_ranks, bootstrap_share, ridge
+from benchmarks.figures import bootstrap_ranks, bootstrap_share, ridge
+from deplsr_model.statistics import bootstrap
 
 
 def test_the_interval_of_a_mean_is_as_wide_as_theory_states():
