@@ -14,11 +14,11 @@ from deplsr_model.degradation_contrastive_loss import (  # noqa: E402
 )
 from deplsr_model.deplsr_gan_model import DePLSRGANModel  # noqa: E402
 from deplsr_model.deplsr_model import DePLSRModel  # noqa: E402
-from deplsr_model.description import describe  # noqa: E402
-from deplsr_model.inference import Upscaler  # noqa: E402
 from deplsr_model.level_distribution_model import LevelDistributionModel  # noqa: E402
 from deplsr_model.level_regressor_model import LevelRegressorModel  # noqa: E402
 from deplsr_model.lpips_metric import calculate_lpips  # noqa: E402
+from deplsr_model.upscaling.description import describe  # noqa: E402
+from deplsr_model.upscaling.inference import Upscaler  # noqa: E402
 
 __all__ = [
     'DePLSRGANModel',

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from deplsr_model.inference import Upscaler
+from deplsr_model.upscaling.inference import Upscaler
 
 __all__ = ['LR_SIDE', 'peak_memory', 'start_peak', 'work_of']
 

@@ -18,8 +18,8 @@ from deplsr_data.files.photos import walk_photos
 from deplsr_model.benchmark.cost import work_of
 from deplsr_model.benchmark.pairs import Images, Pair, TestSet, bicubic, read_image
 from deplsr_model.benchmark.weights_hash import hash_of_weights
-from deplsr_model.inference import Precision, Upscaler
-from deplsr_model.model_files import find_model
+from deplsr_model.upscaling.inference import Precision, Upscaler
+from deplsr_model.upscaling.model_files import find_model
 
 __all__ = ['Bicubic', 'Entry', 'Network', 'OutputFolder', 'find_model_entry', 'named']
 
@@ -234,7 +234,7 @@ def find_model_entry(text: str, device: str | None, precision: Precision, tile: 
 
     Args:
         text: Option file, checkpoint or folder of an experiment, with or without ``NAME=``.
-        device: See :class:`~deplsr_model.inference.Upscaler`.
+        device: See :class:`~deplsr_model.upscaling.inference.Upscaler`.
         precision: The same.
         tile: Side of the tiles; None for ``val.tile`` of the option file, or none.
 

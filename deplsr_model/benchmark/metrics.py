@@ -17,7 +17,7 @@ from basicsr_plugin.names import nearest
 from basicsr_plugin.parse_options import read_yaml
 from deplsr_model.benchmark.pairs import TestSet
 from deplsr_model.benchmark.weights_hash import hash_of_weights
-from deplsr_model.model_files import file_hash
+from deplsr_model.upscaling.model_files import file_hash
 
 __all__ = ['Metric', 'find_metrics']
 

@@ -12,7 +12,7 @@ import torch
 
 from basicsr_plugin.errors import UserError
 from deplsr_data.files.photos import decode
-from deplsr_model.photo_jobs import read_bytes
+from deplsr_model.upscaling.photo_jobs import read_bytes
 
 __all__ = ['Images', 'Pair', 'TestSet', 'bicubic', 'cropped_to', 'hash_of', 'read_image']
 

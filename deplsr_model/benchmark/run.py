@@ -25,8 +25,8 @@ from deplsr_model.benchmark.results import columns, to_csv
 from deplsr_model.benchmark.sets import find_sets
 from deplsr_model.benchmark.suites import find_suite
 from deplsr_model.benchmark.summary import summarise, to_json, to_markdown
-from deplsr_model.inference import Precision
-from deplsr_model.photo_jobs import make_output
+from deplsr_model.upscaling.inference import Precision
+from deplsr_model.upscaling.photo_jobs import make_output
 
 __all__ = ['Choices', 'run_benchmark']
 

@@ -12,11 +12,11 @@ import json
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.start_up import load_basicsr
 from deplsr_model.commands.upscale import add_model_arguments
-from deplsr_model.description import Describer, to_csv, to_table
-from deplsr_model.edits import PhotoEstimate
-from deplsr_model.estimate_plot import plot_histograms, plot_photo
-from deplsr_model.image_files import ImageFile, decode_image
-from deplsr_model.photo_jobs import find_photos, read_bytes, write_photo
+from deplsr_model.upscaling.description import Describer, to_csv, to_table
+from deplsr_model.upscaling.edits import PhotoEstimate
+from deplsr_model.upscaling.estimate_plot import plot_histograms, plot_photo
+from deplsr_model.upscaling.image_files import ImageFile, decode_image
+from deplsr_model.upscaling.photo_jobs import find_photos, read_bytes, write_photo
 
 __all__ = ['add_arguments', 'run']
 

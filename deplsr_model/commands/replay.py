@@ -11,8 +11,8 @@ import os
 
 from basicsr_plugin.errors import warn
 from basicsr_plugin.start_up import load_basicsr
-from deplsr_model.photo_jobs import write_photo
-from deplsr_model.provenance import replay
+from deplsr_model.upscaling.photo_jobs import write_photo
+from deplsr_model.upscaling.provenance import replay
 
 __all__ = ['add_arguments', 'run']
 

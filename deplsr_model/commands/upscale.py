@@ -13,11 +13,19 @@ from typing import Any
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.start_up import load_basicsr
 from deplsr_data.commands.arguments import at_least_0, at_least_1
-from deplsr_model.edits import Edit, Steering, parse_edit
-from deplsr_model.image_files import EXTENSIONS, decode_image
-from deplsr_model.inference import Upscaler
-from deplsr_model.photo_jobs import Job, find_photos, make_output, plan_jobs, read_bytes, run_jobs, write_photo
-from deplsr_model.provenance import OutputOptions, upscale_content
+from deplsr_model.upscaling.edits import Edit, Steering, parse_edit
+from deplsr_model.upscaling.image_files import EXTENSIONS, decode_image
+from deplsr_model.upscaling.inference import Upscaler
+from deplsr_model.upscaling.photo_jobs import (
+    Job,
+    find_photos,
+    make_output,
+    plan_jobs,
+    read_bytes,
+    run_jobs,
+    write_photo,
+)
+from deplsr_model.upscaling.provenance import OutputOptions, upscale_content
 
 __all__ = ['add_arguments', 'add_model_arguments', 'run']
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from upscale_cases import failure, pixels
 
-from deplsr_model.description import to_csv, to_table
-from deplsr_model.edits import PhotoEstimate
-from deplsr_model.provenance import read_provenance
+from deplsr_model.upscaling.description import to_csv, to_table
+from deplsr_model.upscaling.edits import PhotoEstimate
+from deplsr_model.upscaling.provenance import read_provenance
 
 CERTAIN = PhotoEstimate(('blur', 'noise'), (1.0, 10.0), (0.5, 8.0), (1.5, 12.0), 0.5, True)
 STRANGE = PhotoEstimate(('blur', 'noise'), (2.0, 20.0), (0.0, 1.0), (3.0, 30.0), 3.0, True)

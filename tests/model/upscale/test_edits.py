@@ -13,9 +13,9 @@ from deplsr_arch import DegradationAdaptor
 from deplsr_arch.number_tokens import distribution_tokens
 from deplsr_data.degradation.level_tables import level_table
 from deplsr_model.calibration import neighbour_shares
-from deplsr_model.edits import Edit, Steering, check_edits, parse_edit, stated_levels
 from deplsr_model.prior import PriorInputs, PriorSetup, build_prior
-from deplsr_model.steering import steered
+from deplsr_model.upscaling.edits import Edit, Steering, check_edits, parse_edit, stated_levels
+from deplsr_model.upscaling.steering import steered
 
 TABLE = level_table('effective')
 NETWORK_DA = {'num_feat': 8, 'prior_dim': DIM, 'num_degradation_types': TYPES}

@@ -7,7 +7,14 @@ import pytest
 from PIL import Image, ImageCms
 
 from deplsr_data.files.photos import PhotoError
-from deplsr_model.image_files import ImageFile, decode_image, encode_image, header_size, read_note, suitable_extension
+from deplsr_model.upscaling.image_files import (
+    ImageFile,
+    decode_image,
+    encode_image,
+    header_size,
+    read_note,
+    suitable_extension,
+)
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 GRADIENT = np.linspace(0, 255, 12 * 18 * 3).astype(np.uint8).reshape(12, 18, 3)

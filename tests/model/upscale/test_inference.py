@@ -14,9 +14,9 @@ from basicsr_plugin import cli
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.parse_options import read_yaml
 from deplsr_model import Upscaler, describe
-from deplsr_model.photo_prior import local_prior, observe
-from deplsr_model.tile_size import bytes_per_pixel, choose_tile, free_memory, is_out_of_memory
 from deplsr_model.tiling import Tile
+from deplsr_model.upscaling.photo_prior import local_prior, observe
+from deplsr_model.upscaling.tile_size import bytes_per_pixel, choose_tile, free_memory, is_out_of_memory
 
 PHOTO = data.astronaut()[100:148, 150:214]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from deplsr_model.recognise import recognise
+from deplsr_model.upscaling.recognise import recognise
 
 SWINIR = {'type': 'SwinIR', 'window_size': 4, 'embed_dim': 12, 'mlp_ratio': 2}
 DAT = {'type': 'DAT', 'embed_dim': 16, 'depth': [2, 3], 'num_heads': [2, 4], 'split_size': [4, 8], 'pos_dim': 3}

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from basicsr_plugin import __version__
 from basicsr_plugin.errors import UserError
-from deplsr_model.edits import Edit, Steering
-from deplsr_model.image_files import ImageFile, decode_image, encode_image, read_note, suitable_extension
-from deplsr_model.inference import Upscaler
-from deplsr_model.model_files import file_hash
-from deplsr_model.photo_jobs import read_bytes
-from deplsr_model.pixels import resized
+from deplsr_model.upscaling.edits import Edit, Steering
+from deplsr_model.upscaling.image_files import ImageFile, decode_image, encode_image, read_note, suitable_extension
+from deplsr_model.upscaling.inference import Upscaler
+from deplsr_model.upscaling.model_files import file_hash
+from deplsr_model.upscaling.photo_jobs import read_bytes
+from deplsr_model.upscaling.pixels import resized
 
 __all__ = ['OutputOptions', 'Provenance', 'Replay', 'read_provenance', 'replay', 'upscale_content']
 
@@ -104,7 +104,7 @@ def upscale_content(
         extension: Wanted extension of the output.
         steering: How the prior is made.
         options: The rest.
-        progress: See :meth:`~deplsr_model.inference.Upscaler.enlarge`.
+        progress: See :meth:`~deplsr_model.upscaling.inference.Upscaler.enlarge`.
 
     Returns:
         Path and content of the output.

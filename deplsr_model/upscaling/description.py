@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from basicsr_plugin.errors import UserError
-from deplsr_model.edits import PhotoEstimate
-from deplsr_model.execution import device_named
-from deplsr_model.inference import Upscaler
-from deplsr_model.model_files import ModelFiles, find_model, load_estimator
-from deplsr_model.photo_prior import observe
-from deplsr_model.steering import SteeredEstimator, steered
+from deplsr_model.upscaling.edits import PhotoEstimate
+from deplsr_model.upscaling.execution import device_named
+from deplsr_model.upscaling.inference import Upscaler
+from deplsr_model.upscaling.model_files import ModelFiles, find_model, load_estimator
+from deplsr_model.upscaling.photo_prior import observe
+from deplsr_model.upscaling.steering import SteeredEstimator, steered
 
 __all__ = ['Describer', 'describe', 'to_csv', 'to_table']
 

@@ -17,15 +17,15 @@ from basicsr_plugin.errors import UserError, first_line, warn
 from deplsr_arch.image_sides import mirrored
 from deplsr_arch.protocols import is_conditioned
 from deplsr_data.degradation.level_tables import LevelTable, level_table
-from deplsr_model.edits import PhotoEstimate, Steering, check_edits, names, parse_edit, stated_levels
-from deplsr_model.execution import CompiledNetwork, device_named
-from deplsr_model.model_files import LoadedModel, file_hash, find_model, load_model
-from deplsr_model.photo_prior import LOCAL_CROP, local_prior, observe
-from deplsr_model.pixels import resized, to_pixels, to_tensor
 from deplsr_model.precision import autocast
-from deplsr_model.steering import Prior, SteeredEstimator, steered
-from deplsr_model.tile_size import LEAST_TILE, bytes_per_pixel, choose_tile, free_memory, is_out_of_memory
 from deplsr_model.tiling import Tile, tiled_bands
+from deplsr_model.upscaling.edits import PhotoEstimate, Steering, check_edits, names, parse_edit, stated_levels
+from deplsr_model.upscaling.execution import CompiledNetwork, device_named
+from deplsr_model.upscaling.model_files import LoadedModel, file_hash, find_model, load_model
+from deplsr_model.upscaling.photo_prior import LOCAL_CROP, local_prior, observe
+from deplsr_model.upscaling.pixels import resized, to_pixels, to_tensor
+from deplsr_model.upscaling.steering import Prior, SteeredEstimator, steered
+from deplsr_model.upscaling.tile_size import LEAST_TILE, bytes_per_pixel, choose_tile, free_memory, is_out_of_memory
 
 __all__ = ['Precision', 'Upscaler', 'device_named']
 

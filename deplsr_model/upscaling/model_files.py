@@ -23,7 +23,7 @@ from deplsr_arch.image_sides import side_multiple
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator
 from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
 from deplsr_model.checkpoint import load_into, recorded_levels
-from deplsr_model.recognise import RECOGNISED, recognise
+from deplsr_model.upscaling.recognise import RECOGNISED, recognise
 
 __all__ = ['LoadedModel', 'ModelFiles', 'file_hash', 'find_model', 'load_estimator', 'load_model']
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from deplsr_arch.grid import starts
-from deplsr_model.edits import Edit
-from deplsr_model.pixels import to_tensor
-from deplsr_model.steering import Prior, SteeredEstimator
 from deplsr_model.tiling import Tile
+from deplsr_model.upscaling.edits import Edit
+from deplsr_model.upscaling.pixels import to_tensor
+from deplsr_model.upscaling.steering import Prior, SteeredEstimator
 
 __all__ = ['LOCAL_CROP', 'local_prior', 'observe']
 

@@ -17,7 +17,6 @@ from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
 from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.tokens import tokenize
 from deplsr_model.calibration import neighbour_shares
-from deplsr_model.edits import Edit, PhotoEstimate, Types, edited_levels, is_edited, names, span
 from deplsr_model.level_text import (
     LevelEmbeddings,
     LevelEstimator,
@@ -26,6 +25,7 @@ from deplsr_model.level_text import (
     level_positions,
     positions_to_levels,
 )
+from deplsr_model.upscaling.edits import Edit, PhotoEstimate, Types, edited_levels, is_edited, names, span
 
 __all__ = ['Prior', 'SteeredEstimator', 'steered']
 

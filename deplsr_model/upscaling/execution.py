@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from basicsr_plugin.errors import UserError, first_line, warn
-from deplsr_model.tile_size import is_out_of_memory
+from deplsr_model.upscaling.tile_size import is_out_of_memory
 
 __all__ = ['CompiledNetwork', 'device_named']
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deplsr_model.description import OUTSIDE
-from deplsr_model.edits import PhotoEstimate, Types
+from deplsr_model.upscaling.description import OUTSIDE
+from deplsr_model.upscaling.edits import PhotoEstimate, Types
 
 __all__ = ['plot_histograms', 'plot_photo']
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from basicsr_plugin.errors import UserError, first_line, warn
 from deplsr_data.files.photos import SUFFIXES, walk_photos
 from deplsr_data.files.tables import replace_file
-from deplsr_model.image_files import header_size
+from deplsr_model.upscaling.image_files import header_size
 
 __all__ = [
     'Claims',
