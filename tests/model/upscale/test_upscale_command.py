@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from upscale_cases import NETWORK_G, STOCK, failure, pixels, randomly
 
-from deplsr_model import photo_jobs
+from deplsr_model.upscaling import photo_jobs
 from deplsr_model.upscaling.image_files import decode_image
 
 RRDBNET = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
