@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -106,6 +107,7 @@ def _versions() -> str:
 def _run_pipeline(command: str, arguments: Sequence[str]) -> None:
     """Calls ``basicsr.train.train_pipeline`` or ``basicsr.test.test_pipeline`` with the working directory as root."""
     load_basicsr()
+    logging.raiseExceptions = False  # a log line for which the disk has no space is no reason for a traceback
     pipeline = getattr(importlib.import_module(f'basicsr.{command}'), f'{command}_pipeline')
     with _command_line([f'basicsr {command}', *arguments]):
         try:

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg
 from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_load_network, fix_real_esrgan
+from basicsr_plugin.fixes.saving import fix_archive, fix_image_files, fix_saving
 from basicsr_plugin.fixes.training import fix_epochs, fix_options, fix_prefetch, fix_resume, fix_sampler
 
 __all__ = ['FIXES', 'alias_functional_tensor', 'apply_fixes']
@@ -30,6 +31,9 @@ FIXES: dict[str, Callable[[], bool]] = {
     'prefetch': fix_prefetch,
     'jpeg': fix_jpeg,
     'filter2d': fix_filter2d,
+    'saving': fix_saving,
+    'image_files': fix_image_files,
+    'archive': fix_archive,
 }
 
 

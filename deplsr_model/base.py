@@ -17,9 +17,11 @@ from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from basicsr_plugin.atomic import append_line
 from basicsr_plugin.checks import check_keys
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.run_files import save_hint
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into
@@ -220,5 +222,5 @@ class DePLSRBaseModel(BaseModel):
             current_iter = min(current_iter, int(self.opt['train']['total_iter']))
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         path = Path(self.opt['path']['log']) / 'metrics.jsonl'
-        with path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps({'iter': current_iter, 'dataset': dataset, **values}) + '\n')
+        line = json.dumps({'iter': current_iter, 'dataset': dataset, **values})
+        append_line(path, line, save_hint(self.opt) if self.is_train else 'free space, then run the test again')

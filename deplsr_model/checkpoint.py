@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from basicsr_plugin.atomic import save_tensors
 from basicsr_plugin.checkpoint import mismatches, read_file, read_state_dict, shape_mismatches
-from basicsr_plugin.errors import UserError, warn
+from basicsr_plugin.errors import UserError
 
 __all__ = ['load_into', 'recorded_levels', 'save_estimator']
 
@@ -66,21 +65,19 @@ def _missing_fusion(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Te
     return {key: value for key, value in net.state_dict().items() if key.startswith(prefixes)}
 
 
-def save_estimator(net: nn.Module, path: str | Path, levels: str) -> None:
+def save_estimator(net: nn.Module, path: str | Path, levels: str, hint: str = 'correct this, then save again') -> None:
     """Writes the checkpoint of a degradation estimator: its weights, and which levels it estimates.
 
-    As in BasicSR, a file that cannot be written is tried again and then left out with a warning, so that the training
-    is not lost.
+    Args:
+        net: The network.
+        path: The file.
+        levels: ``effective`` or ``nominal``.
+        hint: End of the error message: how to continue.
+
+    Raises:
+        DiskError: It could not be written; a file that was there before is untouched.
     """
-    content = {'params': {key: value.cpu() for key, value in net.state_dict().items()}, _LEVELS: levels}
-    for attempt in range(3):
-        try:
-            torch.save(content, path)
-        except (OSError, RuntimeError) as error:
-            warn(f'{path} cannot be written: {error}; {2 - attempt} attempts are left')
-            time.sleep(1)
-        else:
-            return
+    save_tensors({'params': {key: value.cpu() for key, value in net.state_dict().items()}, _LEVELS: levels}, path, hint)
 
 
 def recorded_levels(path: str | Path, where: str = 'checkpoint') -> str:

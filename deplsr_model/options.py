@@ -84,12 +84,14 @@ class LoggerOptions:
     Attributes:
         print_freq: Iterations between two log lines.
         save_checkpoint_freq: Iterations between two checkpoints.
+        keep_last_n: How many of the newest checkpoints are kept, from 2; all if not set.
         use_tb_logger: Whether to log to TensorBoard too.
         wandb: Block with ``project`` and ``resume_id`` of Weights & Biases; none without a project.
     """
 
     print_freq: Positive = 100
     save_checkpoint_freq: Annotated[float, Field(gt=0)] = 5000
+    keep_last_n: Annotated[int, Field(ge=2)] | None = None
     use_tb_logger: bool = False
     wandb: Section | None = None
 
