@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from basicsr_plugin.errors import UserError, first_line
 
-__all__ = ['mismatches', 'read_file', 'read_state_dict', 'shape_mismatches']
+__all__ = ['check_finite', 'mismatches', 'read_file', 'read_state_dict', 'shape_mismatches']
 
 _SAVE_HINT = 'save the state dict with torch.save or as .safetensors'
 
@@ -65,6 +65,24 @@ def read_state_dict(path: str | Path, param_key: str | None = 'params', where: s
             raise UserError(f"{where}: {path} has no key '{param_key}'; it has {', '.join(map(repr, nested))}")
         content = content[wanted[0]]
     return {str(key).removeprefix('module.'): value for key, value in content.items()}
+
+
+def check_finite(state: Mapping[str, Any], path: str | Path, where: str, hint: str) -> None:
+    """Refuses weights that are not finite.
+
+    Args:
+        state: Weights by name.
+        path: Their file.
+        where: Beginning of the error message.
+        hint: Its end: how to continue.
+
+    Raises:
+        UserError: Some are not; one line that names the first.
+    """
+    floats = [(name, value) for name, value in state.items() if isinstance(value, Tensor) and value.is_floating_point()]
+    bad = [name for name, value in floats if not value.isfinite().all()]
+    if bad:
+        raise UserError(f'{where}: expected finite weights, got NaN or infinity in {_first(bad)} for {path}; {hint}')
 
 
 def shape_mismatches(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

@@ -37,8 +37,8 @@ def resume_hint(opt: Mapping[str, Any]) -> str:
 
 
 def save_hint(opt: Mapping[str, Any]) -> str:
-    """Returns how to continue when a file of a run could not be written."""
-    return f'free space or correct this; {resume_hint(opt)}'
+    """Returns how to continue when a file of a run was not written: no space, or weights that are not finite."""
+    return f'correct this; {resume_hint(opt)}'
 
 
 def check_keep_last_n(logger: Mapping[str, Any]) -> None:

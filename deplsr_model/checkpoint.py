@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from basicsr_plugin.atomic import save_tensors
-from basicsr_plugin.checkpoint import mismatches, read_file, read_state_dict, shape_mismatches
+from basicsr_plugin.checkpoint import check_finite, mismatches, read_file, read_state_dict, shape_mismatches
 from basicsr_plugin.errors import UserError
 
 __all__ = ['load_into', 'recorded_levels', 'save_estimator']
@@ -38,12 +38,14 @@ def load_into(
         Names of the fusion weights that the file, a backbone's checkpoint, does not have; they keep their start values.
 
     Raises:
-        UserError: The file cannot be read, or its names or shapes do not fit the network.
+        UserError: The file cannot be read, its weights are not finite, or its names or shapes do not fit the network.
     """
     rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = getattr(net, 'own_names', dict)
     state = rename(read_state_dict(path, param_key, where))
     missing = _missing_fusion(net, state)
     state.update(missing)
+    used = net.state_dict().keys()
+    check_finite({key: state[key] for key in state if key in used}, path, where, 'name a checkpoint saved before it')
     problems = shape_mismatches(net, state)
     if not problems:
         try:
@@ -75,9 +77,12 @@ def save_estimator(net: nn.Module, path: str | Path, levels: str, hint: str = 'c
         hint: End of the error message: how to continue.
 
     Raises:
-        DiskError: It could not be written; a file that was there before is untouched.
+        UserError: Weights are not finite, or the file cannot be written (DiskError); one that was there before is
+            untouched.
     """
-    save_tensors({'params': {key: value.cpu() for key, value in net.state_dict().items()}, _LEVELS: levels}, path, hint)
+    weights = {key: value.cpu() for key, value in net.state_dict().items()}
+    check_finite(weights, path, 'not saved', hint)
+    save_tensors({'params': weights, _LEVELS: levels}, path, hint)
 
 
 def recorded_levels(path: str | Path, where: str = 'checkpoint') -> str:

@@ -101,6 +101,11 @@ class EstimatorModel(DePLSRBaseModel, ABC):
         net.train(self.is_train)
         if not estimated:
             raise UserError(f'datasets: {name} has no photo to validate on')
+        if not torch.cat(estimated).isfinite().all():
+            raise UserError(
+                f'network_da: expected finite levels, got others for photos of {name}; its weights are damaged or too '
+                'large; resume from an earlier checkpoint'
+            )
         metrics = accuracy_metrics(torch.cat(estimated), torch.cat(true), self.table)
         self._report(metrics, current_iter, name, tb_logger)
 

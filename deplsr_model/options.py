@@ -138,6 +138,8 @@ class TrainOptions:
             The last step takes the batches that are left.
         clip_grad_norm: Largest norm of an optimizer's gradients; greater ones are scaled down to it. The norm before
             that is logged as ``grad_norm_*``.
+        max_skipped_steps: A step whose loss or gradients are not finite is skipped, with a warning that names the
+            photos of its batch; the training ends after so many in a row.
     """
 
     total_iter: Annotated[float, Field(gt=0)]
@@ -145,6 +147,7 @@ class TrainOptions:
     warmup_iter: int = -1
     accumulate: Positive = 1
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    max_skipped_steps: Positive = 20
 
 
 @dataclass(frozen=True, kw_only=True)

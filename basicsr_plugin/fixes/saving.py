@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from basicsr_plugin.fixes.source import contains
+from basicsr_plugin.fixes.source import contains, replace_everywhere
 
 __all__ = ['fix_archive', 'fix_image_files', 'fix_saving']
 
 
 def fix_saving() -> bool:
-    """A checkpoint that cannot be saved is left out with a warning, and one that is being saved can be cut off.
+    """A checkpoint that cannot be saved is left out with a warning, one being saved can be cut off, NaN is saved.
 
     With this fix the disk is also checked for space before the first iteration, and ``logger.keep_last_n`` limits the
     number of checkpoints.
@@ -47,6 +45,7 @@ def _save_network(
     if self.opt['rank'] != 0:
         return
     from basicsr_plugin.atomic import save_tensors
+    from basicsr_plugin.checkpoint import check_finite
     from basicsr_plugin.run_files import save_hint
 
     nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
@@ -54,8 +53,10 @@ def _save_network(
     for one, key in zip(nets, keys, strict=True):
         state = self.get_bare_model(one).state_dict()
         content[key] = {name.removeprefix('module.'): tensor.cpu() for name, tensor in state.items()}
-    name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
-    save_tensors(content, Path(self.opt['path']['models'], name), save_hint(self.opt))
+    path = Path(self.opt['path']['models'], f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth')
+    for state in content.values():
+        check_finite(state, path, 'not saved', save_hint(self.opt))
+    save_tensors(content, path, save_hint(self.opt))
 
 
 def _save_training_state(self: Any, epoch: int, current_iter: int) -> None:
@@ -63,15 +64,21 @@ def _save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     if current_iter == -1 or self.opt['rank'] != 0:
         return
     from basicsr_plugin.atomic import save_tensors
+    from basicsr_plugin.checkpoint import check_finite
     from basicsr_plugin.run_files import prune, save_hint
 
+    optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
     state = {
         'epoch': epoch,
         'iter': current_iter,
-        'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+        'optimizers': optimizers,
         'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
     }
-    save_tensors(state, Path(self.opt['path']['training_states'], f'{current_iter}.state'), save_hint(self.opt))
+    path, hint = Path(self.opt['path']['training_states'], f'{current_iter}.state'), save_hint(self.opt)
+    for number, optimizer in enumerate(optimizers):
+        for values in optimizer['state'].values():
+            check_finite(values, path, f'not saved: optimizer {number}', hint)
+    save_tensors(state, path, hint)
     prune(self.opt)
 
 
@@ -96,7 +103,7 @@ def fix_image_files() -> bool:
         write_file(file_path, encoded.tobytes(), single_writer=True)
         return True
 
-    _replace_everywhere('imwrite', img_util.imwrite, imwrite)
+    replace_everywhere('imwrite', img_util.imwrite, imwrite)
     return True
 
 
@@ -118,12 +125,5 @@ def fix_archive() -> bool:
             os.rename(path, archived)
         os.makedirs(path, exist_ok=True)
 
-    _replace_everywhere('mkdir_and_rename', misc.mkdir_and_rename, mkdir_and_rename)
+    replace_everywhere('mkdir_and_rename', misc.mkdir_and_rename, mkdir_and_rename)
     return True
-
-
-def _replace_everywhere(name: str, broken: Callable[..., Any], fixed: Callable[..., Any]) -> None:
-    """Replaces a function in all modules of BasicSR that have imported it by name."""
-    for label, module in list(sys.modules.items()):
-        if label.split('.')[0] == 'basicsr' and vars(module).get(name) is broken:
-            setattr(module, name, fixed)
