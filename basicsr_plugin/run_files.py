@@ -11,7 +11,16 @@ from typing import Any
 from basicsr_plugin.atomic import PART, free_bytes
 from basicsr_plugin.errors import OptionError, UserError
 
-__all__ = ['check_keep_last_n', 'check_space', 'network_file', 'prune', 'resume_hint', 'save_hint', 'state_files']
+__all__ = [
+    'check_keep_last_n',
+    'check_space',
+    'network_file',
+    'prune',
+    'rank_file',
+    'resume_hint',
+    'save_hint',
+    'state_files',
+]
 
 _ADAM_STATE = 2  # numbers that Adam, the largest optimizer state, keeps per parameter
 _LEAST_KEPT = 2
@@ -26,6 +35,11 @@ def state_files(opt: Mapping[str, Any]) -> dict[int, Path]:
 def network_file(opt: Mapping[str, Any], label: str, iteration: int | str) -> Path:
     """Returns the path of a network's checkpoint; label: such as ``g`` for ``network_g``."""
     return Path(opt['path']['models'], f'net_{label}_{iteration}.pth')
+
+
+def rank_file(state: Path, rank: int) -> Path:
+    """Returns what belongs to a training state and is known to the process ``rank`` alone, from 1."""
+    return state.with_name(f'{state.stem}_rank{rank}.state')
 
 
 def resume_hint(opt: Mapping[str, Any]) -> str:

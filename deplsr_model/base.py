@@ -162,9 +162,25 @@ class DePLSRBaseModel(BaseModel):
         if not size or 'lq' not in data or not self.is_train or self._validating:
             return data
         if self._pool is None:
-            seed = self.opt.get('manual_seed') or 0
-            self._pool = TrainingPairPool(size, rng_for(seed, 0, self.opt.get('rank', 0), 0, 'pool'))
+            self._pool = self._new_pool(size)
         return self._pool.exchange(data)
+
+    def _new_pool(self, size: int) -> TrainingPairPool:
+        seed = self.opt.get('manual_seed') or 0
+        return TrainingPairPool(size, rng_for(seed, 0, self.opt.get('rank', 0), 0, 'pool'))
+
+    def own_state(self) -> dict[str, Any]:
+        """Returns what a training state holds of this process in addition to optimizers and random states."""
+        return {'pool': None if self._pool is None else self._pool.state()}
+
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """Takes what :meth:`own_state` has returned."""
+        pool, size = state['pool'], int(self.opt.get('queue_size') or 0)
+        if pool is not None and pool['size'] == size:
+            self._pool = self._new_pool(size)
+            self._pool.load_state(pool)
+        elif pool is not None:
+            get_root_logger().warning(f'queue_size: {size} instead of {pool["size"]}; the pool starts empty')
 
     def validation(
         self, dataloader: DataLoader, current_iter: int | str, tb_logger: object, save_img: bool = False

@@ -60,21 +60,36 @@ def _save_network(
 
 
 def _save_training_state(self: Any, epoch: int, current_iter: int) -> None:
-    """Saves epoch, iteration, optimizers and schedulers as BasicSR does; completes a checkpoint."""
-    if current_iter == -1 or self.opt['rank'] != 0:
+    """Saves what BasicSR saves and what else an exact resume needs; completes a checkpoint."""
+    if current_iter == -1:
         return
     from basicsr_plugin.atomic import save_tensors
     from basicsr_plugin.checkpoint import check_finite
-    from basicsr_plugin.run_files import prune, save_hint
+    from basicsr_plugin.run_files import prune, rank_file, save_hint
+    from basicsr_plugin.training_loop import current_loop
+    from basicsr_plugin.training_state import own_state, shared_state
 
+    path, hint = Path(self.opt['path']['training_states'], f'{current_iter}.state'), save_hint(self.opt)
+    if self.opt['dist']:
+        from torch import distributed
+
+        if self.opt['rank'] != 0:
+            save_tensors(own_state(self), rank_file(path, self.opt['rank']), hint)
+        distributed.barrier()
+    loop = current_loop(self)
+    if loop is not None:
+        loop.saved = current_iter
+    if self.opt['rank'] != 0:
+        return
     optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
     state = {
         'epoch': epoch,
         'iter': current_iter,
         'optimizers': optimizers,
         'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+        'own': own_state(self),
+        **shared_state(self, epoch, current_iter),
     }
-    path, hint = Path(self.opt['path']['training_states'], f'{current_iter}.state'), save_hint(self.opt)
     for number, optimizer in enumerate(optimizers):
         for values in optimizer['state'].values():
             check_finite(values, path, f'not saved: optimizer {number}', hint)

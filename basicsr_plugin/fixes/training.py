@@ -67,9 +67,12 @@ def fix_resume() -> bool:
     build = basicsr.train.create_train_val_dataloader
 
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple[Any, ...]:
-        loader, sampler, *others = build(opt, logger)
-        sampler.resume_position = getattr(opt['path'].get('resume_state'), 'position', None)
-        return loader, sampler, *others
+        loader, sampler, val_loaders, total_epochs, total_iters = build(opt, logger)
+        position = getattr(opt['path'].get('resume_state'), 'position', None)
+        sampler.resume_position = position
+        if position is not None:
+            total_epochs = position.last_epoch(total_iters, sampler.total_size)
+        return loader, sampler, val_loaders, total_epochs, total_iters
 
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
@@ -90,11 +93,12 @@ def fix_sampler() -> bool:
 
     def indices(self: Any) -> Iterator[SampleIndex]:
         generator = torch.Generator().manual_seed(self.epoch)
-        drawn = torch.randperm(self.total_size, generator=generator).tolist()[self.rank :: self.num_replicas]
-        size = len(self.dataset)
-        indices = [SampleIndex(draw % size, epoch=self.epoch, round=draw // size) for draw in drawn]
+        drawn = torch.randperm(self.total_size, generator=generator).tolist()
         position = self.resume_position
-        return iter(indices[position.samples_used(self.epoch, self.num_samples) if position else 0 :])
+        left = drawn[position.samples_used(self.epoch, self.total_size) if position else 0 :]
+        mine = left[self.rank :: self.num_replicas][: len(left) // self.num_replicas]
+        size = len(self.dataset)
+        return iter([SampleIndex(draw % size, epoch=self.epoch, round=draw // size) for draw in mine])
 
     EnlargedSampler.resume_position = None
     EnlargedSampler.__iter__ = indices
