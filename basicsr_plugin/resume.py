@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +79,8 @@ class StatePath(str):
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Replaces ``basicsr.train.load_resume_state``.
 
-    With ``--auto_resume`` the newest checkpoint of the run is taken whose files are all complete; a run that was
-    killed while it saved may have left one that is not. Otherwise ``path.resume_state`` names it.
+    With ``--auto_resume`` the newest checkpoint of the run is taken whose files are all complete and undamaged, so
+    that one damaged by a kill or a disk does not end a loop of restarts. Otherwise ``path.resume_state`` names it.
 
     Args:
         opt: Options of the run; paths of networks are set to the checkpoint's, ``path.resume_state`` to a
@@ -135,10 +134,8 @@ def _newest_complete(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
     for iteration in sorted(states, reverse=True):
         path = states[iteration]
         try:
-            # torch.save writes a zip, whose table of contents comes last: a truncated file has none
-            problem = None if zipfile.is_zipfile(path) else f'{path} is truncated'
-            state = {} if problem else _read_state(path)
-            problem = problem or _problem(opt, path, state)
+            state = _read_state(path)
+            problem = _problem(opt, path, state)
         except UserError as error:
             problem = str(error)
         if problem is None:
@@ -159,8 +156,10 @@ def _problem(opt: dict[str, Any], path: Path, state: Mapping[str, Any]) -> str |
     for file in files:
         if not file.is_file():
             return f'{file} is missing'
-        if not zipfile.is_zipfile(file):
-            return f'{file} is truncated'
+        try:
+            read_file(file, 'its files')  # a damaged header may pass the checksums
+        except UserError as error:
+            return str(error)
     return None
 
 

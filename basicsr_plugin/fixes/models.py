@@ -37,7 +37,7 @@ def fix_load_network() -> bool:
     """Weights that do not fit, or a file that holds none, end in a traceback or in hundreds of lines; NaN is loaded."""
     from basicsr.models.base_model import BaseModel
 
-    from basicsr_plugin.checkpoint import check_finite
+    from basicsr_plugin.checkpoint import check_finite, damage
 
     if contains(BaseModel.load_network, 'UserError'):
         return False
@@ -46,6 +46,9 @@ def fix_load_network() -> bool:
     def load_network(
         self: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:
+        broken = damage(load_path)
+        if broken:
+            raise UserError(f'path.pretrain_network: {load_path} cannot be used, {broken}; copy it again')
         try:
             load(self, net, load_path, strict, param_key)
         except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as error:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -74,6 +75,7 @@ def test_incomplete_checkpoints_are_skipped_with_a_line_each(run, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(' is skipped')[0] for line in lines[:4]] == [f'Checkpoint {i}' for i in (5, 4, 3, 2)]
     assert 'truncated' in lines[0]
+    assert 'truncated' in lines[1]
     assert 'missing' in lines[2]
     assert lines[4:] == ['Resuming from iteration 1: network_g.']
 
@@ -312,3 +314,49 @@ def test_networks_that_a_training_state_names_must_exist(run, capsys):
     run.opt['network_d'] = {}
     assert run.resumed() == 4
     assert 'net_d_5.pth is missing' in capsys.readouterr().out
+
+
+def harm(path, rng, how):
+    """Flips one bit of a file, or cuts it."""
+    content = bytearray(path.read_bytes())
+    place = int(rng.integers(len(content)))
+    if how == 'flip':
+        content[place] ^= 1 << int(rng.integers(8))
+    path.write_bytes(content[:place] if how == 'cut' else content)
+
+
+@pytest.mark.parametrize('how', ['flip', 'cut'])
+@pytest.mark.parametrize('file', ['5.state', 'net_g_5.pth'])
+def test_auto_resume_falls_back_to_the_newest_undamaged_checkpoint(run, how, file):
+    rng = np.random.default_rng(0)
+    run.checkpoint(4)
+    run.checkpoint(5)
+    path = next(folder / file for folder in (run.states, run.models) if (folder / file).exists())
+    complete = path.read_bytes()
+    fell_back = 0
+    for _ in range(50):
+        harm(path, rng, how)
+        harmed, got = path.read_bytes(), run.resumed()
+        fell_back += got == 4
+        if got == 5:  # padding, times and the like: nothing that is read has changed
+            path.write_bytes(complete)
+            expected = torch.load(path, weights_only=True)
+            path.write_bytes(harmed)
+            assert repr(torch.load(path, weights_only=True)) == repr(expected)
+        path.write_bytes(complete)
+    assert fell_back > (45 if how == 'cut' else 15)
+
+
+def test_a_flipped_bit_in_a_pretrained_network_is_refused(workplace, capsys):
+    name = workplace.write(workplace.options('val', 'datasets__val'))
+    assert workplace.basicsr('train', '-opt', name) == 0
+    path = workplace.path / 'net.pth'
+    content = bytearray((workplace.path / 'experiments/run/models/net_g_4.pth').read_bytes())
+    weights = torch.load('experiments/run/models/net_g_4.pth')['params']['conv_first.weight']
+    place = content.index(weights.numpy().tobytes())
+    content[place + 3] ^= 64
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path)['params']['conv_first.weight'], weights)  # torch does not notice
+    opt = workplace.options('val', 'datasets__val', path__pretrain_network_g='net.pth')
+    assert workplace.basicsr('train', '-opt', workplace.write(opt)) == 2
+    assert 'net.pth cannot be used, it is damaged: ' in capsys.readouterr().err.splitlines()[-1]
