@@ -164,9 +164,11 @@ def _report_signal() -> None:
 
 
 def _end_training() -> None:
+    from basicsr_plugin.lock import release_folders
     from basicsr_plugin.training_loop import end_loop
 
     end_loop()
+    release_folders()
 
 
 def _fail(line: str) -> int:

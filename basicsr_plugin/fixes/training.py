@@ -56,10 +56,12 @@ def fix_resume() -> bool:
     """``--auto_resume`` needs CUDA, looks only under ./experiments, and stops at a truncated file.
 
     A file is truncated when the process was killed while it saved. ``--auto_resume`` also requires a checkpoint of
-    every network, the frozen ones included. With this fix the training sampler receives the position to resume from.
+    every network, the frozen ones included. With this fix the training sampler receives the position to resume from,
+    and a second process on the folder of a run is refused.
     """
     import basicsr.train
 
+    from basicsr_plugin.lock import hold_folder
     from basicsr_plugin.resume import load_resume_state
 
     if not contains(basicsr.train.load_resume_state, 'torch.cuda.current_device()'):
@@ -74,7 +76,12 @@ def fix_resume() -> bool:
             total_epochs = position.last_epoch(total_iters, sampler.total_size)
         return loader, sampler, val_loaders, total_epochs, total_iters
 
-    basicsr.train.load_resume_state = load_resume_state
+    def lock_and_load(opt: dict[str, Any]) -> dict[str, Any] | None:
+        if opt['rank'] == 0:
+            hold_folder(opt['path']['experiments_root'], 'name')
+        return load_resume_state(opt)
+
+    basicsr.train.load_resume_state = lock_and_load
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     return True
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from basicsr_plugin.atomic import append_line
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.lock import locked_folder
 from basicsr_plugin.parse_options import read_yaml
 from basicsr_plugin.shipped_options import resolve_option_file
 from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
@@ -124,10 +125,17 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit status.
 
     Raises:
-        UserError: A wrong argument, a set with other settings, too many unreadable photos, a full disk.
+        UserError: A wrong argument, a set with other settings or that another process writes, too many unreadable
+            photos, a full disk.
         KeyboardInterrupt: With a message that explains how to resume.
     """
     plan = _plan(args)
+    part, parts = args.shard
+    with locked_folder(args.output, '--output', f'{part}-of-{parts}' if parts > 1 else None):
+        return _write_set(plan, args)
+
+
+def _write_set(plan: Plan, args: argparse.Namespace) -> int:
     begin(args.output, plan.settings())
     done = _done(args)
     part, parts = args.shard

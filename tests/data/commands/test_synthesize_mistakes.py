@@ -97,3 +97,16 @@ def test_a_full_disk_is_one_clear_line(place, capsys, monkeypatch):
     error = error_of(capsys)
     assert error.startswith("cannot write 'set/gt/a.png': No space left on device (disk /")
     assert error.endswith('correct this, then run the same command again to resume')
+
+
+def test_a_set_that_another_process_writes_is_refused_in_one_line(place, capsys):
+    import subprocess
+    import sys
+
+    code = "from basicsr_plugin.lock import hold_folder; hold_folder('set', ''); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        assert synthesize('set') == 2
+        other.communicate(b'end')
+    assert error_of(capsys).startswith(f"--output: 'set' is in use by process {other.pid} on ")
+    assert synthesize('set') == 0
