@@ -108,6 +108,7 @@ def start_worker(initialise: Callable[[int], object] | None, worker: int) -> Non
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, 'alarm'):
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE))
     if initialise is not None:
         initialise(worker)
