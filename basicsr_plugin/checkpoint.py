@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,27 @@ from torch import Tensor, nn
 
 from basicsr_plugin.errors import UserError, first_line
 
-__all__ = ['mismatches', 'read_file', 'read_state_dict', 'shape_mismatches']
+__all__ = ['check_finite', 'damage', 'mismatches', 'read_file', 'read_state_dict', 'shape_mismatches']
 
+# what the reader of a zip raises on damaged lengths, offsets, flags and names
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError, LookupError)
 _SAVE_HINT = 'save the state dict with torch.save or as .safetensors'
+
+
+def damage(path: str | Path) -> str | None:
+    """Returns what is damaged in a file that ``torch.save`` has written; None if nothing is, or for another format.
+
+    Such a file is a zip: its parts have checksums, which ``torch.load`` ignores, and its table of contents comes last.
+    """
+    with open(path, 'rb') as file:
+        if file.read(2) != b'PK':
+            return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except _ZIP_ERRORS as error:
+        return f'it is truncated or damaged: {first_line(error)}'
+    return f'it is damaged: {broken} has another checksum' if broken else None
 
 
 def read_file(path: str | Path, where: str = 'checkpoint', hint: str = _SAVE_HINT) -> Any:
@@ -28,11 +49,14 @@ def read_file(path: str | Path, where: str = 'checkpoint', hint: str = _SAVE_HIN
         hint: End of the message if the file cannot be read: how to fix it.
 
     Raises:
-        UserError: The file is missing, cannot be read, or holds more than plain tensors.
+        UserError: The file is missing, damaged, cannot be read, or holds more than plain tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f'{where}: expected a checkpoint file, got {path}, which does not exist; check the path')
+    problem = damage(path)
+    if problem:
+        raise UserError(f'{where}: {path} cannot be read as a checkpoint of plain tensors ({problem}); copy it again')
     try:
         if path.suffix == '.safetensors':
             return load_file(path)
@@ -65,6 +89,24 @@ def read_state_dict(path: str | Path, param_key: str | None = 'params', where: s
             raise UserError(f"{where}: {path} has no key '{param_key}'; it has {', '.join(map(repr, nested))}")
         content = content[wanted[0]]
     return {str(key).removeprefix('module.'): value for key, value in content.items()}
+
+
+def check_finite(state: Mapping[str, Any], path: str | Path, where: str, hint: str) -> None:
+    """Refuses weights that are not finite.
+
+    Args:
+        state: Weights by name.
+        path: Their file.
+        where: Beginning of the error message.
+        hint: Its end: how to continue.
+
+    Raises:
+        UserError: Some are not; one line that names the first.
+    """
+    floats = [(name, value) for name, value in state.items() if isinstance(value, Tensor) and value.is_floating_point()]
+    bad = [name for name, value in floats if not value.isfinite().all()]
+    if bad:
+        raise UserError(f'{where}: expected finite weights, got NaN or infinity in {_first(bad)} for {path}; {hint}')
 
 
 def shape_mismatches(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

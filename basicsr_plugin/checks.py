@@ -8,6 +8,7 @@ from typing import Any
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.run_files import check_keep_last_n
 from basicsr_plugin.signatures import named_parameters, takes_any_name
 
 __all__ = ['check_arguments', 'check_keys', 'check_names_and_files', 'check_typed_options', 'require_keys']
@@ -35,6 +36,7 @@ def require_keys(opt: dict[str, Any], is_train: bool) -> None:
         _require(opt['datasets'], 'datasets', ['train'])
         _require(opt['train'], 'train', _TRAIN_KEYS)
         _require(opt['logger'], 'logger', ['print_freq', 'save_checkpoint_freq'])
+        check_keep_last_n(opt['logger'])
         opt['logger'].setdefault('use_tb_logger', False)
     if opt.get('val') is not None:
         _require_mapping(opt['val'], 'val')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from basicsr_plugin.arguments import argument_parser
 from basicsr_plugin.commands import Commands
 from basicsr_plugin.compat import alias_functional_tensor
 from basicsr_plugin.errors import UserError, user_mistake
+from basicsr_plugin.interruption import Interrupted
 from basicsr_plugin.start_up import load_basicsr
 
 __all__ = ['entry', 'main']
@@ -35,6 +37,9 @@ examples:
 Plug-ins are found by the entry-point group basicsr.plugins, by --plugin and by the list plugins: in an option file;
 their commands by the group basicsr.commands, their option files by the group basicsr.options.
 Experiments and results are written below the working directory.
+
+A training that gets SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 ends its iteration, saves, and exits with 143, 130 or 138;
+--auto_resume continues it exactly. After a mistake in an option file, a full disk or damaged files it exits with 2.
 """
 PIPELINES = {'train': 'Train the model of an option file', 'test': 'Test the model of an option file'}
 OWN_COMMANDS = {
@@ -51,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
         argv: Arguments without the program's name.
 
     Returns:
-        The exit status: 0, or 2 after a user's mistake, or 130 after Ctrl-C, or what a plug-in's command returns.
+        The exit status: 0, or 2 after a user's mistake, or 130 after Ctrl-C, or 128 and the number of the signal that
+        has stopped a training, or what a plug-in's command returns.
     """
     chosen = argv[0] if argv else None
     try:
@@ -62,8 +68,12 @@ def main(argv: Sequence[str]) -> int:
         _run_pipeline(args.command, argv[1:])
     except UserError as error:
         return _fail(str(error))
+    except Interrupted as error:
+        if os.environ.get('RANK', '0') == '0':
+            print(f'\nbasicsr: {error}', file=sys.stderr)
+        return int(error.code or 0)
     except KeyboardInterrupt as error:
-        hint = 'resume with --auto_resume' if chosen == 'train' else str(error)
+        hint = str(error)
         print(f'\nbasicsr: interrupted{hint and "; "}{hint}', file=sys.stderr)
         return 130
     except Exception as error:
@@ -106,12 +116,17 @@ def _versions() -> str:
 def _run_pipeline(command: str, arguments: Sequence[str]) -> None:
     """Calls ``basicsr.train.train_pipeline`` or ``basicsr.test.test_pipeline`` with the working directory as root."""
     load_basicsr()
+    logging.raiseExceptions = False  # a log line for which the disk has no space is no reason for a traceback
     pipeline = getattr(importlib.import_module(f'basicsr.{command}'), f'{command}_pipeline')
     with _command_line([f'basicsr {command}', *arguments]):
         try:
             pipeline(os.getcwd())
+            _report_signal()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_training_hint()) from None
         finally:
             _leave_process_group()
+            _end_training()
 
 
 @contextlib.contextmanager
@@ -129,6 +144,31 @@ def _leave_process_group() -> None:
 
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def _training_hint() -> str:
+    from basicsr_plugin.run_files import resume_hint
+    from basicsr_plugin.training_loop import current_loop
+
+    loop = current_loop()
+    return resume_hint(loop.opt) if loop else ''
+
+
+def _report_signal() -> None:
+    """Ends with the status of a signal that has arrived after the last iteration."""
+    from basicsr_plugin.training_loop import current_loop
+
+    loop = current_loop()
+    if loop is not None and loop.signals.received:
+        raise Interrupted(loop.signals.received, 'all iterations are done and saved; the last validation is incomplete')
+
+
+def _end_training() -> None:
+    from basicsr_plugin.lock import release_folders
+    from basicsr_plugin.training_loop import end_loop
+
+    end_loop()
+    release_folders()
 
 
 def _fail(line: str) -> int:

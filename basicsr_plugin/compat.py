@@ -10,8 +10,10 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg
+from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg, fix_tensor2img
+from basicsr_plugin.fixes.loop import fix_exact_resume, fix_loop
 from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_load_network, fix_real_esrgan
+from basicsr_plugin.fixes.saving import fix_archive, fix_image_files, fix_saving
 from basicsr_plugin.fixes.training import fix_epochs, fix_options, fix_prefetch, fix_resume, fix_sampler
 
 __all__ = ['FIXES', 'alias_functional_tensor', 'apply_fixes']
@@ -30,6 +32,12 @@ FIXES: dict[str, Callable[[], bool]] = {
     'prefetch': fix_prefetch,
     'jpeg': fix_jpeg,
     'filter2d': fix_filter2d,
+    'tensor2img': fix_tensor2img,
+    'saving': fix_saving,
+    'image_files': fix_image_files,
+    'archive': fix_archive,
+    'loop': fix_loop,
+    'exact_resume': fix_exact_resume,
 }
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 import traceback
 
 __all__ = ['OptionError', 'UserError', 'cause', 'first_line', 'user_mistake', 'warn', 'without_worker_traceback']
+
+#: The disk is full or cannot be written.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -45,6 +49,8 @@ def user_mistake(error: Exception) -> str | None:
         if error.filename:
             return f'{error.filename}: no such file or folder'
         return re.sub(r'^(\w+): (\[Errno \d+\] )?', '', without_worker_traceback(str(error)))
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return f'{error.filename or "a file"} cannot be written: {error.strerror}; correct this, then start again'
     if isinstance(error, KeyError) and 'registry' in str(error):
         return f'{error.args[0].rstrip("!")}; see basicsr list'
     return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from basicsr_plugin.checkpoint import read_file
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.run_files import network_file, rank_file, state_files
 
 __all__ = ['ResumePosition', 'StatePath', 'load_resume_state']
 
@@ -25,19 +26,42 @@ class ResumePosition:
         epoch: Epoch of the training loop, from 0.
         iteration: Iterations done since the start of the run.
         batch: Samples per process and iteration now.
+        processes: Number of processes now.
+        used: Samples of the epoch that all processes had used; None in training states of version 0.2 and earlier.
+        samples: Samples of the epoch; None likewise.
     """
 
     epoch: int
     iteration: int
     batch: int
+    processes: int = 1
+    used: int | None = None
+    samples: int | None = None
 
     def samples_used(self, epoch: int, samples: int) -> int:
-        """Returns how many of the ``samples`` that a process draws in an epoch were used before the run was stopped."""
+        """Returns how many of the ``samples`` of an epoch all processes had used when the run was stopped.
+
+        They are the first ones. An epoch with another number of samples has another order: it starts again.
+        """
         if epoch != self.epoch:
             return 0
-        used = (self.iteration - epoch * (samples // self.batch)) * self.batch
-        # another count means other data or another batch size than before: the epoch then starts again
+        used = self.used
+        if used is None or self.samples is None:
+            per_epoch = samples // self.processes // self.batch
+            used = (self.iteration - epoch * per_epoch) * self.batch * self.processes
+        elif samples != self.samples:
+            return 0
         return used if 0 <= used <= samples else 0
+
+    def starts_again(self, samples: int) -> bool:
+        """Whether the interrupted epoch starts again, so that samples of it are repeated."""
+        return self.samples is not None and samples != self.samples and bool(self.used)
+
+    def last_epoch(self, iterations: int, samples: int) -> int:
+        """Returns the epoch up to which BasicSR's loop has to count for a run of so many iterations in all."""
+        per_epoch = samples // self.processes // self.batch
+        left = (samples - self.samples_used(self.epoch, samples)) // self.processes // self.batch
+        return self.epoch + 1 + math.ceil(max(0, iterations - self.iteration - left) / per_epoch)
 
 
 class StatePath(str):
@@ -55,43 +79,47 @@ class StatePath(str):
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Replaces ``basicsr.train.load_resume_state``.
 
-    With ``--auto_resume`` the newest checkpoint of the run is taken whose files are all complete; a run that was
-    killed while it saved may have left one that is not. Otherwise ``path.resume_state`` names it.
+    With ``--auto_resume`` the newest checkpoint of the run is taken whose files are all complete and undamaged, so
+    that one damaged by a kill or a disk does not end a loop of restarts. Otherwise ``path.resume_state`` names it.
 
     Args:
-        opt: Options of the run; paths of networks are set to the checkpoint's, and ``path.resume_state`` to a
-            :class:`StatePath`.
+        opt: Options of the run; paths of networks are set to the checkpoint's, ``path.resume_state`` to a
+            :class:`StatePath`, and ``manual_seed`` to that of the run.
 
     Returns:
-        Epoch, iteration, optimizers and schedulers, on the CPU (loading them moves each to its parameter's device);
-        None to start from scratch.
+        Epoch, iteration, optimizers, schedulers and what :mod:`basicsr_plugin.training_state` adds, on the CPU (loading
+        them moves each to its parameter's device); None to start from scratch.
 
     Raises:
         UserError: ``path.resume_state`` names a file that is no training state, or a checkpoint that is not complete.
     """
-    path = _newest_complete(opt) if opt['auto_resume'] else None
-    if path is None:
+    found = _newest_complete(opt) if opt['auto_resume'] else None
+    if found is None:
         given = opt['path'].get('resume_state')
         if not given:
             return None
         path = Path(given)
         if not path.is_file():
             raise UserError(f'path.resume_state: expected a training state, got {path}, which does not exist')
-    state = _read_state(path, opt['auto_resume'])
-    problem = _problem(opt, None, state['iter'])
-    if problem:
-        raise UserError(f'path.resume_state: cannot resume from {path}: {problem}')
-    _point_to_networks(opt, state['iter'])
+        found = path, _read_state(path)
+        problem = _problem(opt, *found)
+        if problem:
+            raise UserError(f'path.resume_state: cannot resume from {path}: {problem}')
+    path, state = found
+    _point_to_networks(opt, state)
+    _take_own_state(opt, path, state)
+    _keep_seed(opt, state)
     batch = opt['datasets']['train']['batch_size_per_gpu'] * (1 if opt['dist'] else max(opt['num_gpu'], 1))
+    data = state.get('data') or {}
     opt['path']['resume_state'] = StatePath(path)
-    opt['path']['resume_state'].position = ResumePosition(state['epoch'], state['iter'], batch)
+    opt['path']['resume_state'].position = ResumePosition(
+        *(state['epoch'], state['iter'], batch, opt.get('world_size', 1), data.get('used'), data.get('samples'))
+    )
     return state
 
 
-def _read_state(path: Path, chosen: bool) -> dict[str, Any]:
-    """Reads a training state; ``chosen``: by ``--auto_resume``."""
-    hint = 'delete it to resume from the one before' if chosen else 'name another .state of the run'
-    state = read_file(path, 'path.resume_state', hint)
+def _read_state(path: Path) -> dict[str, Any]:
+    state = read_file(path, 'path.resume_state', 'name another .state of the run')
     missing = [key for key in _KEYS if key not in state] if isinstance(state, Mapping) else _KEYS
     if missing:
         raise UserError(
@@ -101,30 +129,45 @@ def _read_state(path: Path, chosen: bool) -> dict[str, Any]:
     return dict(state)
 
 
-def _newest_complete(opt: dict[str, Any]) -> Path | None:
-    folder = Path(opt['path']['training_states'])
-    states = {int(path.stem): path for path in folder.glob('*.state') if path.stem.isdigit()}
+def _newest_complete(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+    states = state_files(opt)
     for iteration in sorted(states, reverse=True):
-        problem = _problem(opt, states[iteration], iteration)
+        path = states[iteration]
+        try:
+            state = _read_state(path)
+            problem = _problem(opt, path, state)
+        except UserError as error:
+            problem = str(error)
         if problem is None:
-            return states[iteration]
+            return path, state
         _print(opt, f'Checkpoint {iteration} is skipped: {problem}.')
+    folder = opt['path']['training_states']
     _print(opt, f'No {"complete " if states else ""}checkpoint in {folder}: training starts from scratch.')
     return None
 
 
-def _problem(opt: dict[str, Any], state: Path | None, iteration: int) -> str | None:
-    """Returns what keeps a checkpoint from being used."""
-    files = [_network_file(opt, label, iteration) for label in _saved_networks(opt)]
+def _problem(opt: dict[str, Any], path: Path, state: Mapping[str, Any]) -> str | None:
+    """Returns what keeps a checkpoint from being used, except for its training state itself."""
+    files = [network_file(opt, label, state['iter']) for label in _labels(opt, state)]
     if not files:
         return f'no networks in {opt["path"]["models"]}'
-    for path in [*([state] if state else []), *files]:
-        if not path.is_file():
-            return f'{path} is missing'
-        # torch.save writes a zip, whose table of contents comes last: a truncated file has none
-        if not zipfile.is_zipfile(path):
-            return f'{path} is truncated'
+    if state.get('processes', 1) == opt.get('world_size', 1):
+        files += [rank_file(path, rank) for rank in range(1, opt.get('world_size', 1))]
+    for file in files:
+        if not file.is_file():
+            return f'{file} is missing'
+        try:
+            read_file(file, 'its files')  # a damaged header may pass the checksums
+        except UserError as error:
+            return str(error)
     return None
+
+
+def _labels(opt: dict[str, Any], state: Mapping[str, Any]) -> list[str]:
+    """Labels of the networks that a checkpoint has; the files of all of them must exist."""
+    ignored = opt['path'].get('ignore_resume_networks') or []
+    recorded = [label for label in state.get('networks', ()) if f'network_{label}' not in ignored]
+    return recorded or _saved_networks(opt)
 
 
 def _saved_networks(opt: dict[str, Any]) -> list[str]:
@@ -135,19 +178,41 @@ def _saved_networks(opt: dict[str, Any]) -> list[str]:
     return [label for label in labels if any(models.glob(f'net_{label}_*.pth'))]
 
 
-def _network_file(opt: dict[str, Any], label: str, iteration: int) -> Path:
-    return Path(opt['path']['models'], f'net_{label}_{iteration}.pth')
-
-
-def _point_to_networks(opt: dict[str, Any], iteration: int) -> None:
+def _point_to_networks(opt: dict[str, Any], state: Mapping[str, Any]) -> None:
     paths = opt['path']
-    saved = _saved_networks(opt)
-    for label in saved:
-        paths[f'pretrain_network_{label}'] = str(_network_file(opt, label, iteration))
+    labels = _labels(opt, state)
+    for label in labels:
+        paths[f'pretrain_network_{label}'] = str(network_file(opt, label, state['iter']))
         # BasicSR loads the averaged weights as well, into their own network; they must not replace these
         if paths.get(f'param_key_{label}') == 'params_ema':
             paths[f'param_key_{label}'] = 'params'
-    _print(opt, f'Resuming from iteration {iteration}: {", ".join(f"network_{label}" for label in saved)}.')
+    _print(opt, f'Resuming from iteration {state["iter"]}: {", ".join(f"network_{label}" for label in labels)}.')
+
+
+def _take_own_state(opt: dict[str, Any], path: Path, state: dict[str, Any]) -> None:
+    """Replaces the random states and the pool of the first process by those of this one."""
+    rank, saved, now = opt.get('rank', 0), state.get('processes', 1), opt.get('world_size', 1)
+    if saved != now:
+        state.pop('own', None)
+        _print(
+            opt,
+            f'Processes: {now} instead of {saved}. Samples continue where they were, but random states start newly and '
+            'a pool of samples starts empty: the run is not the one that would not have been stopped.',
+        )
+    elif rank:
+        state['own'] = read_file(rank_file(path, rank), 'path.resume_state', 'name another .state of the run')
+
+
+def _keep_seed(opt: dict[str, Any], state: Mapping[str, Any]) -> None:
+    """Sets the seed of the run, which an option file without one, or an edited one, would change."""
+    seed = state.get('manual_seed')
+    if seed is None or seed == opt.get('manual_seed'):
+        return
+    from basicsr.utils import set_random_seed
+
+    _print(opt, f'manual_seed: {seed}, that of the training state, is used instead of {opt.get("manual_seed")}.')
+    opt['manual_seed'] = seed
+    set_random_seed(seed + opt.get('rank', 0))
 
 
 def _print(opt: dict[str, Any], message: str) -> None:

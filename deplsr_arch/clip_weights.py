@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from basicsr_plugin.checkpoint import mismatches, read_state_dict
+from basicsr_plugin.checkpoint import check_finite, mismatches, read_state_dict
 from basicsr_plugin.errors import UserError, first_line
 from basicsr_plugin.names import nearest
 
@@ -104,4 +104,5 @@ def load_strictly(model: open_clip.CLIP, path: Path) -> None:
             f"pretrained: expected the weights of clip, got '{path}' with {'; '.join(problems)}; name the model they "
             f'belong to'
         )
+    check_finite(weights, path, 'pretrained', 'name another file')
     model.load_state_dict(weights)

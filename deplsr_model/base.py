@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from basicsr_plugin.atomic import append_line
 from basicsr_plugin.checks import check_keys
-from basicsr_plugin.errors import OptionError
+from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.run_files import resume_hint, save_hint
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into
@@ -37,6 +40,7 @@ SCHEDULERS = {
     'MultiStepRestartLR': MultiStepRestartLR,
     'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
 }
+_NAMED = 8  # photos of a batch in a message
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ('Adam', 'AdamW', 'Adamax', 'SGD', 'RMSprop')}
 
 
@@ -53,11 +57,14 @@ class DePLSRBaseModel(BaseModel):
     lq: Tensor
     _pool: TrainingPairPool | None = None
     _validating = False
+    _current_iter = 0
+    _max_skipped_steps = 1
 
     def __init__(self, opt: dict[str, Any]) -> None:
         check_amp(self.options.amp, self.options.num_gpu)
         self._throughput = Throughput()
         self._steps: dict[str, TrainingStep] = {}
+        self._files: deque[list[str]] = deque(maxlen=1)
         super().__init__(opt)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -81,13 +88,27 @@ class DePLSRBaseModel(BaseModel):
             return net(*inputs).float()
 
     def add_step(self, label: str, optimizer: torch.optim.Optimizer, train: TrainOptions) -> TrainingStep:
-        """Returns the training step of an optimizer; its log entries end in ``label``."""
-        step = TrainingStep(optimizer, self.device, self.options.amp, train.accumulate, train.clip_grad_norm)
+        """Returns the training step of the optimizer of ``net_<label>``; its log entries end in ``label``."""
+        net: nn.Module = getattr(self, f'net_{label}')
+        step = TrainingStep(optimizer, self.device, self.options.amp, train.accumulate, train.clip_grad_norm, net)
+        self._files = deque(maxlen=train.accumulate)
+        self._max_skipped_steps = train.max_skipped_steps
         self._steps[label] = step
         return step
 
+    def remember_files(self, data: Batch) -> None:
+        """Keeps the paths of a batch, with which messages on it name its photos."""
+        self._files.append([str(path) for path in data.get('gt_path') or data.get('lq_path') or []])
+
+    def files_of_batch(self) -> str:
+        """Returns the paths of the photos of the latest batches, those of a step of the optimizer."""
+        names = list(dict.fromkeys(name for files in self._files for name in files))
+        more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+        return ', '.join(names[:_NAMED]) + more or 'unnamed photos'
+
     def begin_step(self, current_iter: int) -> None:
         """Seeds what the networks draw, such as paths to drop: a resumed run then draws what the complete one does."""
+        self._current_iter = current_iter
         key = (self.options.manual_seed or 0, self.options.rank, current_iter)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
@@ -96,11 +117,27 @@ class DePLSRBaseModel(BaseModel):
         return current_iter >= self.opt['train']['total_iter']
 
     def log_step(self, losses: Mapping[str, Tensor]) -> None:
-        """Ends an iteration: records losses and norms of gradients, and counts its images."""
+        """Ends an iteration: records losses and norms of gradients, and counts its images.
+
+        Raises:
+            UserError: Too many steps in a row had no finite loss or gradients; the weights are those before them.
+        """
         self.log_dict = self.reduce_loss_dict(losses)
         for label, step in self._steps.items():
             self.log_dict.update(step.log(label))
+            self._report_skipped(label, step)
         self._throughput.count(len(self.lq) * self.options.world_size)
+
+    def _report_skipped(self, label: str, step: TrainingStep) -> None:
+        if step.skipped is None:
+            return
+        batch = f'iteration {self._current_iter}, {step.skipped}, batch: {self.files_of_batch()}'
+        if step.skipped_in_row >= self._max_skipped_steps:
+            raise UserError(
+                f'train: {step.skipped_in_row} steps of network_{label} in a row were not finite, the last: {batch}; '
+                f'check these photos, lower lr or set train.clip_grad_norm; {resume_hint(self.opt)}'
+            )
+        get_root_logger().warning(f'Step of network_{label} is skipped: {batch}')
 
     def get_current_log(self) -> dict[str, float]:
         """Returns what BasicSR logs, with the images per second since the last log, validations left out."""
@@ -116,14 +153,34 @@ class DePLSRBaseModel(BaseModel):
         Raises:
             OptionError: ``queue_size`` is smaller than a batch.
         """
-        data = degrade_deferred(data, self.device)
+        data = self._from_pool(degrade_deferred(data, self.device))
+        self.remember_files(data)
+        return data
+
+    def _from_pool(self, data: Batch) -> Batch:
         size = int(self.opt.get('queue_size') or 0)
         if not size or 'lq' not in data or not self.is_train or self._validating:
             return data
         if self._pool is None:
-            seed = self.opt.get('manual_seed') or 0
-            self._pool = TrainingPairPool(size, rng_for(seed, 0, self.opt.get('rank', 0), 0, 'pool'))
+            self._pool = self._new_pool(size)
         return self._pool.exchange(data)
+
+    def _new_pool(self, size: int) -> TrainingPairPool:
+        seed = self.opt.get('manual_seed') or 0
+        return TrainingPairPool(size, rng_for(seed, 0, self.opt.get('rank', 0), 0, 'pool'))
+
+    def own_state(self) -> dict[str, Any]:
+        """Returns what a training state holds of this process in addition to optimizers and random states."""
+        return {'pool': None if self._pool is None else self._pool.state()}
+
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """Takes what :meth:`own_state` has returned."""
+        pool, size = state['pool'], int(self.opt.get('queue_size') or 0)
+        if pool is not None and pool['size'] == size:
+            self._pool = self._new_pool(size)
+            self._pool.load_state(pool)
+        elif pool is not None:
+            get_root_logger().warning(f'queue_size: {size} instead of {pool["size"]}; the pool starts empty')
 
     def validation(
         self, dataloader: DataLoader, current_iter: int | str, tb_logger: object, save_img: bool = False
@@ -220,5 +277,5 @@ class DePLSRBaseModel(BaseModel):
             current_iter = min(current_iter, int(self.opt['train']['total_iter']))
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         path = Path(self.opt['path']['log']) / 'metrics.jsonl'
-        with path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps({'iter': current_iter, 'dataset': dataset, **values}) + '\n')
+        line = json.dumps({'iter': current_iter, 'dataset': dataset, **values})
+        append_line(path, line, save_hint(self.opt) if self.is_train else 'free space, then run the test again')

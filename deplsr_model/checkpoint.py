@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from basicsr_plugin.checkpoint import mismatches, read_file, read_state_dict, shape_mismatches
-from basicsr_plugin.errors import UserError, warn
+from basicsr_plugin.atomic import save_tensors
+from basicsr_plugin.checkpoint import check_finite, mismatches, read_file, read_state_dict, shape_mismatches
+from basicsr_plugin.errors import UserError
 
 __all__ = ['load_into', 'recorded_levels', 'save_estimator']
 
@@ -39,12 +38,14 @@ def load_into(
         Names of the fusion weights that the file, a backbone's checkpoint, does not have; they keep their start values.
 
     Raises:
-        UserError: The file cannot be read, or its names or shapes do not fit the network.
+        UserError: The file cannot be read, its weights are not finite, or its names or shapes do not fit the network.
     """
     rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = getattr(net, 'own_names', dict)
     state = rename(read_state_dict(path, param_key, where))
     missing = _missing_fusion(net, state)
     state.update(missing)
+    used = net.state_dict().keys()
+    check_finite({key: state[key] for key in state if key in used}, path, where, 'name a checkpoint saved before it')
     problems = shape_mismatches(net, state)
     if not problems:
         try:
@@ -66,21 +67,22 @@ def _missing_fusion(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Te
     return {key: value for key, value in net.state_dict().items() if key.startswith(prefixes)}
 
 
-def save_estimator(net: nn.Module, path: str | Path, levels: str) -> None:
+def save_estimator(net: nn.Module, path: str | Path, levels: str, hint: str = 'correct this, then save again') -> None:
     """Writes the checkpoint of a degradation estimator: its weights, and which levels it estimates.
 
-    As in BasicSR, a file that cannot be written is tried again and then left out with a warning, so that the training
-    is not lost.
+    Args:
+        net: The network.
+        path: The file.
+        levels: ``effective`` or ``nominal``.
+        hint: End of the error message: how to continue.
+
+    Raises:
+        UserError: Weights are not finite, or the file cannot be written (DiskError); one that was there before is
+            untouched.
     """
-    content = {'params': {key: value.cpu() for key, value in net.state_dict().items()}, _LEVELS: levels}
-    for attempt in range(3):
-        try:
-            torch.save(content, path)
-        except (OSError, RuntimeError) as error:
-            warn(f'{path} cannot be written: {error}; {2 - attempt} attempts are left')
-            time.sleep(1)
-        else:
-            return
+    weights = {key: value.cpu() for key, value in net.state_dict().items()}
+    check_finite(weights, path, 'not saved', hint)
+    save_tensors({'params': weights, _LEVELS: levels}, path, hint)
 
 
 def recorded_levels(path: str | Path, where: str = 'checkpoint') -> str:

@@ -63,6 +63,7 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
         """Takes a batch of our data sets, of pairs, or of RealESRGANDataset, and computes its prior."""
         if 'kernel1' in data:
             RealESRGANModel.feed_data(self, data)
+            self.remember_files(data)
             self.prior = self.prior_source(PriorInputs(self.lq))
         else:
             DePLSRModel.feed_data(self, data)

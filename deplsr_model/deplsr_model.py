@@ -167,7 +167,11 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        """Enlarges the batch, in blended tiles if ``val.tile`` is set, with the averaged weights if there are any."""
+        """Enlarges the batch, in blended tiles if ``val.tile`` is set, with the averaged weights if there are any.
+
+        Raises:
+            UserError: The output is not finite.
+        """
         averaged = getattr(self, 'net_g_ema', None)
         # without its DDP wrapper, whose forward would wait for the other processes
         net: nn.Module = self.get_bare_model(self.net_g) if averaged is None else averaged
@@ -181,6 +185,11 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         )
         if averaged is None:
             net.train(self.is_train)
+        if not self.output.isfinite().all():
+            raise UserError(
+                f'network_g: expected finite values, got others in the image of {self.files_of_batch()}; its weights '
+                'are damaged or too large, or they overflow with amp; take an earlier checkpoint or leave amp out'
+            )
 
     def _log_validation_metric_values(self, current_iter: int | str, dataset_name: str, tb_logger: object) -> None:
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import read_options
+from basicsr_plugin.run_files import network_file, save_hint
 from deplsr_data.degradation.level_tables import LevelTable, level_table
 from deplsr_model.base import Batch, DePLSRBaseModel, Parameters
 from deplsr_model.checkpoint import save_estimator
@@ -101,6 +101,11 @@ class EstimatorModel(DePLSRBaseModel, ABC):
         net.train(self.is_train)
         if not estimated:
             raise UserError(f'datasets: {name} has no photo to validate on')
+        if not torch.cat(estimated).isfinite().all():
+            raise UserError(
+                f'network_da: expected finite levels, got others for photos of {name}; its weights are damaged or too '
+                'large; resume from an earlier checkpoint'
+            )
         metrics = accuracy_metrics(torch.cat(estimated), torch.cat(true), self.table)
         self._report(metrics, current_iter, name, tb_logger)
 
@@ -123,8 +128,8 @@ class EstimatorModel(DePLSRBaseModel, ABC):
 
     @master_only
     def _save_network_da(self, name: int | str) -> None:
-        path = Path(self.opt['path']['models']) / f'net_da_{name}.pth'
-        save_estimator(self.get_bare_model(self.net_da), path, self.options.levels)
+        path = network_file(self.opt, 'da', name)
+        save_estimator(self.get_bare_model(self.net_da), path, self.options.levels, save_hint(self.opt))
 
 
 def accuracy_metrics(estimated: Tensor, true: Tensor, table: LevelTable) -> dict[str, float]:

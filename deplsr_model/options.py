@@ -84,12 +84,14 @@ class LoggerOptions:
     Attributes:
         print_freq: Iterations between two log lines.
         save_checkpoint_freq: Iterations between two checkpoints.
+        keep_last_n: How many of the newest checkpoints are kept, from 2; all if not set.
         use_tb_logger: Whether to log to TensorBoard too.
         wandb: Block with ``project`` and ``resume_id`` of Weights & Biases; none without a project.
     """
 
     print_freq: Positive = 100
     save_checkpoint_freq: Annotated[float, Field(gt=0)] = 5000
+    keep_last_n: Annotated[int, Field(ge=2)] | None = None
     use_tb_logger: bool = False
     wandb: Section | None = None
 
@@ -136,6 +138,8 @@ class TrainOptions:
             The last step takes the batches that are left.
         clip_grad_norm: Largest norm of an optimizer's gradients; greater ones are scaled down to it. The norm before
             that is logged as ``grad_norm_*``.
+        max_skipped_steps: A step whose loss or gradients are not finite is skipped, with a warning that names the
+            photos of its batch; the training ends after so many in a row.
     """
 
     total_iter: Annotated[float, Field(gt=0)]
@@ -143,6 +147,7 @@ class TrainOptions:
     warmup_iter: int = -1
     accumulate: Positive = 1
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    max_skipped_steps: Positive = 20
 
 
 @dataclass(frozen=True, kw_only=True)

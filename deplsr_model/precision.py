@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from basicsr_plugin.errors import OptionError
 
@@ -36,8 +35,8 @@ class TrainingStep:
 
     An iteration is one batch. Gradients of ``accumulate`` batches are averaged for a step of the optimizer, so that
     only every so many-th iteration changes the weights; the learning rate of a step is that of its iteration. Losses
-    are scaled for fp16 (torch's GradScaler, which skips a step whose gradients overflow). With ``clip_grad_norm`` a
-    step without a finite norm is skipped too.
+    are scaled for fp16 (torch's GradScaler, which skips a step whose gradients overflow). A step whose loss or norm of
+    gradients is not finite, in any process, is skipped: :attr:`skipped`, :attr:`skipped_in_row`.
 
     What a resumed run needs, the batches and gradients collected so far and the state of the scaler, is part of
     the optimizer's state dict, so it is saved and resumed wherever that is.
@@ -48,6 +47,12 @@ class TrainingStep:
         amp: Precision of the networks.
         accumulate: Batches of a step.
         clip_grad_norm: Largest norm of all gradients together; None for any.
+        net: The network of the parameters. A skipped step takes back what its batches did to its buffers, such as the
+            running averages of batch norms.
+
+    Attributes:
+        skipped: Why the latest step was skipped; None if it was not, or no group ended.
+        skipped_in_row: Number of steps that have been skipped since the last that was not.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class TrainingStep:
         amp: Amp | None = None,
         accumulate: int = 1,
         clip_grad_norm: float | None = None,
+        net: nn.Module | None = None,
     ) -> None:
         self._optimizer = optimizer
         self._accumulate = accumulate
@@ -64,7 +70,12 @@ class TrainingStep:
         self._scaler = torch.amp.GradScaler(device.type, enabled=amp == 'fp16')
         self._batches = 0
         self._used = False
+        self._loss: Tensor | None = None
         self._norm: float | None = None
+        self.skipped: str | None = None
+        self.skipped_in_row = 0
+        self._buffers = [] if net is None else _saved_buffers(net)
+        self._good_buffers = [buffer.clone() for buffer in self._buffers]
         optimizer.register_state_dict_post_hook(self._add_state)
         optimizer.register_load_state_dict_pre_hook(self._take_state)
         if accumulate > 1 or self._scaler.is_enabled():  # BasicSR steps its schedulers in every iteration
@@ -73,6 +84,8 @@ class TrainingStep:
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a loss of the current batch, which may have several."""
         self._scaler.scale(loss).backward()
+        detached = loss.detach().float()
+        self._loss = detached if self._loss is None else self._loss + detached
         self._used = True
 
     def step(self, last: bool = False) -> bool:
@@ -82,8 +95,9 @@ class TrainingStep:
             last: Whether no batch follows; an incomplete group then makes a step of its own.
 
         Returns:
-            Whether a group ended here.
+            Whether the optimizer made a step.
         """
+        self.skipped = None
         self._batches += self._used
         self._used = False
         if not self._batches or (self._batches < self._accumulate and not last):
@@ -92,15 +106,43 @@ class TrainingStep:
             for parameter in self._parameters():
                 if parameter.grad is not None:
                     parameter.grad /= self._batches
-        if self._clip_grad_norm is not None:
-            self._scaler.unscale_(self._optimizer)
-            self._norm = float(nn.utils.clip_grad_norm_(self._parameters(), self._clip_grad_norm))
-        if self._scaler.is_enabled() or self._norm is None or math.isfinite(self._norm):
+        self._scaler.unscale_(self._optimizer)
+        self.skipped = self._why_not_finite(self._clip())
+        if self.skipped is None:
             self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad()
-        self._batches = 0
-        return True
+        self._batches, self._loss = 0, None
+        self.skipped_in_row = 0 if self.skipped is None else self.skipped_in_row + 1
+        self._keep_buffers()
+        return self.skipped is None
+
+    @torch.no_grad()
+    def _keep_buffers(self) -> None:
+        """Keeps the buffers of a good step; takes them back after one that is skipped."""
+        pair = (self._good_buffers, self._buffers)
+        if self._buffers:
+            torch._foreach_copy_(*(pair if self.skipped is None else reversed(pair)))
+
+    def _clip(self) -> Tensor:
+        """Returns the norm of all gradients, and limits it."""
+        if self._clip_grad_norm is None:
+            return _total_norm([p.grad for p in self._parameters() if p.grad is not None])
+        norm = nn.utils.clip_grad_norm_(self._parameters(), self._clip_grad_norm)
+        self._norm = float(norm)
+        return norm
+
+    def _why_not_finite(self, norm: Tensor) -> str | None:
+        """Returns what is not finite: loss or gradients; the same in all processes, which must step together."""
+        loss = norm.new_zeros(()) if self._loss is None else self._loss.to(norm.device)
+        finite = torch.stack([loss.isfinite(), norm.isfinite()]).float()
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(finite, op=distributed.ReduceOp.MIN)
+        loss_is_finite, norm_is_finite = finite.bool().tolist()
+        if loss_is_finite and norm_is_finite:
+            return None
+        what = 'norm of gradients' if loss_is_finite else 'loss'
+        return f'the {what} is {float(norm if loss_is_finite else loss)}'
 
     def log(self, label: str) -> dict[str, float]:
         """Returns the norm of the gradients before the latest clipping and the factor on fp16 losses, where used."""
@@ -114,17 +156,41 @@ class TrainingStep:
 
     def _add_state(self, _: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         gradients = [parameter.grad for parameter in self._parameters()] if self._batches else []
-        state[_STATE_KEY] = {'batches': self._batches, 'gradients': gradients, 'scaler': self._scaler.state_dict()}
+        state[_STATE_KEY] = {
+            'batches': self._batches,
+            'gradients': gradients,
+            'scaler': self._scaler.state_dict(),
+            'loss': None if self._loss is None else float(self._loss),
+            'skipped_in_row': self.skipped_in_row,
+        }
 
     def _take_state(self, _: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         saved = state.get(_STATE_KEY)  # BasicSR's models and earlier versions write none
         if saved is None:
             return
         self._batches = saved['batches']
+        self.skipped_in_row = saved.get('skipped_in_row', 0)
+        self._loss = None if saved.get('loss') is None else torch.tensor(saved['loss'])
         for parameter, gradient in zip(self._parameters(), saved['gradients'], strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter).clone()
         if saved['scaler'] and self._scaler.is_enabled():
             self._scaler.load_state_dict(saved['scaler'])
+
+
+def _saved_buffers(net: nn.Module) -> list[Tensor]:
+    """Returns the buffers that are part of a network's checkpoint."""
+    saved = net.state_dict().keys()
+    return [buffer for name, buffer in net.named_buffers() if name in saved]
+
+
+def _total_norm(gradients: list[Tensor]) -> Tensor:
+    """Returns the norm of all gradients together."""
+    if not gradients:
+        return torch.zeros(())
+    if hasattr(nn.utils, 'get_total_norm'):  # torch from 2.6
+        return nn.utils.get_total_norm(gradients)
+    norms = torch._foreach_norm(gradients)
+    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms]))
 
 
 class Throughput:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from basicsr_plugin.fixes.source import contains
+from basicsr_plugin.errors import UserError
+from basicsr_plugin.fixes.source import contains, replace_everywhere
 
-__all__ = ['fix_filter2d', 'fix_jpeg']
+__all__ = ['fix_filter2d', 'fix_jpeg', 'fix_tensor2img']
 
 
 def fix_jpeg() -> bool:
@@ -29,6 +30,25 @@ def fix_jpeg() -> bool:
         return compress(img, int(quality))  # cut off as earlier versions of OpenCV did
 
     degradations.add_jpg_compression = add_jpg_compression
+    return True
+
+
+def fix_tensor2img() -> bool:
+    """An image that is not finite becomes a black one, which is validated as any other (10.6 dB)."""
+    import torch
+    from basicsr.utils import img_util
+
+    broken = img_util.tensor2img
+    if contains(broken, 'isfinite'):
+        return False
+
+    def tensor2img(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        images = [tensor] if torch.is_tensor(tensor) else tensor
+        if not all(image.isfinite().all() for image in images if torch.is_tensor(image)):
+            raise UserError('an output image has NaN or infinity; the weights are damaged, use an earlier checkpoint')
+        return broken(tensor, *args, **kwargs)
+
+    replace_everywhere('tensor2img', broken, tensor2img)
     return True
 
 

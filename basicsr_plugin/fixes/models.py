@@ -34,8 +34,10 @@ def fix_ema() -> bool:
 
 
 def fix_load_network() -> bool:
-    """Weights that do not fit, or a file that holds none, end in a traceback or in hundreds of lines."""
+    """Weights that do not fit, or a file that holds none, end in a traceback or in hundreds of lines; NaN is loaded."""
     from basicsr.models.base_model import BaseModel
+
+    from basicsr_plugin.checkpoint import check_finite, damage
 
     if contains(BaseModel.load_network, 'UserError'):
         return False
@@ -44,6 +46,9 @@ def fix_load_network() -> bool:
     def load_network(
         self: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:
+        broken = damage(load_path)
+        if broken:
+            raise UserError(f'path.pretrain_network: {load_path} cannot be used, {broken}; copy it again')
         try:
             load(self, net, load_path, strict, param_key)
         except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as error:
@@ -51,6 +56,12 @@ def fix_load_network() -> bool:
             if problem is None:
                 raise
             raise UserError(problem) from error
+        check_finite(
+            self.get_bare_model(net).state_dict(),
+            load_path,
+            f'pretrained {type(self.get_bare_model(net)).__name__}',
+            'name a checkpoint saved before it',
+        )
 
     BaseModel.load_network = load_network
     return True

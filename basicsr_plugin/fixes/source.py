@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ['contains']
+__all__ = ['contains', 'replace_everywhere']
 
 
 def contains(function: Any, text: str) -> bool:
@@ -17,3 +19,10 @@ def contains(function: Any, text: str) -> bool:
         return text in inspect.getsource(function)
     except OSError:
         return False
+
+
+def replace_everywhere(name: str, broken: Callable[..., Any], fixed: Callable[..., Any]) -> None:
+    """Replaces a function in all modules of BasicSR that have imported it by name."""
+    for label, module in list(sys.modules.items()):
+        if label.split('.')[0] == 'basicsr' and vars(module).get(name) is broken:
+            setattr(module, name, fixed)

@@ -56,10 +56,12 @@ def fix_resume() -> bool:
     """``--auto_resume`` needs CUDA, looks only under ./experiments, and stops at a truncated file.
 
     A file is truncated when the process was killed while it saved. ``--auto_resume`` also requires a checkpoint of
-    every network, the frozen ones included. With this fix the training sampler receives the position to resume from.
+    every network, the frozen ones included. With this fix the training sampler receives the position to resume from,
+    and a second process on the folder of a run is refused.
     """
     import basicsr.train
 
+    from basicsr_plugin.lock import hold_folder
     from basicsr_plugin.resume import load_resume_state
 
     if not contains(basicsr.train.load_resume_state, 'torch.cuda.current_device()'):
@@ -67,11 +69,19 @@ def fix_resume() -> bool:
     build = basicsr.train.create_train_val_dataloader
 
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple[Any, ...]:
-        loader, sampler, *others = build(opt, logger)
-        sampler.resume_position = getattr(opt['path'].get('resume_state'), 'position', None)
-        return loader, sampler, *others
+        loader, sampler, val_loaders, total_epochs, total_iters = build(opt, logger)
+        position = getattr(opt['path'].get('resume_state'), 'position', None)
+        sampler.resume_position = position
+        if position is not None:
+            total_epochs = position.last_epoch(total_iters, sampler.total_size)
+        return loader, sampler, val_loaders, total_epochs, total_iters
 
-    basicsr.train.load_resume_state = load_resume_state
+    def lock_and_load(opt: dict[str, Any]) -> dict[str, Any] | None:
+        if opt['rank'] == 0:
+            hold_folder(opt['path']['experiments_root'], 'name')
+        return load_resume_state(opt)
+
+    basicsr.train.load_resume_state = lock_and_load
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     return True
 
@@ -90,11 +100,12 @@ def fix_sampler() -> bool:
 
     def indices(self: Any) -> Iterator[SampleIndex]:
         generator = torch.Generator().manual_seed(self.epoch)
-        drawn = torch.randperm(self.total_size, generator=generator).tolist()[self.rank :: self.num_replicas]
-        size = len(self.dataset)
-        indices = [SampleIndex(draw % size, epoch=self.epoch, round=draw // size) for draw in drawn]
+        drawn = torch.randperm(self.total_size, generator=generator).tolist()
         position = self.resume_position
-        return iter(indices[position.samples_used(self.epoch, self.num_samples) if position else 0 :])
+        left = drawn[position.samples_used(self.epoch, self.total_size) if position else 0 :]
+        mine = left[self.rank :: self.num_replicas][: len(left) // self.num_replicas]
+        size = len(self.dataset)
+        return iter([SampleIndex(draw % size, epoch=self.epoch, round=draw // size) for draw in mine])
 
     EnlargedSampler.resume_position = None
     EnlargedSampler.__iter__ = indices

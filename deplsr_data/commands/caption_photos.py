@@ -19,12 +19,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from basicsr_plugin.atomic import append_line
 from basicsr_plugin.errors import UserError
 from deplsr_data.commands.arguments import Skipped, add_common, at_least_1, is_lmdb, uncollated
 from deplsr_data.commands.captioner import Captioner, CoCaCaptioner, Transform
 from deplsr_data.degradation.level_tables import FALLBACK_TITLE
 from deplsr_data.files.photos import Photo, PhotoError, PhotoReader, list_photos
 from deplsr_data.files.tables import lines, plain_cell, read_table, write_table
+from deplsr_data.files.written_set import RESUME
 
 __all__ = ['add_arguments', 'make_captioner', 'run']
 
@@ -186,8 +188,7 @@ def _caption(
     template = plain_cell(args.template or FALLBACK_TITLE)
     loader = DataLoader(photos, args.batch_size, num_workers=args.workers, collate_fn=uncollated)
     bar = tqdm(total=len(names), unit='photo', disable=None, file=sys.stderr)
-    with open(_part(args.output), 'a', encoding='utf-8') as part, bar:
-        part.write('\n')  # ends a line that was truncated when the process was killed
+    with bar:
         for batch in loader:
             for _, error in batch:
                 if isinstance(error, str):
@@ -196,7 +197,6 @@ def _caption(
             if readable:
                 found = captioner(torch.stack([read for _, read in readable]))
                 new = {name: title or template for (name, _), title in zip(readable, found, strict=True)}
-                part.writelines(f'{name}\t{title}\n' for name, title in new.items())
-                part.flush()
+                append_line(_part(args.output), '\n'.join(f'{name}\t{title}' for name, title in new.items()), RESUME)
                 titles.update(new)
             bar.update(len(batch))

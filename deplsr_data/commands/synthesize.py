@@ -17,8 +17,10 @@ from typing import Any, get_args
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from basicsr_plugin.atomic import append_line
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.lock import locked_folder
 from basicsr_plugin.parse_options import read_yaml
 from basicsr_plugin.shipped_options import resolve_option_file
 from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
@@ -28,7 +30,7 @@ from deplsr_data.degradation.recipes import read_recipe
 from deplsr_data.degradation.records import from_json
 from deplsr_data.files.photos import list_photos
 from deplsr_data.files.tables import caption_columns, plain_cell
-from deplsr_data.files.written_set import ImageStore, Row, begin, finish, read_parts
+from deplsr_data.files.written_set import RESUME, ImageStore, Row, begin, finish, read_parts
 
 __all__ = ['add_arguments', 'run']
 
@@ -123,10 +125,17 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit status.
 
     Raises:
-        UserError: A wrong argument, a set with other settings, too many unreadable photos, a full disk.
+        UserError: A wrong argument, a set with other settings or that another process writes, too many unreadable
+            photos, a full disk.
         KeyboardInterrupt: With a message that explains how to resume.
     """
     plan = _plan(args)
+    part, parts = args.shard
+    with locked_folder(args.output, '--output', f'{part}-of-{parts}' if parts > 1 else None):
+        return _write_set(plan, args)
+
+
+def _write_set(plan: Plan, args: argparse.Namespace) -> int:
     begin(args.output, plan.settings())
     done = _done(args)
     part, parts = args.shard
@@ -226,15 +235,13 @@ def _make(plan: Plan, places: list[int], args: argparse.Namespace, total: int) -
     path = os.path.join(plan.output, 'parts', f'{part}-of-{parts}.jsonl')
     skipped = Skipped(args.max_bad_images, total)
     bar = tqdm(total=total, initial=total - len(places), unit='photo', disable=None, file=sys.stderr)
-    with open(path, 'a', encoding='utf-8') as finished, bar:
-        finished.write('\n')  # ends a line that was truncated when the process was killed
+    with bar:
         try:
             for result in loader:
                 if isinstance(result, str):
                     skipped.add(result)
                 else:
-                    finished.write(json.dumps([dataclasses.asdict(row) for row in result]) + '\n')
-                    finished.flush()
+                    append_line(path, json.dumps([dataclasses.asdict(row) for row in result]), RESUME)
                 bar.update()
         except RuntimeError as error:
             if 'DataLoader worker' not in str(error):

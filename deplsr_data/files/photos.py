@@ -18,6 +18,7 @@ from basicsr.utils import FileClient
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from basicsr_plugin.errors import UserError, first_line
+from deplsr_data.files.patience import read_patiently
 from deplsr_data.files.tables import lines, read_table
 
 __all__ = [
@@ -166,6 +167,7 @@ class PhotoReader:
         options = {'backend': io_backend['type'], **{key: io_backend[key] for key in io_backend if key != 'type'}}
         if options['backend'] == 'lmdb':
             options |= {'db_paths': [os.path.abspath(root)], 'client_keys': ['gt']}
+        self._root = root
         self._backend = json.dumps(options)
 
     def __call__(self, path: str) -> np.ndarray:
@@ -173,9 +175,10 @@ class PhotoReader:
 
         Raises:
             PhotoError: It cannot be read; one line that names it.
+            UserError: All of the data are gone, after some minutes.
         """
         try:
-            content = _file_client(self._backend).get(path, 'gt')
+            content = read_patiently(lambda: _file_client(self._backend).get(path, 'gt'), path, self._root)
         except (OSError, UnicodeError, lmdb.Error) as error:
             raise PhotoError(
                 f"'{path}': expected a readable image, got {first_line(error, with_type=True)}; {_HINT}"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
+from basicsr_plugin.atomic import write_file
 from basicsr_plugin.errors import UserError
 
-__all__ = ['CAPTION_COLUMNS', 'caption_columns', 'lines', 'plain_cell', 'read_table', 'replace_file', 'write_table']
+__all__ = ['CAPTION_COLUMNS', 'caption_columns', 'lines', 'plain_cell', 'read_table', 'write_table']
 
 
 def caption_columns(fine: int) -> tuple[str, ...]:
@@ -75,29 +73,9 @@ def _read(path: str, columns: Sequence[str], where: str, optional: Sequence[str]
 
 def write_table(path: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Writes a table that :func:`read_table` can read; cells that may contain tabs or line ends need plain_cell."""
-    replace_file(path, ''.join('\t'.join(row) + '\n' for row in [columns, *rows]).encode())
+    write_file(path, ''.join('\t'.join(row) + '\n' for row in [columns, *rows]).encode())
 
 
 def plain_cell(text: str) -> str:
     """Returns a text in which every run of white space is one blank."""
     return ' '.join(text.split())
-
-
-def replace_file(path: str, content: bytes, single_writer: bool = False) -> None:
-    """Writes a file under another name first, so that the file at ``path`` is complete at any time.
-
-    Args:
-        path: The file.
-        content: Its new content.
-        single_writer: No other process writes it: the temporary name is always the same, so that a kill leaves at most
-            one such file, which the next run replaces.
-    """
-    part = f'{path}.part' if single_writer else f'{path}.{uuid.uuid4().hex[:8]}.part'
-    try:
-        with open(part, 'wb') as file:
-            file.write(content)
-        os.replace(part, path)
-    except OSError:  # a full disk must not be left with partial files
-        with contextlib.suppress(OSError):
-            os.remove(part)
-        raise

@@ -23,11 +23,14 @@ import cv2
 import lmdb
 import numpy as np
 
+from basicsr_plugin.atomic import DiskError, write_file, writing
 from basicsr_plugin.errors import UserError
-from deplsr_data.files.tables import replace_file, write_table
+from deplsr_data.files.tables import write_table
 
-__all__ = ['ImageStore', 'Row', 'begin', 'finish', 'levels_of_set', 'read_parts', 'read_rows']
+__all__ = ['RESUME', 'ImageStore', 'Row', 'begin', 'finish', 'levels_of_set', 'read_parts', 'read_rows']
 
+#: How to continue after a disk error.
+RESUME = 'correct this, then run the same command again to resume'
 _PNG_END = b'IEND\xaeB`\x82'
 _COMMIT_EVERY = 256
 _BEFORE = {'levels': 'nominal'}  # settings that earlier versions did not write
@@ -85,7 +88,7 @@ def begin(folder: str, settings: Mapping[str, object]) -> None:
         if os.path.isdir(folder) and os.listdir(folder):
             raise UserError(f"--output: expected an empty or a new folder, got '{folder}', which holds something else")
         os.makedirs(os.path.join(folder, 'parts'), exist_ok=True)
-        replace_file(path, (json.dumps(settings, indent=2) + '\n').encode())
+        write_file(path, (json.dumps(settings, indent=2) + '\n').encode())
     with open(path, encoding='utf-8') as file:
         begun = {**_BEFORE, **json.load(file)}
     for key in sorted({*begun, *settings}):
@@ -162,7 +165,7 @@ def finish(
     """
     rows = [dataclasses.replace(row, title=titles.get(row.photo) or row.title) for row in rows]
     records = ''.join(json.dumps(dataclasses.asdict(row)) + '\n' for row in rows)
-    replace_file(os.path.join(folder, 'records.jsonl'), records.encode())
+    write_file(os.path.join(folder, 'records.jsonl'), records.encode())
     table = ((row.filepath, *captions(row)) for row in rows)
     write_table(os.path.join(folder, 'captions.tsv'), ('filepath', *columns), table)
     shutil.rmtree(os.path.join(folder, 'parts'), ignore_errors=True)
@@ -194,22 +197,21 @@ class ImageStore:
         """Writes (h, w, 3) uint8 RGB as a PNG.
 
         Raises:
-            UserError: The disk is full or read-only; one line.
+            DiskError: The disk is full or read-only; one line.
         """
         path = os.path.join(self._files, name)
-        try:
+        with writing(path, RESUME):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            replace_file(path, cv2.imencode('.png', pixels[..., ::-1])[1].tobytes(), single_writer=True)
-        except OSError as error:
-            raise UserError(
-                f"--output: cannot write '{path}': {error.strerror}; correct this, then run the same command to resume"
-            ) from None
+        write_file(path, cv2.imencode('.png', pixels[..., ::-1])[1].tobytes(), hint=RESUME, single_writer=True)
 
     def pack(self, sizes: Mapping[str, tuple[int, int]]) -> None:
         """Moves the files into an LMDB that BasicSR reads; after a kill, packing again resumes.
 
         Args:
             sizes: Height and width of every image of the set, by name.
+
+        Raises:
+            DiskError: The disk is full or read-only; one line.
         """
         waiting = [name for name in sizes if self._is_complete(name)]
         if waiting:
@@ -217,11 +219,14 @@ class ImageStore:
             space = sum(os.path.getsize(os.path.join(self._files, name)) // 4096 + 2 for name in waiting) * 4096
             existing = os.path.join(self._lmdb, 'data.mdb')
             space += os.path.getsize(existing) if os.path.exists(existing) else 0
-            with lmdb.open(self._lmdb, map_size=space + space // 4 + 2**24) as environment:
-                for start in range(0, len(waiting), _COMMIT_EVERY):
-                    self._move(environment, waiting[start : start + _COMMIT_EVERY])
+            try:
+                with lmdb.open(self._lmdb, map_size=space + space // 4 + 2**24) as environment:
+                    for start in range(0, len(waiting), _COMMIT_EVERY):
+                        self._move(environment, waiting[start : start + _COMMIT_EVERY])
+            except lmdb.Error as error:  # an incomplete transaction is undone
+                raise DiskError(f"cannot write '{self._lmdb}': {error}; {RESUME}") from error
         entries = (f'{os.path.splitext(name)[0]}.png ({h},{w},3) 1\n' for name, (h, w) in sizes.items())
-        replace_file(os.path.join(self._lmdb, 'meta_info.txt'), ''.join(entries).encode())
+        write_file(os.path.join(self._lmdb, 'meta_info.txt'), ''.join(entries).encode())
         for path, _, _ in os.walk(self._files, topdown=False):
             if not os.listdir(path):
                 os.rmdir(path)

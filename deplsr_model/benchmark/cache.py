@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deplsr_data.files.tables import replace_file
+from basicsr_plugin.atomic import write_file
 from deplsr_model.benchmark.pairs import read_image
 
 __all__ = ['Cache', 'Measured']
@@ -84,7 +84,7 @@ class Cache:
 
     def put_image(self, key: str, pixels: np.ndarray) -> None:
         """Stores an output, (h, w, 3) RGB uint8."""
-        replace_file(str(self._path(key)), cv2.imencode('.png', pixels[..., ::-1])[1].tobytes())
+        write_file(str(self._path(key)), cv2.imencode('.png', pixels[..., ::-1])[1].tobytes())
 
     def image(self, key: str) -> np.ndarray:
         """Returns a stored output."""

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from basicsr_plugin.atomic import write_file
 from basicsr_plugin.errors import UserError, warn
-from deplsr_data.files.tables import replace_file
 from deplsr_model.benchmark.acceptance import accepted
 from deplsr_model.benchmark.cache import Cache
 from deplsr_model.benchmark.entries import Bicubic, Entry, OutputFolder, find_model_entry
@@ -118,7 +118,7 @@ def _write(
         'index.html': to_html(summary, items),
     }
     for name, text in files.items():
-        replace_file(str(output / name), text.encode())
+        write_file(str(output / name), text.encode())
     print(table)
 
 

@@ -18,9 +18,9 @@ from typing import IO, Any
 import cv2
 from tqdm import tqdm
 
+from basicsr_plugin.atomic import DiskError, write_file, writing
 from basicsr_plugin.errors import UserError, first_line, warn
 from deplsr_data.files.photos import SUFFIXES, walk_photos
-from deplsr_data.files.tables import replace_file
 from deplsr_model.upscaling.image_files import header_size
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
 _VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 _BAR = '{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {postfix}]'
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_RESUME = 'correct this, then run the same command to resume'
 
 
 @dataclass(frozen=True)
@@ -179,15 +180,17 @@ def write_photo(path: str, content: bytes) -> None:
 
     Raises:
         UserError: It cannot be written; one line.
-        OSError: The disk is full or read-only, so that no other file can be written either.
+        DiskError: The disk is full or read-only, so that no other file can be written either.
     """
     try:
-        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        replace_file(path, content)
-    except OSError as error:
-        if error.errno in _FULL:
+        with writing(path, _RESUME):
+            os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+        write_file(path, content, hint=_RESUME)
+    except DiskError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or cause.errno in _FULL:
             raise
-        raise UserError(f"'{path}': cannot be written: {error.strerror}") from None
+        raise UserError(f"'{path}': cannot be written: {cause.strerror}") from None
 
 
 class Claims:
@@ -274,18 +277,13 @@ def _one(
         return 'existed'
     try:
         work(job, report)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise UserError(
-                f"-o: cannot write '{job.target}': {error.strerror}; correct this, then run the same command to resume"
-            ) from None
-        _failed(f"'{job.source}': {first_line(error)}")
-        return 'failed'
+    except DiskError:
+        raise
     except UserError as error:
         line = str(error)
         _failed(line if job.source in line else f"'{job.source}': {line}")
         return 'failed'
-    except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
+    except (ValueError, RuntimeError, MemoryError, OSError, cv2.error) as error:
         _failed(f"'{job.source}': {first_line(error, with_type=True)}")
         return 'failed'
     return 'made'

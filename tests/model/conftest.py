@@ -137,11 +137,19 @@ class Workplace:
         """Runs the command in this process."""
         return cli.main([command, '-opt', self.write(options, **changes), *more])
 
-    def start(self, command: str, options: dict[str, Any], *more: str, **changes: Any) -> subprocess.Popen[str]:
+    def start(
+        self, command: str, options: dict[str, Any], *more: str, start_new_session: bool = False, **changes: Any
+    ) -> subprocess.Popen[str]:
         """Starts the command as a process of its own."""
         line = [sys.executable, '-m', 'basicsr_plugin.cli', command, '-opt', self.write(options, **changes), *more]
         return subprocess.Popen(
-            line, cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding='utf-8'
+            line,
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding='utf-8',
+            start_new_session=start_new_session,
         )
 
 

@@ -84,3 +84,13 @@ def test_a_missing_file_and_a_missing_key_are_named(net, tmp_path):
     torch.save({'net': net.state_dict()}, tmp_path / 'a.pth')
     with pytest.raises(UserError, match="has no key 'params'; it has 'net'"):
         load_into(net, tmp_path / 'a.pth')
+
+
+def test_a_flipped_bit_is_named(net, tmp_path):
+    torch.save(net.state_dict(), tmp_path / 'a.pth')
+    content = bytearray((tmp_path / 'a.pth').read_bytes())
+    content[content.index(net[0].weight.detach().numpy().tobytes())] ^= 1
+    (tmp_path / 'a.pth').write_bytes(content)
+    with pytest.raises(UserError, match=r'damaged: .* has another checksum') as error:
+        load_into(net, tmp_path / 'a.pth')
+    assert one_line(error)

@@ -117,9 +117,9 @@ def test_a_network_for_five_types_is_trained_on_the_first_five_effective_ones(wo
     assert {key for key in metrics if f'{key}_constant' in metrics} == {'blur', 'noise', 'grain', 'jpeg', 'ringing'}
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(monkeypatch, tmp_path, capsys):
+def test_an_estimator_that_cannot_be_written_is_one_line_that_names_the_disk(tmp_path):
+    from basicsr_plugin.errors import UserError
     from deplsr_model import checkpoint
 
-    monkeypatch.setattr(checkpoint.time, 'sleep', lambda seconds: None)
-    checkpoint.save_estimator(torch.nn.Linear(1, 1), tmp_path / 'missing' / 'a.pth', 'effective')
-    assert capsys.readouterr().err.count('cannot be written') == 3
+    with pytest.raises(UserError, match=r'^cannot write .*a\.pth.: No such file or directory \(disk /.*MiB free\); '):
+        checkpoint.save_estimator(torch.nn.Linear(1, 1), tmp_path / 'missing' / 'a.pth', 'effective')

@@ -123,4 +123,30 @@ def filter2d():
     filter2D(torch.zeros(2, 4, 4, 3).permute(0, 3, 1, 2), torch.ones(2, 3, 3))
 
 
+@fault
+def tensor2img():
+    from basicsr.utils import tensor2img
+
+    return int(tensor2img([torch.full((3, 2, 2), torch.nan)]).max())
+
+
+@fault
+def saving():
+    from basicsr.models.base_model import BaseModel
+
+    model = BaseModel({'num_gpu': 0, 'is_train': True, 'path': {'models': 'missing'}})
+    model.save_network(torch.nn.Conv2d(1, 1, 1), 'net_g', 1)
+    return 'carried on'
+
+
+@fault
+def archive():
+    from basicsr.utils import misc, mkdir_and_rename
+
+    misc.get_time_str = lambda: 'now'
+    for _ in range(3):
+        mkdir_and_rename('archived')
+        open('archived/file', 'w').close()
+
+
 print(json.dumps(FAULTS))

@@ -176,3 +176,21 @@ def test_blur_of_real_esrgan_agrees_with_opencv_in_any_memory_order(faults):
     for image, kernel, blurred in zip(images, kernels, got, strict=True):
         expected = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
         np.testing.assert_allclose(blurred.permute(1, 2, 0), expected, atol=1e-5)
+
+
+def test_an_image_that_is_not_finite_is_an_error(faults):
+    assert faults['tensor2img'] == 0  # black
+    compat.apply_fixes()
+    from basicsr.utils import tensor2img
+
+    with pytest.raises(UserError, match='an output image has NaN or infinity'):
+        tensor2img([torch.full((3, 2, 2), torch.nan)])
+    assert tensor2img([torch.ones(3, 2, 2)]).max() == 255
+
+
+def test_what_cannot_be_saved_is_ignored_without_the_fix(faults):
+    assert faults['saving'] == 'carried on'  # test_saving.py has the fixed behaviour
+
+
+def test_archiving_twice_in_a_second_fails_without_the_fix(faults):
+    assert faults['archive'].startswith('OSError')

@@ -83,6 +83,8 @@ def test_a_set_is_resumed_only_with_the_same_settings(place, capsys):
 
 
 def test_a_full_disk_is_one_clear_line(place, capsys, monkeypatch):
+    monkeypatch.setattr('basicsr_plugin.atomic.BACK_OFF', (0.0, 0.0))
+
     def full(source, target):
         if target.endswith('.png'):
             raise OSError(28, 'No space left on device')
@@ -92,7 +94,19 @@ def test_a_full_disk_is_one_clear_line(place, capsys, monkeypatch):
     (place / 'set' / 'settings.json').write_text('{}')
     monkeypatch.setattr('deplsr_data.commands.synthesize.begin', lambda *_: os.makedirs('set/parts'))
     assert synthesize('set') == 2
-    assert error_of(capsys) == (
-        "--output: cannot write 'set/gt/a.png': No space left on device; "
-        'correct this, then run the same command to resume'
-    )
+    error = error_of(capsys)
+    assert error.startswith("cannot write 'set/gt/a.png': No space left on device (disk /")
+    assert error.endswith('correct this, then run the same command again to resume')
+
+
+def test_a_set_that_another_process_writes_is_refused_in_one_line(place, capsys):
+    import subprocess
+    import sys
+
+    code = "from basicsr_plugin.lock import hold_folder; hold_folder('set', ''); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        assert synthesize('set') == 2
+        other.communicate(b'end')
+    assert error_of(capsys).startswith(f"--output: 'set' is in use by process {other.pid} on ")
+    assert synthesize('set') == 0
