@@ -214,7 +214,7 @@ def test_a_full_disk_ends_the_run_in_one_line_without_partial_files(workplace, c
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(os, 'replace', replace)
-    monkeypatch.setattr('basicsr_plugin.atomic.BACK_OFF', (0.0,))
+    monkeypatch.setattr('basicsr_plugin.atomic.BACK_OFF', ())
     line = failure(capsys, workplace, 'upscale', 'photos', '-o', 'out', '-m', model)
     assert "cannot write 'out/a.png': No space left on device" in line
     assert 'then run the same command to resume' in line
