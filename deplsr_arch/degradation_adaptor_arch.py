@@ -148,7 +148,11 @@ class DegradationAdaptor(nn.Module):
 
     def forward(self, lq: Tensor) -> AdaptorOutput:
         """Embeds photos; see the class for shapes."""
-        views = self._views(lq)
+        return self.embed_views(clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view))
+
+    def embed_views(self, views: Tensor) -> AdaptorOutput:
+        """Embeds photos of which views (B, K, 3, S, S) in 0..1 are given, S = ``image_size``."""
+        views = self._normalised(views)
         per_view = self.embed(views.flatten(0, 1))  # each (B K, ...)
         return AdaptorOutput(*(_mean_of_views(value, views) for value in per_view))
 
@@ -219,10 +223,12 @@ class DegradationAdaptor(nn.Module):
 
     def _views(self, lq: Tensor) -> Tensor:
         """Images as the towers take them: (B, K, 3, S, S)."""
-        views = clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view)
-        if self.clip_normalize:
-            views = (views - self.image_mean.view(3, 1, 1)) / self.image_std.view(3, 1, 1)
-        return views
+        return self._normalised(clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view))
+
+    def _normalised(self, views: Tensor) -> Tensor:
+        if not self.clip_normalize:
+            return views
+        return (views - self.image_mean.view(3, 1, 1)) / self.image_std.view(3, 1, 1)
 
     def _init_logits(self, logit_init: LogitInit) -> None:
         if logit_init == 'siglip':
