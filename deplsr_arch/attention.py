@@ -113,7 +113,7 @@ class WindowAttention(ComputedNotStored):
 
     def _bias(self) -> Tensor:
         """Bias by position, with the masks of a shifted grid: (1 or 4, heads, L, L)."""
-        table = self.pos(self.offsets).movedim(-1, 0)
+        table = self.pos(self.offsets).permute(2, 0, 1)
         bias = windows.bias_between_positions(table, self.window).unsqueeze(0)
         if self.masks is None:
             return bias
