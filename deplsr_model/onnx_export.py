@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from basicsr_plugin.errors import UserError, first_line
 from deplsr_arch.image_sides import mirrored
@@ -41,8 +41,8 @@ def to_onnx(model: LoadedModel, metadata: Mapping[str, str]) -> tuple[bytes, flo
     (1, K) or (B, K), which may be left out: NaN, its default, stands for a level that is estimated. Outputs are
     ``enlarged``, (B, 3, scale h, scale w), and the ``levels_used``, (B, K), of an estimator that has levels.
 
-    torch's exporter by tracing is used: torch.export refuses networks whose Python code depends on the size of an image,
-    as that of all windowed networks does (torch 2.14).
+    torch's exporter by tracing is used: torch.export refuses networks whose Python code depends on the size of an
+    image, as that of all windowed networks does (torch 2.14).
 
     Args:
         model: The model, on the CPU.
@@ -115,7 +115,10 @@ def _any_batch() -> Iterator[None]:
 def _traced(graph: OnnxGraph, model: LoadedModel) -> bytes:
     batch, height, width = _TRACED
     inputs: dict[str, Tensor] = {'image': torch.rand(batch, 3, height, width)}
-    axes = {'image': {0: 'batch', 2: 'height', 3: 'width'}, 'enlarged': {0: 'batch', 2: 'large_height', 3: 'large_width'}}
+    axes = {
+        'image': {0: 'batch', 2: 'height', 3: 'width'},
+        'enlarged': {0: 'batch', 2: 'large_height', 3: 'large_width'},
+    }
     if graph.takes_levels:
         inputs['levels'] = torch.full((1, graph.num_levels), float('nan'))
         axes['levels'] = {0: 'one_or_batch'}
@@ -197,7 +200,9 @@ def _expected(model: LoadedModel, graph: OnnxGraph, image: Tensor, levels: Tenso
             estimator = steered(model.estimator, model.table, form, template)
             edits = [
                 Edit(degradation.name, 'level', level)
-                for degradation, level in zip(estimator.types, [] if levels is None else levels[0].tolist(), strict=False)
+                for degradation, level in zip(
+                    estimator.types, [] if levels is None else levels[0].tolist(), strict=False
+                )
                 if not math.isnan(level)
             ]
             seen = estimator.observe(one)

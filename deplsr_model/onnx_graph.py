@@ -257,7 +257,7 @@ def _native_views(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _reflected(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """Returns ``size`` places from a start on, in a side that is mirrored, border pixel included, as often as needed."""
+    """Returns ``size`` places from a start on; the side is mirrored, border pixel included, as often as needed."""
     at = (start + torch.arange(size)) % (2 * length)
     return at.minimum(2 * length - 1 - at)
 
