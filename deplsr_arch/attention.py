@@ -113,7 +113,7 @@ class WindowAttention(ComputedNotStored):
 
     def _bias(self) -> Tensor:
         """Bias by position, with the masks of a shifted grid: (1 or 4, heads, L, L)."""
-        table = self.pos(self.offsets).permute(2, 0, 1)
+        table = self.pos(self.offsets).movedim(-1, 0)
         bias = windows.bias_between_positions(table, self.window).unsqueeze(0)
         if self.masks is None:
             return bias
@@ -222,7 +222,7 @@ class AdaptiveSpatialAttention(AdaptiveAttention):
     def attend(self, qkv: Tensor, size: Size) -> Tensor:
         """Attends in windows of both orientations."""
         height, width = size
-        qkv = windows.pad_to_multiple(qkv.unflatten(1, size), self.pad_side, size)  # (B, H', W', 3 C)
+        qkv = windows.pad_to_multiple(qkv.unflatten(1, size), self.pad_side)  # (B, H', W', 3 C)
         halves = qkv.unflatten(3, (3, 2, self.num_heads // 2, -1)).unbind(4)  # each (B, H', W', 3, heads / 2, d)
         out = [attn(half)[:, :height, :width] for attn, half in zip(self.attns, halves, strict=True)]
         return torch.cat(out, dim=-1).flatten(1, 2)

@@ -21,13 +21,9 @@ Triple = tuple[Tensor, Tensor, Tensor]
 FORBIDDEN = -100.0
 
 
-def pad_to_multiple(x: Tensor, side: int, size: Size | None = None) -> Tensor:
-    """Pads with zeros at the bottom and the right to a multiple of ``side``: (B, H, W, C) -> (B, H', W', C).
-
-    ``size`` is (H, W) from where a tracer still knows that they vary; by default that of ``x``.
-    """
-    height, width = size or (x.shape[1], x.shape[2])
-    below, right = -height % side, -width % side
+def pad_to_multiple(x: Tensor, side: int) -> Tensor:
+    """Pads with zeros at the bottom and the right to a multiple of ``side``: (B, H, W, C) -> (B, H', W', C)."""
+    below, right = -x.shape[1] % side, -x.shape[2] % side
     return F.pad(x, (0, 0, 0, right, 0, below)) if below or right else x
 
 
@@ -102,17 +98,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout:
 
 def _split_last(qkv: Triple, dim: int) -> tuple[Triple, Triple]:
     """Splits windows along ``dim`` into the last and all before it, which come first."""
-    before = (slice(None),) * dim
-    q, k, v = (x[(*before, slice(None, -1))] for x in qkv)  # by slices, which a tracer follows for any size
-    q_last, k_last, v_last = (x[(*before, slice(-1, None))] for x in qkv)
+    (q, q_last), (k, k_last), (v, v_last) = (x.split((x.shape[dim] - 1, 1), dim) for x in qkv)
     return (q, k, v), (q_last, k_last, v_last)
 
 
 def _attend_equal(qkv: Triple, bias: Tensor, scale: float, dropout: float) -> Tensor:
     """Attention in windows with the same bias (1, heads, L, L)."""
     q, k, v = qkv
-    if torch.onnx.is_in_onnx_export():  # a tracer takes the number of windows, which unflatten needs, for a constant
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     if q.numel() == 0:
         return v
     # Measured at 64 x 64 and 128 x 128, width 180, windows of 8 x 32, one core, against softmax(q k^T + bias + mask) v

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from basicsr_plugin.errors import UserError, first_line
+from deplsr_arch.attention import WindowAttention
 from deplsr_arch.image_sides import mirrored
 from deplsr_model.edits import Edit
 from deplsr_model.model_files import LoadedModel
@@ -52,6 +53,8 @@ def to_onnx(model: LoadedModel, metadata: Mapping[str, str]) -> tuple[bytes, flo
         UserError: The packages are missing, or the network cannot be exported; one line.
     """
     onnx, runtime = _packages()
+    if any(isinstance(part, WindowAttention) for part in model.net.modules()):
+        raise UserError(_refusal(model, 'the grid of windows of a DAT depends on the size of the image'))
     graph = OnnxGraph(model).eval().requires_grad_(False)
     if sum(value.nbytes for value in graph.state_dict().values()) > _LARGEST_FILE:
         raise UserError(f'-o: expected a model below 2 GB for .onnx, got {model.name} of more; take .safetensors')

@@ -73,7 +73,7 @@ class OnnxGraph(nn.Module):
         else:
             content, degradation, found = self.prior(image, levels)
             large = self.net(padded, content, degradation)
-        large = large.index_select(2, torch.arange(size[0])).index_select(3, torch.arange(size[1]))
+        large = large.index_select(2, _places(size[0])).index_select(3, _places(size[1]))
         return large if found is None else (large, found)
 
 
@@ -220,11 +220,16 @@ def _side(image: Tensor, dim: int) -> Tensor:
     return torch._shape_as_tensor(image)[dim]
 
 
+def _places(length: Tensor) -> Tensor:
+    """Returns 0, 1, ... of a length that is a scalar tensor, so that a tracer follows it."""
+    return torch.arange(length)  # type: ignore[call-overload]
+
+
 def _at_least(image: Tensor, side: int) -> Tensor:
     """Repeats the lower and right border of images until both sides have a length."""
     for dim in (2, 3):
         length = _side(image, dim)
-        image = image.index_select(dim, torch.arange(length.clamp(min=side)).clamp(max=length - 1))
+        image = image.index_select(dim, _places(length.clamp(min=side)).clamp(max=length - 1))
     return image
 
 
@@ -236,7 +241,7 @@ def _mirrored(image: Tensor, multiple: int) -> Tensor:
     added = [-side % multiple for side in sides]
     reflect = (added[0] < sides[0]) & (added[1] < sides[1])
     for dim, side, more in zip((2, 3), sides, added, strict=True):
-        at = torch.arange(side + more)
+        at = _places(side + more)
         last = side - 1
         image = image.index_select(dim, torch.where(reflect, last - (last - at).abs(), at.minimum(last)))
     return image
