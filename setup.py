@@ -52,7 +52,17 @@ setup(
     extras_require={
         'spandrel': ['spandrel'],
         'iqa': ['pyiqa'],
-        'dev': ['pytest', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'jsonschema', 'types-PyYAML'],
+        'onnx': ['onnx', 'onnxruntime'],
+        'dev': [
+            'deplsr[onnx]',
+            'pytest',
+            'pytest-xdist',
+            'ruff',
+            'mypy',
+            'import-linter',
+            'jsonschema',
+            'types-PyYAML',
+        ],
     },
     entry_points={
         'console_scripts': ['basicsr = basicsr_plugin.cli:entry'],
@@ -62,6 +72,7 @@ setup(
             'benchmark = deplsr_model.commands.benchmark',
             'caption = deplsr_data.commands.caption_photos',
             'describe = deplsr_model.commands.describe',
+            'export = deplsr_model.commands.export',
             'replay = deplsr_model.commands.replay',
             'synthesize = deplsr_data.commands.synthesize',
             'upscale = deplsr_model.commands.upscale',

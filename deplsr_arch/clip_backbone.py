@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # imported where it is used: it takes half as long as torch
     from open_clip.transformer import VisionTransformer
 
 __all__ = [
+    'JPEG_BLOCK',
     'MAX_CROPS_PER_SIDE',
     'Backbone',
     'ClipConfig',
@@ -50,7 +51,7 @@ ClipConfig = Mapping[str, Any]
 MAX_CROPS_PER_SIDE = 3
 
 #: Side in pixels of a JPEG block (MCU) with 4:2:0 chroma subsampling.
-_BLOCK = 16
+JPEG_BLOCK = 16
 
 _CONFIG_KEYS = ('embed_dim', 'vision_cfg', 'text_cfg')
 _OPTIONAL_KEYS = ('quick_gelu', 'init_logit_scale', 'init_logit_bias', 'custom_text')
@@ -187,8 +188,8 @@ def clip_views(lq: Tensor, size: int, view: View) -> Tensor:
     lq = _mirrored(_mirrored(lq, size, dim=-2), size, dim=-1)
     crops = [
         lq[..., top : top + size, left : left + size]
-        for top in starts(lq.shape[-2], size, step=_BLOCK, max_count=MAX_CROPS_PER_SIDE)
-        for left in starts(lq.shape[-1], size, step=_BLOCK, max_count=MAX_CROPS_PER_SIDE)
+        for top in starts(lq.shape[-2], size, step=JPEG_BLOCK, max_count=MAX_CROPS_PER_SIDE)
+        for left in starts(lq.shape[-1], size, step=JPEG_BLOCK, max_count=MAX_CROPS_PER_SIDE)
     ]
     return torch.stack(crops, dim=1)
 

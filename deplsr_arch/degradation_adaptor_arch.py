@@ -148,9 +148,13 @@ class DegradationAdaptor(nn.Module):
 
     def forward(self, lq: Tensor) -> AdaptorOutput:
         """Embeds photos; see the class for shapes."""
-        views = self._views(lq)
+        return self.embed_views(clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view))
+
+    def embed_views(self, views: Tensor, weights: Tensor | None = None) -> AdaptorOutput:
+        """Embeds photos of which views (B, K, 3, S, S) in 0..1 are given, S = ``image_size``, with weights (K,)."""
+        views = self._normalised(views)
         per_view = self.embed(views.flatten(0, 1))  # each (B K, ...)
-        return AdaptorOutput(*(_mean_of_views(value, views) for value in per_view))
+        return AdaptorOutput(*(_mean_of_views(value, views, weights) for value in per_view))
 
     def clip_embedding(self, lq: Tensor) -> Tensor:
         """Embeds photos (B, 3, h, w) with the frozen CLIP alone, uncorrected: (B, D) of unit length."""
@@ -219,10 +223,12 @@ class DegradationAdaptor(nn.Module):
 
     def _views(self, lq: Tensor) -> Tensor:
         """Images as the towers take them: (B, K, 3, S, S)."""
-        views = clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view)
-        if self.clip_normalize:
-            views = (views - self.image_mean.view(3, 1, 1)) / self.image_std.view(3, 1, 1)
-        return views
+        return self._normalised(clip_views(lq.expand(-1, 3, -1, -1), self.image_size, self.view))
+
+    def _normalised(self, views: Tensor) -> Tensor:
+        if not self.clip_normalize:
+            return views
+        return (views - self.image_mean.view(3, 1, 1)) / self.image_std.view(3, 1, 1)
 
     def _init_logits(self, logit_init: LogitInit) -> None:
         if logit_init == 'siglip':
@@ -256,9 +262,10 @@ def _unit(embedding: Tensor) -> Tensor:
     return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
 
 
-def _mean_of_views(value: Tensor, views: Tensor) -> Tensor:
+def _mean_of_views(value: Tensor, views: Tensor, weights: Tensor | None = None) -> Tensor:
     """Averages embeddings (B K, ...) over the K views of each photo, to unit length."""
-    return _unit(_unit(value).unflatten(0, views.shape[:2]).mean(dim=1))
+    each = _unit(value).unflatten(0, views.shape[:2])
+    return _unit(each.mean(dim=1) if weights is None else (each.movedim(1, -1) * weights).sum(dim=-1))
 
 
 def _zero_linear(width: int) -> nn.Linear:

@@ -17,7 +17,7 @@ def number_tokens(positions: Tensor, dim: int) -> Tensor:
     Shape:
         - positions: (B, K). Returns (B, K, dim), dim at least K.
     """
-    tokens = torch.diag_embed((2 * positions - 1) / dim**0.5)  # (B, K, K)
+    tokens = _diagonal((2 * positions - 1) / dim**0.5)
     return F.pad(tokens, (0, dim - positions.shape[1]))
 
 
@@ -30,5 +30,10 @@ def distribution_tokens(mean: Tensor, deviation: Tensor, dim: int) -> Tensor:
         - mean, deviation: (B, K). Returns (B, K, dim), dim at least 2 K.
     """
     count = mean.shape[1]
-    uncertainty = torch.diag_embed((4 * deviation - 1) / dim**0.5)  # (B, K, K)
+    uncertainty = _diagonal((4 * deviation - 1) / dim**0.5)
     return number_tokens(mean, dim) + F.pad(uncertainty, (count, dim - 2 * count))
+
+
+def _diagonal(values: Tensor) -> Tensor:
+    """Returns ``values`` (B, K) on the diagonals of (B, K, K); ONNX does not have torch.diag_embed."""
+    return values.unsqueeze(1) * torch.eye(values.shape[1], dtype=values.dtype, device=values.device)

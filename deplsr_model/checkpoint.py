@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from basicsr_plugin.atomic import save_tensors
 from basicsr_plugin.checkpoint import check_finite, mismatches, read_file, read_state_dict, shape_mismatches
 from basicsr_plugin.errors import UserError
+from deplsr_arch.protocols import is_estimator
 
-__all__ = ['load_into', 'recorded_levels', 'save_estimator']
+__all__ = ['ESTIMATOR_PREFIX', 'load_into', 'recorded_levels', 'save_estimator']
+
+#: Of the names of the estimator's weights in a file that holds those of an SR network too (`basicsr export`).
+ESTIMATOR_PREFIX = 'network_da.'
 
 _LEVELS = 'levels'  # key next to that of the weights
 
@@ -26,6 +30,8 @@ def load_into(
     where: str = 'checkpoint',
 ) -> list[str]:
     """Loads a checkpoint into a network; one with fusion also takes a checkpoint of its backbone.
+
+    From a file that holds an SR network and an estimator, a network takes its own part.
 
     Args:
         net: The network. After an error its weights are not defined.
@@ -41,7 +47,7 @@ def load_into(
         UserError: The file cannot be read, its weights are not finite, or its names or shapes do not fit the network.
     """
     rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = getattr(net, 'own_names', dict)
-    state = rename(read_state_dict(path, param_key, where))
+    state = rename(_part_of(net, read_state_dict(path, param_key, where)))
     missing = _missing_fusion(net, state)
     state.update(missing)
     used = net.state_dict().keys()
@@ -57,6 +63,15 @@ def load_into(
     raise UserError(
         f'{where}: {path} does not fit {name}: {"; ".join(problems)}; set the options that the file was trained with'
     )
+
+
+def _part_of(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    estimator = {key: value for key, value in state.items() if key.startswith(ESTIMATOR_PREFIX)}
+    if not estimator:
+        return state
+    if is_estimator(net):
+        return {key.removeprefix(ESTIMATOR_PREFIX): value for key, value in estimator.items()}
+    return {key: value for key, value in state.items() if key not in estimator}
 
 
 def _missing_fusion(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

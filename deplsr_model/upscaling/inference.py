@@ -103,7 +103,7 @@ class Upscaler:
         rows = {
             'weights': files.weights,
             'sha256': self.model_hash,
-            'option file': files.options or 'none: recognised from the weights',
+            'option file': files.options or f'none: {"stated in" if files.opt else "recognised from"} the weights',
             'network': f'{model.name}, {sum(one.numel() for one in model.net.parameters()):,d} parameters',
             'scale': model.scale,
             'estimator': estimator,

@@ -23,9 +23,19 @@ from deplsr_arch.image_sides import side_multiple
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator
 from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
 from deplsr_model.checkpoint import load_into, recorded_levels
+from deplsr_model.upscaling.embedded_options import embedded_options
 from deplsr_model.upscaling.recognise import RECOGNISED, recognise
 
-__all__ = ['LoadedModel', 'ModelFiles', 'file_hash', 'find_model', 'load_estimator', 'load_model']
+__all__ = [
+    'LoadedModel',
+    'ModelFiles',
+    'estimator_weights',
+    'facts_of',
+    'file_hash',
+    'find_model',
+    'load_estimator',
+    'load_model',
+]
 
 _KEYS = ('params_ema', 'params', 'state_dict', 'model')  # of the weights in a file, the averaged ones first
 _FACTS = ('license', 'licence', 'source', 'author')  # what a file may state about itself
@@ -39,7 +49,7 @@ class ModelFiles:
     Attributes:
         weights: Those of the SR network, or of the estimator where there is no other.
         options: Its option file, if there is one.
-        opt: The content of that file.
+        opt: The content of that file, or what the metadata of the weights hold of it (`basicsr export`).
         named: Whether the option file names the weights, so that its ``path.param_key_*`` select among them.
     """
 
@@ -59,6 +69,7 @@ class LoadedModel:
         name: Its class.
         scale: Enlargement.
         multiple: What the sides of an image must be multiples of.
+        block: ``type`` and arguments to build it; None for a network that spandrel recognised.
         estimator: The degradation estimator, if the network is conditioned on an estimate.
         table: The degradation types and levels that it estimates.
         facts: Licence, source and so on, as far as the files state them.
@@ -70,6 +81,7 @@ class LoadedModel:
     name: str
     scale: int
     multiple: int = 1
+    block: Mapping[str, Any] | None = None
     estimator: Estimator | None = None
     table: LevelTable | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +122,8 @@ def find_model(model: str | Path | None, options: str | Path | None = None, stag
     elif path.is_dir():
         weights = _weights_of_experiment(path, stage)
     assert weights is not None
+    if options is None:
+        opt = embedded_options(weights)
     return ModelFiles(weights, options if options is None else Path(options), opt, named=path is None)
 
 
@@ -167,24 +181,38 @@ def load_model(files: ModelFiles) -> LoadedModel:
     """
     content = read_file(files.weights, '-m')
     notes: list[str] = []
+    block: Mapping[str, Any] | None
     if files.opt.get('network_g'):
-        net = _build(files.opt['network_g'], 'network_g')
+        block = files.opt['network_g']
+        net = _build(block, 'network_g')
         key = _stated_key(files) if files.named else _weights_key(content)
         kept = load_into(net, files.weights, param_key=key, where='-m')
         if kept:
             notes.append(f'{files.weights} has no fusion weights: the prior has no trained effect')
     else:
-        net = _recognised(files, content)
+        net, block = _recognised(files, content)
     net = net.requires_grad_(False).eval()
     estimator, table = None, None
     wanted = is_conditioned(net)
     if wanted and files.opt.get('network_da') and str(files.opt.get('prior')) != 'none':
         estimator, table = load_estimator(files)
     multiple = side_multiple(net)
-    facts = {key: str(value) for key, value in _facts(files, content).items()}
+    facts = facts_of(files, content)
     return LoadedModel(
-        files, net, _name(net), _scale(net, multiple, files), multiple, estimator, table, facts, tuple(notes)
+        files, net, _name(net), _scale(net, multiple, files), multiple, block, estimator, table, facts, tuple(notes)
     )
+
+
+def estimator_weights(files: ModelFiles) -> Path:
+    """Returns the file of the degradation estimator's weights that ``path.pretrain_network_da`` names.
+
+    Raises:
+        UserError: There is none; one line.
+    """
+    named = (files.opt.get('path') or {}).get('pretrain_network_da')
+    if not named:
+        raise UserError(f'{files.options}: expected path.pretrain_network_da, got none; set it')
+    return _near(named, files.options, 'path.pretrain_network_da')
 
 
 def load_estimator(files: ModelFiles, weights: Path | None = None) -> tuple[Estimator, LevelTable]:
@@ -199,12 +227,8 @@ def load_estimator(files: ModelFiles, weights: Path | None = None) -> tuple[Esti
     """
     if not files.opt.get('network_da'):
         raise UserError(f'-m: expected a model with network_da, got {files.options or files.weights} without one')
+    weights = weights or estimator_weights(files)
     paths = files.opt.get('path') or {}
-    if weights is None:
-        named = paths.get('pretrain_network_da')
-        if not named:
-            raise UserError(f'{files.options}: expected path.pretrain_network_da, got none; set it')
-        weights = _near(named, files.options, 'path.pretrain_network_da')
     net = _build(files.opt['network_da'], 'network_da')
     load_into(net, weights, param_key=paths.get('param_key_da') or 'params', where='path.pretrain_network_da')
     estimator: nn.Module = net.requires_grad_(False).eval()
@@ -244,8 +268,8 @@ def _weights(files: ModelFiles, content: Any) -> dict[str, Tensor]:
     return state
 
 
-def _recognised(files: ModelFiles, content: Any) -> nn.Module:
-    """Builds a stock network from its weights alone, or whatever spandrel recognises."""
+def _recognised(files: ModelFiles, content: Any) -> tuple[nn.Module, Mapping[str, Any] | None]:
+    """Builds a stock network from its weights alone, or whatever spandrel recognises; returns its block too."""
     if not isinstance(content, Mapping):
         raise UserError(f'-m: expected a state dict in {files.weights}, got a {type(content).__name__}')
     state = _weights(files, content)
@@ -254,7 +278,7 @@ def _recognised(files: ModelFiles, content: Any) -> nn.Module:
         net = _build(block, 'network_g')
         try:
             net.load_state_dict(state)
-            return net
+            return net, block
         except RuntimeError:
             pass  # of another network with some of its names
     try:
@@ -267,7 +291,7 @@ def _recognised(files: ModelFiles, content: Any) -> nn.Module:
             f'({next(iter(state))}, ...); {hint}'
         ) from None
     try:
-        return _SpandrelNetwork(ModelLoader(device='cpu').load_from_state_dict(state))
+        return _SpandrelNetwork(ModelLoader(device='cpu').load_from_state_dict(state)), None
     except Exception as error:
         raise UserError(f'-m: spandrel does not recognise {files.weights} ({first_line(error)}); use -opt') from error
 
@@ -285,17 +309,24 @@ class _SpandrelNetwork(nn.Module):
         return self._descriptor(x)
 
 
-def _facts(files: ModelFiles, content: Any) -> dict[str, Any]:
-    """Returns what a checkpoint states about itself: text entries of a .pth, or the header of a .safetensors."""
+def facts_of(files: ModelFiles, content: Any = None) -> dict[str, str]:
+    """Returns what a checkpoint states about itself: text entries of a .pth, or the header of a .safetensors.
+
+    Args:
+        files: Of the model.
+        content: Of the checkpoint, if it has been read.
+    """
     stated: dict[str, Any] = {}
     if files.weights.suffix == '.safetensors':
         from safetensors import safe_open
 
         with safe_open(files.weights, 'pt') as file:
             stated = dict(file.metadata() or {})
-    elif isinstance(content, Mapping):
-        stated = {key: value for key, value in content.items() if isinstance(value, str)}
-    return {key: value for key, value in stated.items() if key in _FACTS}
+    else:
+        content = read_file(files.weights, '-m') if content is None else content
+        if isinstance(content, Mapping):
+            stated = {key: value for key, value in content.items() if isinstance(value, str)}
+    return {key: str(value) for key, value in stated.items() if key in _FACTS}
 
 
 def _name(net: nn.Module) -> str:

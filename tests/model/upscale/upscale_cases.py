@@ -19,7 +19,7 @@ from basicsr_plugin import cli
 from deplsr_model.calibration import calibrate
 from deplsr_model.checkpoint import save_estimator
 
-NAMES = ('upscale', 'describe', 'replay')
+NAMES = ('upscale', 'describe', 'export', 'replay')
 DIM, TYPES = 16, 8
 STOCK = {'type': 'SRVGGNetCompact_basicsr', 'num_feat': 8, 'num_conv': 2, 'upscale': 2}
 NETWORK_G = {
