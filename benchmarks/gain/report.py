@@ -236,5 +236,7 @@ def report(kept: dict[str, Any], results: Path, docs: Path) -> None:
     for page in ('prior.md', 'notebook.md'):
         if (docs / page).exists() or page == 'prior.md':
             write_tables(tables(kept), docs / page)
-    draw_curves(list(curve_points(kept)), docs / 'prior_gain.png')
+    points = list(curve_points(kept))
+    if len({share_ for _, _, share_, _ in points}) > 1:
+        draw_curves(points, docs / 'prior_gain.png')
     print(f'wrote {results / "prior_summary.json"} and the tables of prior.md')

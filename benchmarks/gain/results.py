@@ -47,7 +47,7 @@ def grade(one: dict[str, np.ndarray]) -> dict[str, Any]:
     true, mean, low, high = (one[name] for name in ('true', 'mean', 'low', 'high'))
     inside = (low <= true + 1e-6) & (true <= high + 1e-6)
     familiar = one['distance'] <= 1
-    varied = [k for k in range(len(TYPES)) if true[:, k].std() > 0.01]
+    varied = [k for k in range(len(TYPES)) if true[:, k].std() > 0.01 and mean[:, k].std() > 0]
     names = list(TYPES)
     return {
         'crops': len(true),
