@@ -162,11 +162,11 @@ def _estimates(kept: dict[str, Any]) -> str:
     for training, grades in kept['estimators'].items():
         for pool, grade in grades.items():
             left_out = training.partition('-')[2]
-            wanted = pool.partition('/')[2] in RECIPES and (training == MIXTURE or pool == f'heldout/{left_out}')
-            if wanted:
+            place, _, recipe = pool.partition('/')
+            if place == 'heldout' and recipe in RECIPES and (training == MIXTURE or recipe == left_out):
                 values = [f'{grade["spearman"][one]:.2f}' if one in grade['spearman'] else '' for one in TYPES]
-                rows.append([f'`{training}`', pool.replace('/', ': '), *values])
-    return _table(['trained on', 'crops of 64 x 64', *(name.replace('_', ' ') for name in TYPES)], rows)
+                rows.append([f'`{training}`', recipe, *values])
+    return _table(['trained on', 'held-out crops', *(name.replace('_', ' ') for name in TYPES)], rows)
 
 
 def _uncertainty(kept: dict[str, Any]) -> str:
@@ -175,13 +175,16 @@ def _uncertainty(kept: dict[str, Any]) -> str:
     for training, grades in kept['estimators'].items():
         left_out = training.partition('-')[2]
         for pool, grade in grades.items():
-            if training == MIXTURE or pool == f'heldout/{left_out}':
+            place, _, recipe = pool.partition('/')
+            if place == 'heldout' and (training == MIXTURE or recipe == left_out):
                 worst = min(grade['coverage'].items(), key=lambda item: item[1])
                 rows.append([
-                    f'`{training}`', pool.replace('/', ': '), f'{share(grade):.1%}', f'{worst[1]:.0%} ({worst[0]})',
+                    f'`{training}`', recipe, f'{share(grade):.1%}', f'{worst[1]:.0%} ({worst[0]})',
                     f'{grade["flagged"]:.1%}', f'{grade["auroc"]:.3f}' if 'auroc' in grade else '',
                 ])  # fmt: skip
-    return _table(['trained on', 'crops', '90% intervals cover', 'lowest type', 'flagged', 'AUROC of the flag'], rows)
+    return _table(
+        ['trained on', 'held-out crops', '90% intervals cover', 'lowest type', 'flagged', 'AUROC of the flag'], rows
+    )
 
 
 def _curve(kept: dict[str, Any]) -> str:
