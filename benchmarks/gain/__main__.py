@@ -35,7 +35,7 @@ from benchmarks.gain.networks import train_network
 from benchmarks.gain.pairs import Source, make_pool
 from benchmarks.gain.report import collect, report
 from benchmarks.gain.results import measure_estimator, measure_network, write
-from benchmarks.gain.settings import ESTIMATORS, RECIPES, RUNS, SMOKE, Sizes, parts_of
+from benchmarks.gain.settings import ESTIMATORS, RECIPES, RUNS, SMOKE, SMOKE_ESTIMATORS, SMOKE_RUNS, Sizes, parts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
@@ -120,6 +120,7 @@ def all_jobs(options: argparse.Namespace, work: Path, sizes: Sizes) -> dict[str,
     """All jobs in the order in which they are done."""
     photos, sets = Path(options.photos or '.'), Path(options.sets) if options.sets else None
     pools, graded, estimators = work / 'pools', work / 'graded', work / 'estimators'
+    chosen_runs, chosen = (SMOKE_RUNS, SMOKE_ESTIMATORS) if options.smoke else (RUNS, tuple(ESTIMATORS))
     jobs: dict[str, Job] = {}
     for name, block in RECIPES.items():
         jobs[f'pairs_{name}'] = Job(
@@ -137,7 +138,7 @@ def all_jobs(options: argparse.Namespace, work: Path, sizes: Sizes) -> dict[str,
         jobs['graded_sets'] = Job(
             'graded/sets/jpeg_out/done', (), lambda: make_graded(graded / 'sets', _set_photos(sets), min(draws, 6))
         )
-    for training in ESTIMATORS:
+    for training in chosen:
         needs = (*(f'pairs_{part}' for part in parts_of(training)),)
         jobs[f'estimator_{training}'] = Job(
             f'estimators/{training}/weights.pth', needs,
@@ -145,14 +146,14 @@ def all_jobs(options: argparse.Namespace, work: Path, sizes: Sizes) -> dict[str,
                 estimators / training, pools, training, groups_of(photos / 'train'), sizes
             ),
         )  # fmt: skip
-    for run in RUNS:
+    for run in chosen_runs:
         estimated = (f'estimator_{run.estimator}',) if run.prior == 'estimated' else ()
         jobs[f'sr_{run.name}'] = Job(
             f'networks/{run.name}/weights.pth', (*(f'pairs_{part}' for part in parts_of(run.recipe)), *estimated),
             lambda run=run: train_network(work / 'networks' / run.name, pools, estimators, run, sizes),
         )  # fmt: skip
     given = ('graded_heldout', *(('graded_sets',) if sets else ()))
-    for training in ESTIMATORS:
+    for training in chosen:
         jobs[f'measure_estimator_{training}'] = Job(
             f'measured/estimator_{training}.json', (*given, f'estimator_{training}'),
             lambda training=training: measure_estimator(
@@ -164,7 +165,7 @@ def all_jobs(options: argparse.Namespace, work: Path, sizes: Sizes) -> dict[str,
         'measured/bicubic.json', given,
         lambda: measure_network(work / 'measured' / 'bicubic.json', None, work, held(), sets, sizes),
     )  # fmt: skip
-    for run in RUNS:
+    for run in chosen_runs:
         jobs[f'measure_{run.name}'] = Job(
             f'measured/{run.name}.json', (*given, f'sr_{run.name}'),
             lambda run=run: measure_network(

@@ -63,7 +63,7 @@ def samples(name: str, graded: Path, photos: list[np.ndarray], sets: Path | None
         yield from _pairs(sets / 'RealSR100' / 'LQ', sets / 'RealSR100' / 'GT')
     elif name == 'set14se':
         assert sets is not None
-        for number in range(100):
+        for number in range(sizes.set14se):
             yield from _pairs(sets / 'Set14SE' / 'LQ' / f'deg_{number}', sets / 'Set14SE' / 'GTmod12')
     else:
         pool = load_pool(graded / name)

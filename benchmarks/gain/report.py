@@ -102,7 +102,7 @@ def differences(
     each = np.mean(found, axis=0)
     if name == 'set14se':
         each = each.reshape(-1, _SET14).mean(axis=1)
-        return each[np.array(kept['shuffled'], bool)] if part == 'set14se_shuffled' else each
+        return each[np.array(kept['shuffled'][: len(each)], bool)] if part == 'set14se_shuffled' else each
     if name in RECIPES:
         return each.reshape(-1, Sizes().draws).mean(axis=1) if len(each) % Sizes().draws == 0 else each
     return each

@@ -44,6 +44,7 @@ class Sizes:
         estimator_steps: Steps of 32 crops.
         steps: Steps of 16 patches, SR networks.
         draws: Degradations of each held-out photo.
+        set14se: The first so many degradations of Set14-SE.
     """
 
     lq: int = 20000
@@ -51,9 +52,10 @@ class Sizes:
     estimator_steps: int = 8000
     steps: int = 2500
     draws: int = 6
+    set14se: int = 100
 
 
-SMOKE = Sizes(lq=96, pairs=48, estimator_steps=20, steps=20, draws=1)
+SMOKE = Sizes(lq=96, pairs=48, estimator_steps=20, steps=20, draws=1, set14se=2)
 
 
 @dataclass(frozen=True)
@@ -130,3 +132,7 @@ RUNS = (
     Run('mixture-camera', 'constant'),
     Run('mixture-camera', 'estimated', estimator='mixture-camera'),
 )
+
+#: Estimators and SR networks of a smoke run.
+SMOKE_ESTIMATORS = (MIXTURE,)
+SMOKE_RUNS = tuple(Run(recipe, prior) for recipe in ('realesrgan', MIXTURE) for prior in ('constant', 'estimated'))

@@ -17,9 +17,12 @@ HOLDER = """
 import os, sys, time
 from basicsr_plugin.lock import hold_folder
 hold_folder(sys.argv[1], '--output', shared=len(sys.argv) > 2)
+ready, started = os.pipe()
 if not os.fork():
+    os.write(started, b'.')
     time.sleep(60)  # a worker that outlives it
     os._exit(0)
+os.read(ready, 1)
 print('held', flush=True)
 time.sleep(60)
 """
