@@ -19,8 +19,10 @@ from typing import IO, Any
 
 from basicsr_plugin.errors import UserError, warn
 
-__all__ = ['PART', 'DiskError', 'append_line', 'free_bytes', 'save_tensors', 'write_file', 'writing']
+__all__ = ['FULL_DISK', 'PART', 'DiskError', 'append_line', 'free_bytes', 'save_tensors', 'write_file', 'writing']
 
+#: Errors after which no other file can be written either: the disk is full or read-only.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 #: End of the name of a file that is being written.
 PART = '.part'
 #: Seconds to wait before each further attempt.

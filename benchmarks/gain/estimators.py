@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +126,3 @@ def load_estimator(folder: Path) -> LevelDistribution:
     net = build().eval()
     net.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
     return net.to(memory_format=torch.channels_last)
-
-
-Estimate = Callable[[Tensor], Tensor]

@@ -15,7 +15,6 @@ from benchmarks.gain.fusions import build_fused
 from benchmarks.gain.pairs import Pool, load_pool
 from benchmarks.gain.progress import Training
 from benchmarks.gain.settings import CONTEXT, LQ_SIZE, SCALE, Run, Sizes, parts_of
-from deplsr_arch.level_distribution_arch import LevelDistribution
 from deplsr_arch.number_tokens import distribution_tokens
 
 __all__ = ['build', 'load_network', 'prior_of', 'tokens_of', 'train_network']
@@ -112,8 +111,3 @@ def load_network(folder: Path, run: Run) -> nn.Module:
     net = build(run).eval()
     net.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
     return net.to(memory_format=torch.channels_last)
-
-
-def estimator_of(run: Run, estimators: Path) -> LevelDistribution:
-    """The estimator of a run."""
-    return load_estimator(estimators / run.estimator)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 from tqdm import tqdm
+
+from basicsr_plugin.atomic import save_tensors
 
 _EVERY = 250
 
@@ -56,16 +57,11 @@ class Training:
         seconds = round(self._seconds + time.time() - self._began)
         log = {'steps': self._total, 'seconds': seconds, 'every': _EVERY, 'losses': self._losses}
         (self._folder / 'log.json').write_text(json.dumps(log), encoding='utf-8')
-        self._write(self._net.state_dict(), 'weights.pth')
+        save_tensors(self._net.state_dict(), self._folder / 'weights.pth')
 
     def _save(self, step: int) -> None:
         state = {
             'net': self._net.state_dict(), 'optimizer': self._optimizer.state_dict(), 'step': step,
             'losses': self._losses, 'seconds': self._seconds + time.time() - self._began, 'total': self._total,
         }  # fmt: skip
-        self._write(state, 'state.pth')
-
-    def _write(self, state: dict[str, object], name: str) -> None:
-        part = self._folder / f'{name}.part'
-        torch.save(state, part)
-        os.replace(part, self._folder / name)
+        save_tensors(state, self._folder / 'state.pth')

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
+from basicsr_plugin.atomic import write_file
 from benchmarks.gain.estimators import TYPES, load_estimator
 from benchmarks.gain.measure import CLEAN, FIXED, estimates, samples, scores
 from benchmarks.gain.settings import MIXTURE, OUT_OF_RANGE, RECIPES, Run, Sizes
@@ -84,6 +84,4 @@ def measure_network(
 def write(path: Path, value: Any) -> None:
     """Writes JSON, complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix('.part')
-    part.write_text(json.dumps(value), encoding='utf-8')
-    os.replace(part, path)
+    write_file(path, json.dumps(value).encode())

@@ -7,9 +7,9 @@ bicubic enlargement. Writes results.csv (every value with its protocol), summary
 from __future__ import annotations
 
 import argparse
-import errno
 from pathlib import Path
 
+from basicsr_plugin.atomic import FULL_DISK
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.start_up import load_basicsr
 from deplsr_data.commands.arguments import at_least_0, at_least_1
@@ -18,7 +18,6 @@ from deplsr_model.benchmark.suites import SUITES
 
 __all__ = ['add_arguments', 'run']
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EXAMPLES = """\
 examples:
   basicsr benchmark experiments/my_run --bicubic --sets Set5,Set14 --data-root datasets -o table
@@ -126,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt('run the same command again to resume') from None
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL_DISK:
             raise
         raise UserError(
             f"-o: cannot write to '{args.output}': {error.strerror}; correct this, then run the same command to resume"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import os
 import sys
@@ -18,7 +17,7 @@ from typing import IO, Any
 import cv2
 from tqdm import tqdm
 
-from basicsr_plugin.atomic import DiskError, write_file, writing
+from basicsr_plugin.atomic import FULL_DISK, DiskError, write_file, writing
 from basicsr_plugin.errors import UserError, first_line, warn
 from deplsr_data.files.photos import SUFFIXES, walk_photos
 from deplsr_model.upscaling.image_files import header_size
@@ -37,7 +36,6 @@ __all__ = [
 
 _VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 _BAR = '{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {postfix}]'
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _RESUME = 'correct this, then run the same command to resume'
 
 
@@ -188,7 +186,7 @@ def write_photo(path: str, content: bytes) -> None:
         write_file(path, content, hint=_RESUME)
     except DiskError as error:
         cause = error.__cause__
-        if not isinstance(cause, OSError) or cause.errno in _FULL:
+        if not isinstance(cause, OSError) or cause.errno in FULL_DISK:
             raise
         raise UserError(f"'{path}': cannot be written: {cause.strerror}") from None
 
