@@ -86,8 +86,9 @@ class Signals:
         device = 'cuda' if processes.get_backend() == 'nccl' else 'cpu'
         number = torch.tensor(self.received, device=device)
         processes.all_reduce(number, op=processes.ReduceOp.MAX)
-        self.received = int(number)
-        return self.received
+        # A signal may have arrived meanwhile, unseen by the other processes: it stays for the next iteration.
+        self.received = self.received or int(number)
+        return int(number)
 
     def _handle(self, number: int, _: object) -> None:
         if self.received and number == signal.SIGINT and 'RANK' not in os.environ:  # torchrun sends it a second time

@@ -109,6 +109,27 @@ def test_a_signal_through_torchrun_saves_the_states_of_all_processes(workplace, 
     assert len(states[0]['own']['model']['pool']['samples']) == len(states[1]['model']['pool']['samples']) == 4
 
 
+def test_a_signal_that_arrives_while_processes_agree_is_kept_for_the_next_iteration(monkeypatch):
+    from torch import distributed
+
+    from basicsr_plugin.interruption import Signals
+
+    signals = Signals()
+
+    def all_reduce(number, op):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(distributed, 'get_backend', lambda: 'gloo')
+    monkeypatch.setattr(distributed, 'all_reduce', all_reduce)
+    signals.install()
+    try:
+        assert signals.agreed(distributed=True) == 0  # the other processes have not seen it
+        monkeypatch.setattr(distributed, 'all_reduce', lambda number, op: None)
+        assert signals.agreed(distributed=True) == signal.SIGTERM
+    finally:
+        signals.remove()
+
+
 def test_signals_are_those_of_before_when_a_training_has_ended(workplace, stage1):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     assert workplace.run('train', stage1) == 0
