@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.gain.estimators import PRIOR_DIM, TYPES
 from benchmarks.gain.networks import Patches
+from benchmarks.gain.settings import SCALE
 
 RATE, WARM_UP, DECAY = 1e-3, 200, 0.999  #: learning rate, steps until it is reached, decay of the moving average
 #: Shares of the steps after which a network is validated.
@@ -24,6 +25,16 @@ def _film(backbone: dict[str, Any], places: list[str]) -> dict[str, Any]:
         'type': 'Fused', 'backbone': backbone, 'fuse_at': places, 'fusion': 'film', 'prior_dim': PRIOR_DIM,
         'num_degradation_types': len(TYPES),
     }  # fmt: skip
+
+
+def pools_of(scale: int) -> str:
+    """Folder of the pairs of a scale."""
+    return 'pools' if scale == SCALE else f'pools_x{scale}'
+
+
+def graded_of(scale: int) -> str:
+    """Folder of the held-out degradations of a scale."""
+    return f'graded{"" if scale == SCALE else f"_x{scale}"}/heldout'
 
 
 @dataclass(frozen=True)

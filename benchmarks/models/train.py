@@ -18,13 +18,13 @@ from benchmarks.gain.measure import Sample, psnr, samples
 from benchmarks.gain.networks import DROPOUT, Pairs, draw_batch, estimated_tokens
 from benchmarks.gain.pairs import load_pool
 from benchmarks.gain.progress import Training
-from benchmarks.gain.settings import MIXTURE, RECIPES, Sizes, parts_of
-from benchmarks.models.settings import DECAY, RATE, VALIDATED, WARM_UP, Model
+from benchmarks.gain.settings import MIXTURE, RECIPES, SCALE, Sizes, parts_of
+from benchmarks.models.settings import DECAY, RATE, VALIDATED, WARM_UP, Model, pools_of
 from deplsr_arch.level_distribution_arch import LevelDistribution
 
-__all__ = ['load_model', 'train_model', 'validation_samples']
+__all__ = ['load_model', 'train_model', 'validate', 'validation_samples']
 
-_DRAWS = 2  # degradations of each held-out photo in a validation
+DRAWS = 2  # degradations of each held-out photo in a validation
 
 
 def train_model(model: Model, folder: Path, work: Path, validation: dict[str, list[Sample]]) -> None:
@@ -77,17 +77,17 @@ def load_model(model: Model, folder: Path) -> nn.Module:
 
 def validation_samples(graded: Path, photos: list[np.ndarray]) -> dict[str, list[Sample]]:
     """The held-out images that a network is validated on, by recipe."""
-    return {name: list(samples(name, graded, photos, None, Sizes(draws=_DRAWS))) for name in RECIPES}
+    return {name: list(samples(name, graded, photos, None, Sizes(draws=DRAWS))) for name in RECIPES}
 
 
 def _pairs(model: Model, work: Path, name: str) -> Pairs:
     scale = model.patches.scale
-    folder = work / ('pools' if scale == 4 else f'pools_x{scale}') / name
+    folder = work / pools_of(scale) / name
     pool = load_pool(folder)
     if model.prior == 'constant':
         return Pairs(pool, torch.zeros(model.patches.crops, len(TYPES), PRIOR_DIM))
     estimator = work / 'estimators' / MIXTURE
-    kept = '' if scale == 4 else f'_x{scale}'
+    kept = '' if scale == SCALE else f'_x{scale}'
     return Pairs(pool, estimated_tokens(folder, model.patches.crops, estimator, kept))
 
 
@@ -108,18 +108,25 @@ class _Scores:
         self._path, self._validation = path, validation
         self._found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
-    @torch.no_grad()
     def add(self, step: int, net: nn.Module, estimator: LevelDistribution | None) -> None:
         """Validates a network; ``estimator``: None for one without a prior."""
-        found = {}
-        for name, images in self._validation.items():
-            lq = torch.from_numpy(np.stack([one.lq for one in images])).float() / 255
-            tokens = lq.new_zeros(len(lq), len(TYPES), PRIOR_DIM) if estimator is None else estimator.prior(lq)[1]
-            outputs = [
-                net(lq[i : i + 1], lq.new_zeros(1, 1, PRIOR_DIM), tokens[i : i + 1])[0].clamp(0, 1).mul(255).round()
-                for i in range(len(lq))
-            ]
-            pixels = [output.byte().numpy().transpose(1, 2, 0) for output in outputs]
-            found[name] = [psnr(output, one) for output, one in zip(pixels, images, strict=True)]
-        self._found[str(step)] = found
+        self._found[str(step)] = validate(net, estimator, self._validation)
         write_file(self._path, json.dumps(self._found).encode())
+
+
+@torch.no_grad()
+def validate(
+    net: nn.Module, estimator: LevelDistribution | None, validation: dict[str, list[Sample]]
+) -> dict[str, list[float]]:
+    """Returns the PSNR-Y of each validation image, by recipe."""
+    found = {}
+    for name, images in validation.items():
+        lq = torch.from_numpy(np.stack([one.lq for one in images])).float() / 255
+        tokens = lq.new_zeros(len(lq), len(TYPES), PRIOR_DIM) if estimator is None else estimator.prior(lq)[1]
+        outputs = [
+            net(lq[i : i + 1], lq.new_zeros(1, 1, PRIOR_DIM), tokens[i : i + 1])[0].clamp(0, 1).mul(255).round()
+            for i in range(len(lq))
+        ]
+        pixels = [output.byte().numpy().transpose(1, 2, 0) for output in outputs]
+        found[name] = [psnr(output, one) for output, one in zip(pixels, images, strict=True)]
+    return found
