@@ -67,6 +67,6 @@ MODELS = {
     for model in (
         Model('small-x4', plain(32, 16), steps=13_000),
         Model('small-x4-blind', plain(32, 16), 'constant', steps=13_000, published=False),
-        Model('small-x2', plain(32, 16, scale=2), steps=4_000, patches=_X2, start='small-x4'),
+        Model('small-x2', plain(32, 16, scale=2), steps=2_500, patches=_X2, start='small-x4'),
     )
 }
