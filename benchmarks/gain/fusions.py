@@ -8,7 +8,7 @@ from basicsr.archs import build_network
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.prior.controls import PlainResNet
+from deplsr_arch.plain_resnet_arch import PlainResNet
 
 __all__ = ['FUSIONS', 'build_fused']
 

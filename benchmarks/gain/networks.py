@@ -17,9 +17,20 @@ from benchmarks.gain.progress import Training
 from benchmarks.gain.settings import CONTEXT, LQ_SIZE, SCALE, Run, Sizes, parts_of
 from deplsr_arch.number_tokens import distribution_tokens
 
-__all__ = ['build', 'load_network', 'prior_of', 'tokens_of', 'train_network']
+__all__ = [
+    'DROPOUT',
+    'Pairs',
+    'Patches',
+    'build',
+    'draw_batch',
+    'estimated_tokens',
+    'load_network',
+    'prior_of',
+    'tokens_of',
+    'train_network',
+]
 
-_BATCH, _RATE, _DROPOUT = 16, 1e-3, 0.1
+_RATE, DROPOUT = 1e-3, 0.1
 
 
 def build(run: Run) -> nn.Module:
@@ -33,9 +44,9 @@ def tokens_of(positions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def estimated_tokens(pool: Path, count: int, estimator: Path) -> Tensor:
-    """What an estimator finds in the first ``count`` crops of a pool; computed once."""
-    kept = estimator / f'{pool.name}.npy'
+def estimated_tokens(pool: Path, count: int, estimator: Path, suffix: str = '') -> Tensor:
+    """What an estimator finds in the first ``count`` crops of a pool; kept as POOL SUFFIX.npy at the estimator."""
+    kept = estimator / f'{pool.name}{suffix}.npy'
     if not kept.exists():
         net, lq = load_estimator(estimator), load_pool(pool).lq[:count]
         found = [net.prior(torch.from_numpy(lq[i : i + 64]).float() / 255)[1] for i in range(0, count, 64)]
@@ -54,9 +65,20 @@ def prior_of(run: Run, pool_folder: Path, pool: Pool, count: int, estimators: Pa
     return tokens_of(effective_positions(np.array(pool.levels[:count])))
 
 
-class _Pairs(NamedTuple):
+class Pairs(NamedTuple):
+    """A pool, and the prior's tokens of its crops."""
+
     pool: Pool
     tokens: Tensor
+
+
+class Patches(NamedTuple):
+    """What a batch is made of: patches, their side in LR pixels, and the crops of a pool that they come from."""
+
+    batch: int = 16
+    side: int = LQ_SIZE
+    crops: int = Sizes.pairs
+    scale: int = SCALE
 
 
 def train_network(folder: Path, pools: Path, estimators: Path, run: Run, sizes: Sizes) -> None:
@@ -67,20 +89,21 @@ def train_network(folder: Path, pools: Path, estimators: Path, run: Run, sizes: 
     pairs = []
     for name in parts:
         pool = load_pool(pools / name)
-        pairs.append(_Pairs(pool, prior_of(run, pools / name, pool, sizes.pairs, estimators)))
+        pairs.append(Pairs(pool, prior_of(run, pools / name, pool, sizes.pairs, estimators)))
     torch.manual_seed(run.seed)
     net = build(run).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(net.parameters(), _RATE, betas=(0.9, 0.99))
     total = int(sizes.steps * run.share)
+    patches = Patches(crops=sizes.pairs)
     training, weights = Training(folder, net, optimizer, total), np.array(list(parts.values()))
     for step in training.steps():
         rng = np.random.default_rng((run.seed, step, 1))
         for group in optimizer.param_groups:
             group['lr'] = _RATE * cosine(step / total)
-        lq, gt, tokens = _batch(pairs, weights, sizes.pairs, rng)
-        kept = torch.from_numpy(rng.random(_BATCH) >= _DROPOUT)
+        lq, gt, tokens = draw_batch(pairs, weights, patches, rng)
+        kept = torch.from_numpy(rng.random(patches.batch) >= DROPOUT)
         degradation = tokens * kept[:, None, None] if run.prior != 'constant' else tokens
-        loss = (net(lq, lq.new_zeros(_BATCH, 1, PRIOR_DIM), degradation) - gt).abs().mean()
+        loss = (net(lq, lq.new_zeros(patches.batch, 1, PRIOR_DIM), degradation) - gt).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -88,15 +111,17 @@ def train_network(folder: Path, pools: Path, estimators: Path, run: Run, sizes: 
     training.finish()
 
 
-def _batch(pairs: list[_Pairs], weights: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """Draws patches (B, 3, 32, 32) and (B, 3, 128, 128) in 0..1, and the tokens of the crops that they are from."""
+def draw_batch(
+    pairs: list[Pairs], weights: np.ndarray, patches: Patches, rng: np.random.Generator
+) -> tuple[Tensor, ...]:
+    """Draws LR patches (B, 3, h, h) and GT (B, 3, scale h, scale h) in 0..1, and the tokens of their crops."""
     lq, gt, tokens = [], [], []
-    for place in rng.choice(len(pairs), _BATCH, p=weights):
-        row = int(rng.integers(count))
-        top, left = rng.integers(CONTEXT - LQ_SIZE + 1, size=2)
+    for place in rng.choice(len(pairs), patches.batch, p=weights):
+        row = int(rng.integers(patches.crops))
+        top, left = rng.integers(CONTEXT - patches.side + 1, size=2)
         flips = rng.random(3) < 0.5
-        for images, pixels, times in ((lq, pairs[place].pool.lq, 1), (gt, pairs[place].pool.gt, SCALE)):
-            y, x, side = top * times, left * times, LQ_SIZE * times
+        for images, pixels, times in ((lq, pairs[place].pool.lq, 1), (gt, pairs[place].pool.gt, patches.scale)):
+            y, x, side = top * times, left * times, patches.side * times
             image = pixels[row, :, y : y + side, x : x + side]
             image = image[..., ::-1] if flips[0] else image
             image = image[..., ::-1, :] if flips[1] else image

@@ -48,12 +48,14 @@ class Source(NamedTuple):
     draws: int = 0
 
 
-def make_pool(folder: Path, block: dict[str, Any], source: Source, count: int, with_gt: int, seed: int) -> None:
+def make_pool(
+    folder: Path, block: dict[str, Any], source: Source, count: int, with_gt: int, seed: int, scale: int = SCALE
+) -> None:
     """Degrades ``count`` crops by a recipe; the first ``with_gt`` are kept with their GT. Resumed by batches."""
     if (folder / 'done').exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    recipe, side = read_recipe(dict(block), 'recipe'), CONTEXT * SCALE
+    recipe, side = read_recipe(dict(block), 'recipe'), CONTEXT * scale
     shapes = {
         'lq': ((count, 3, CONTEXT, CONTEXT), np.uint8), 'gt': ((with_gt, 3, side, side), np.uint8),
         'levels': ((count, len(EFFECTIVE.types)), np.float32), 'nominal': ((count, len(NOMINAL.types)), np.float32),
@@ -65,8 +67,8 @@ def make_pool(folder: Path, block: dict[str, Any], source: Source, count: int, w
     pool = Pool(*(open_memmap(folder / f'{name}.npy', mode, dtype, shape) for name, (shape, dtype) in shapes.items()))
     for first in tqdm(range(done, count, _BATCH), folder.name, leave=False):
         index = range(first, min(first + _BATCH, count))
-        photos, crops = zip(*(_clean(source, seed, i) for i in index), strict=True)
-        records = [draw(recipe, SCALE, rng_for(seed, 0, i, 0, 'degradation'), (side, side)) for i in index]
+        photos, crops = zip(*(_clean(source, seed, i, scale) for i in index), strict=True)
+        records = [draw(recipe, scale, rng_for(seed, 0, i, 0, 'degradation'), (side, side)) for i in index]
         packed = [pack(record, (side, side), recipe.largest_kernel, rounds_of(recipe)) for record in records]
         gt = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         rows = slice(index.start, index.stop)
@@ -83,13 +85,13 @@ def make_pool(folder: Path, block: dict[str, Any], source: Source, count: int, w
     (folder / 'done').touch()
 
 
-def _clean(source: Source, seed: int, index: int) -> tuple[int, np.ndarray]:
+def _clean(source: Source, seed: int, index: int, scale: int) -> tuple[int, np.ndarray]:
     """Returns the number of a photo, and a crop (side, side, 3) of it, float32 in 0..1 in steps of 1/255."""
-    side = CONTEXT * SCALE
+    side = CONTEXT * scale
     if source.draws:
         number = index // source.draws % len(source.photos)
         photo = source.photos[number]
-        crop = centre_crop((photo.shape[0], photo.shape[1]), SCALE, side)
+        crop = centre_crop((photo.shape[0], photo.shape[1]), scale, side)
         if crop is None or (crop.height, crop.width) != (side, side):
             raise SystemExit(f'expected photos of at least {side} pixels in height and width, got {photo.shape[:2]}')
         return number, np.ascontiguousarray(crop.cut(photo), np.float32) / 255

@@ -23,11 +23,20 @@ class Training:
         folder: Where ``state.pth`` and, at the end, ``weights.pth`` and ``log.json`` are written.
         net: The network. optimizer: Its optimizer. Both are set to the saved state.
         total: Steps.
+        average: The moving average of the network, if one is kept; it is saved and, in the end, written.
     """
 
-    def __init__(self, folder: Path, net: nn.Module, optimizer: torch.optim.Optimizer, total: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        total: int,
+        average: nn.Module | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._net, self._optimizer, self._total = folder, net, optimizer, total
+        self._average = average
         self._first, self._losses, self._seconds = 0, list[float](), 0.0
         state = folder / 'state.pth'
         if state.exists():
@@ -36,6 +45,8 @@ class Training:
                 raise SystemExit(f'{folder}: expected a training of {total} steps, got one of {saved["total"]}')
             net.load_state_dict(saved['net'])
             optimizer.load_state_dict(saved['optimizer'])
+            if average is not None:
+                average.load_state_dict(saved['average'])
             self._first, self._losses, self._seconds = saved['step'], saved['losses'], saved['seconds']
         self._began, self._recent = time.time(), list[float]()
 
@@ -57,11 +68,14 @@ class Training:
         seconds = round(self._seconds + time.time() - self._began)
         log = {'steps': self._total, 'seconds': seconds, 'every': _EVERY, 'losses': self._losses}
         (self._folder / 'log.json').write_text(json.dumps(log), encoding='utf-8')
-        save_tensors(self._net.state_dict(), self._folder / 'weights.pth')
+        net = self._net if self._average is None else self._average
+        save_tensors(net.state_dict(), self._folder / 'weights.pth')
 
     def _save(self, step: int) -> None:
         state = {
             'net': self._net.state_dict(), 'optimizer': self._optimizer.state_dict(), 'step': step,
             'losses': self._losses, 'seconds': self._seconds + time.time() - self._began, 'total': self._total,
         }  # fmt: skip
+        if self._average is not None:
+            state['average'] = self._average.state_dict()
         save_tensors(state, self._folder / 'state.pth')

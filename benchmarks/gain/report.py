@@ -114,7 +114,6 @@ def tables(kept: dict[str, Any]) -> dict[str, str]:
         'gain_own': _gain_own(kept),
         'gain_wild': _gain_wild(kept),
         'estimates': _estimates(kept),
-        'uncertainty': _uncertainty(kept),
         'curve': _curve(kept),
         'fusions': _fusions(kept),
         'gain_hours': _hours(kept),
@@ -157,34 +156,25 @@ def _gain_wild(kept: dict[str, Any]) -> str:
 
 
 def _estimates(kept: dict[str, Any]) -> str:
-    """Spearman of estimated with true levels."""
-    rows = []
-    for training, grades in kept['estimators'].items():
-        for pool, grade in grades.items():
-            left_out = training.partition('-')[2]
-            place, _, recipe = pool.partition('/')
-            if place == 'heldout' and recipe in RECIPES and (training == MIXTURE or recipe == left_out):
-                values = [f'{grade["spearman"][one]:.2f}' if one in grade['spearman'] else '' for one in TYPES]
-                rows.append([f'`{training}`', recipe, *values])
-    return _table(['trained on', 'held-out crops', *(name.replace('_', ' ') for name in TYPES)], rows)
-
-
-def _uncertainty(kept: dict[str, Any]) -> str:
-    """Coverage of the intervals, and what is flagged as out of range."""
+    """Spearman of estimated with true levels, coverage of the intervals, and what is flagged as out of range."""
+    shown = ('blur', 'noise', 'jpeg', 'compression')
     rows = []
     for training, grades in kept['estimators'].items():
         left_out = training.partition('-')[2]
         for pool, grade in grades.items():
             place, _, recipe = pool.partition('/')
-            if place == 'heldout' and (training == MIXTURE or recipe == left_out):
-                worst = min(grade['coverage'].items(), key=lambda item: item[1])
-                rows.append([
-                    f'`{training}`', recipe, f'{share(grade):.1%}', f'{worst[1]:.0%} ({worst[0]})',
-                    f'{grade["flagged"]:.1%}', f'{grade["auroc"]:.3f}' if 'auroc' in grade else '',
-                ])  # fmt: skip
-    return _table(
-        ['trained on', 'held-out crops', '90% intervals cover', 'lowest type', 'flagged', 'AUROC of the flag'], rows
-    )
+            if place != 'heldout' or (training != MIXTURE and recipe != left_out):
+                continue
+            inside = recipe in RECIPES
+            spearman = [f'{grade["spearman"][one]:.2f}' if inside and one in grade['spearman'] else '' for one in shown]
+            worst = min(grade['coverage'].items(), key=lambda item: item[1])
+            rows.append([
+                f'`{recipe}`' if training == MIXTURE else f'`{recipe}`, left out', *spearman, f'{share(grade):.1%}',
+                f'{worst[1]:.0%} ({worst[0].replace("_", " ")})', f'{grade["flagged"]:.1%}',
+                f'{grade["auroc"]:.3f}' if 'auroc' in grade else '',
+            ])  # fmt: skip
+    head = ['held-out crops', *shown, '90% intervals cover', 'lowest', 'flagged', 'AUROC']
+    return _table(head, rows)
 
 
 def _curve(kept: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the experiment alone uses, registered with BasicSR and with the package: a small network, priors, losses.
+"""What the experiment alone uses, registered with BasicSR and with the package: priors and losses.
 
 Runs load it by ``plugins: [benchmarks.prior.controls]``.
 """
@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
-from torch import Tensor, nn
-from torch.nn import functional as F
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch.degradation_adaptor_arch import DegradationAdaptor
@@ -25,41 +24,9 @@ __all__ = [
     'AblatedOrdinalLoss',
     'EqualPositivesSoftmaxLoss',
     'FrozenCLIPPrior',
-    'PlainResNet',
     'TrueNumbersPrior',
     'UnwhitenedLevels',
 ]
-
-
-class _Block(nn.Module):
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x)))
-
-
-@ARCH_REGISTRY.register()
-class PlainResNet(nn.Module):
-    """Residual blocks at LR size, added to the image enlarged by repetition; small enough to train on two CPU cores.
-
-    Shape:
-        - x: (B, 3, h, w). Returns (B, 3, scale h, scale w).
-    """
-
-    def __init__(self, num_feat: int = 32, num_block: int = 8, scale: int = 4) -> None:
-        super().__init__()
-        self.scale = scale
-        self.conv_first = nn.Conv2d(3, num_feat, 3, 1, 1)
-        self.body = nn.Sequential(*(_Block(num_feat) for _ in range(num_block)))
-        self.conv_last = nn.Conv2d(num_feat, 3 * scale**2, 3, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarges images."""
-        enlarged = F.interpolate(x, scale_factor=self.scale, mode='nearest')
-        return enlarged + F.pixel_shuffle(self.conv_last(self.body(self.conv_first(x))), self.scale)
 
 
 @register_prior('levels', needs_estimator=False)

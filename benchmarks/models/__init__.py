@@ -1,0 +1,1 @@
+"""Trains, measures and packs the models that are shipped: ``make models``."""

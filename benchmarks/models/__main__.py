@@ -1,0 +1,106 @@
+"""Trains, measures and packs the models that are shipped.
+
+    make models                                                                # the same as the next line
+    python -m benchmarks.models --photos data/photos --sets data/sets          # some hours on two cores; resumable
+    python -m benchmarks.models --photos data/photos --sets data/sets --only pack measure   # from what is trained
+    python -m benchmarks.models --report                                       # docs/models.md from the kept results
+
+`--photos` holds train/, heldout/ and manifest.tsv; only train/ is trained on. `--sets` holds RealSR100 and Set14SE.
+Pairs, the estimator and the held-out degradations are those of benchmarks.gain, in the same folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from benchmarks.gain.measure import load_photos, make_graded
+from benchmarks.gain.pairs import Source, make_pool
+from benchmarks.gain.settings import MIXTURE, RECIPES, SCALE
+from benchmarks.models.settings import MODELS, graded_of, pools_of
+from benchmarks.models.train import DRAWS, train_model, validation_samples
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = ('pairs', 'train', 'pack', 'measure', 'report')
+
+
+def main() -> None:
+    """Runs the steps."""
+    options = parse()
+    if options.train:
+        torch.set_num_threads(1)
+        _train_one(options.train, options)
+        return
+    for step in (options.only or STEPS) if options.photos else ('report',):
+        print(f'== {step}', flush=True)
+        globals()[f'_{step}'](options)
+
+
+def parse() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        'python -m benchmarks.models', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--photos', type=os.path.abspath, help='folder with train/, heldout/ and manifest.tsv')
+    parser.add_argument('--sets', type=os.path.abspath, help='folder of the test sets')
+    parser.add_argument(
+        '--work', type=os.path.abspath, default='experiments/gain', help='pairs and weights (experiments/gain)'
+    )
+    parser.add_argument('--only', nargs='+', choices=STEPS, help='these steps')
+    parser.add_argument('--jobs', type=int, default=2, help='trainings at a time, each with one thread (2)')
+    parser.add_argument('--train', choices=list(MODELS), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _pairs(options: argparse.Namespace) -> None:
+    """Makes pairs and held-out degradations at x4, and trains the estimator, by benchmarks.gain; pairs at x2."""
+    jobs = (*(f'pairs_{name}' for name in RECIPES), f'estimator_{MIXTURE}', 'graded_heldout')
+    command = [sys.executable, '-m', 'benchmarks.gain', '--photos', options.photos, '--work', str(options.work)]
+    subprocess.run([*command, '--jobs', str(options.jobs), '--only', *jobs], check=True)
+    work = Path(options.work)
+    source = Source(load_photos(Path(options.photos) / 'train'))
+    for model in MODELS.values():
+        patches = model.patches
+        if patches.scale == SCALE:
+            continue
+        for name, block in RECIPES.items():
+            folder = work / pools_of(patches.scale) / name
+            make_pool(folder, block, source, patches.crops, patches.crops, 2, patches.scale)
+        make_graded(
+            work / graded_of(patches.scale), load_photos(Path(options.photos) / 'heldout'), DRAWS, patches.scale
+        )
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Trains the models, several at a time, each after the one that it starts from."""
+    done, left = set[str](), list(MODELS.values())
+    while left:
+        ready = [model for model in left if not model.start or model.start in done]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(lambda model: _train_in_process(model.name, options), ready))
+        done |= {model.name for model in ready}
+        left = [model for model in left if model.name not in done]
+
+
+def _train_in_process(name: str, options: argparse.Namespace) -> None:
+    command = [sys.executable, '-m', 'benchmarks.models', *sys.argv[1:], '--train', name]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE'}
+    if subprocess.run(command, env=environment, cwd=ROOT).returncode:
+        sys.exit(f'{name}: the training failed; the same command resumes it')
+
+
+def _train_one(name: str, options: argparse.Namespace) -> None:
+    model, work = MODELS[name], Path(options.work)
+    heldout = load_photos(Path(options.photos) / 'heldout')
+    validation = validation_samples(work / graded_of(model.patches.scale), heldout)
+    train_model(model, work / 'models' / name, work, validation)
+
+
+if __name__ == '__main__':
+    main()

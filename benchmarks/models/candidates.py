@@ -1,0 +1,103 @@
+"""Networks of equal CPU time, from which the shipped one was chosen: PSNR-Y on held-out photos after a short training.
+
+    python -m benchmarks.models.candidates --photos data/photos --work experiments/gain --seconds 330
+
+Needs the pairs, the estimator and the held-out degradations of benchmarks.models (step ``pairs``). One thread. Prints
+a line for each candidate; benchmarks/results/model_candidates.json keeps them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.archs import build_network
+
+from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, load_estimator
+from benchmarks.gain.measure import load_photos
+from benchmarks.gain.networks import DROPOUT, Pairs, Patches, draw_batch, estimated_tokens
+from benchmarks.gain.pairs import load_pool
+from benchmarks.gain.settings import MIXTURE, WEIGHTS, parts_of
+from benchmarks.models.settings import RATE, plain
+from benchmarks.models.train import validate, validation_samples
+
+RESULTS = Path(__file__).resolve().parents[1] / 'results' / 'model_candidates.json'
+CANDIDATES = {
+    '8 blocks of 32 channels': plain(32, 8),
+    '16 blocks of 32 channels': plain(32, 16),
+    '12 blocks of 48 channels': plain(48, 12),
+    '8 blocks of 64 channels at half the LR size': plain(64, 8, unshuffle=2),
+}
+
+
+def main() -> None:
+    """Trains and measures each candidate."""
+    parser = argparse.ArgumentParser(
+        'python -m benchmarks.models.candidates',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--photos', type=Path, required=True, help='folder with heldout/')
+    parser.add_argument('--work', type=Path, default='experiments/gain', help='folder of the pairs (experiments/gain)')
+    parser.add_argument('--seconds', type=float, default=330, help='CPU time of each training (330)')
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = []
+    for name, network in CANDIDATES.items():
+        found.append({'network': name, 'seconds': options.seconds, **_try(network, options)})
+        print(json.dumps(found[-1]), flush=True)
+    RESULTS.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
+
+
+def _try(network: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    estimator_folder = options.work / 'estimators' / MIXTURE
+    parts, patches, estimator = parts_of(MIXTURE), Patches(), load_estimator(estimator_folder)
+    pairs = [
+        Pairs(load_pool(pool), estimated_tokens(pool, patches.crops, estimator_folder))
+        for pool in (options.work / 'pools' / name for name in parts)
+    ]
+    torch.manual_seed(0)
+    net = build_network(deepcopy(network)).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
+    start, step = time.process_time(), 0
+    while (progress := (time.process_time() - start) / options.seconds) < 1:
+        for group in optimizer.param_groups:
+            group['lr'] = RATE * cosine(progress)
+        rng = np.random.default_rng((0, step, 1))
+        lq, gt, tokens = draw_batch(pairs, np.array(list(parts.values())), patches, rng)
+        kept = torch.from_numpy(rng.random(patches.batch) >= DROPOUT)
+        output = net(lq, lq.new_zeros(patches.batch, 1, PRIOR_DIM), tokens * kept[:, None, None])
+        loss = (output - gt).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        step += 1
+    net.eval()
+    photos = load_photos(options.photos / 'heldout')
+    scores = validate(net, estimator, validation_samples(options.work / 'graded' / 'heldout', photos))
+    means = {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
+    return {
+        'steps': step,
+        'parameters': sum(parameter.numel() for parameter in net.parameters()),
+        'seconds_256': round(_seconds(net), 2),
+        'psnr': means,
+        'mixture': round(sum(WEIGHTS[name] * value for name, value in means.items()), 3),
+    }
+
+
+@torch.no_grad()
+def _seconds(net: torch.nn.Module) -> float:
+    lq = torch.rand(1, 3, 256, 256).to(memory_format=torch.channels_last)
+    start = time.process_time()
+    net(lq, lq.new_zeros(1, 1, PRIOR_DIM), lq.new_zeros(1, len(TYPES), PRIOR_DIM))
+    return time.process_time() - start
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,132 @@
+"""Trains an SR network on pairs made ahead, with a moving average of its weights and validation on held-out photos."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from basicsr.archs import build_network
+from torch import nn
+
+import deplsr_arch  # noqa: F401  registers
+from basicsr_plugin.atomic import write_file
+from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, load_estimator
+from benchmarks.gain.measure import Sample, psnr, samples
+from benchmarks.gain.networks import DROPOUT, Pairs, draw_batch, estimated_tokens
+from benchmarks.gain.pairs import load_pool
+from benchmarks.gain.progress import Training
+from benchmarks.gain.settings import MIXTURE, RECIPES, SCALE, Sizes, parts_of
+from benchmarks.models.settings import DECAY, RATE, VALIDATED, WARM_UP, Model, pools_of
+from deplsr_arch.level_distribution_arch import LevelDistribution
+
+__all__ = ['load_model', 'train_model', 'validate', 'validation_samples']
+
+DRAWS = 2  # degradations of each held-out photo in a validation
+
+
+def train_model(model: Model, folder: Path, work: Path, validation: dict[str, list[Sample]]) -> None:
+    """Trains a model; resumed from its last state. Models of one scale see the same batches.
+
+    Args:
+        model: What is trained.
+        folder: Where weights, state, log and ``validation.json`` are written.
+        work: Folder with ``pools`` (``pools_xSCALE`` for other scales), ``estimators`` and ``models``.
+        validation: Images by recipe, see :func:`validation_samples`.
+    """
+    if (folder / 'weights.pth').exists():
+        return
+    parts, patches = parts_of(MIXTURE), model.patches
+    estimator = load_estimator(work / 'estimators' / MIXTURE)
+    pairs = [_pairs(model, work, name) for name in parts]
+    torch.manual_seed(0)
+    net = build_network(deepcopy(model.network)).to(memory_format=torch.channels_last).train()
+    if model.start:
+        _start_from(net, torch.load(work / 'models' / model.start / 'weights.pth', weights_only=True))
+    average = deepcopy(net).eval().requires_grad_(False)
+    optimizer = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
+    training = Training(folder, net, optimizer, model.steps, average)
+    weights, scores = np.array(list(parts.values())), _Scores(folder / 'validation.json', validation)
+    validated = {round(share * model.steps) for share in VALIDATED}
+    for step in training.steps():
+        rng = np.random.default_rng((0, step, 1))
+        for group in optimizer.param_groups:
+            group['lr'] = RATE * min(1, (step + 1) / WARM_UP) * cosine(step / model.steps)
+        lq, gt, tokens = draw_batch(pairs, weights, patches, rng)
+        kept = torch.from_numpy(rng.random(patches.batch) >= DROPOUT)
+        degradation = tokens * kept[:, None, None]
+        loss = (net(lq, lq.new_zeros(patches.batch, 1, PRIOR_DIM), degradation) - gt).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        _average(average, net, min(DECAY, (step + 1) / (step + 10)))
+        if step + 1 in validated:
+            scores.add(step + 1, average, estimator if model.prior == 'estimated' else None)
+        training.record(step, float(loss.detach()))
+    training.finish()
+
+
+def load_model(model: Model, folder: Path) -> nn.Module:
+    """A trained model."""
+    net = build_network(deepcopy(model.network)).eval()
+    net.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
+    return net.to(memory_format=torch.channels_last)
+
+
+def validation_samples(graded: Path, photos: list[np.ndarray]) -> dict[str, list[Sample]]:
+    """The held-out images that a network is validated on, by recipe."""
+    return {name: list(samples(name, graded, photos, None, Sizes(draws=DRAWS))) for name in RECIPES}
+
+
+def _pairs(model: Model, work: Path, name: str) -> Pairs:
+    scale = model.patches.scale
+    folder = work / pools_of(scale) / name
+    pool = load_pool(folder)
+    if model.prior == 'constant':
+        return Pairs(pool, torch.zeros(model.patches.crops, len(TYPES), PRIOR_DIM))
+    estimator = work / 'estimators' / MIXTURE
+    kept = '' if scale == SCALE else f'_x{scale}'
+    return Pairs(pool, estimated_tokens(folder, model.patches.crops, estimator, kept))
+
+
+def _start_from(net: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    own = net.state_dict()
+    net.load_state_dict({**own, **{key: value for key, value in state.items() if own[key].shape == value.shape}})
+
+
+@torch.no_grad()
+def _average(average: nn.Module, net: nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+
+
+class _Scores:
+    """PSNR-Y of each validation image after some of the steps, on disk."""
+
+    def __init__(self, path: Path, validation: dict[str, list[Sample]]) -> None:
+        self._path, self._validation = path, validation
+        self._found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+
+    def add(self, step: int, net: nn.Module, estimator: LevelDistribution | None) -> None:
+        """Validates a network; ``estimator``: None for one without a prior."""
+        self._found[str(step)] = validate(net, estimator, self._validation)
+        write_file(self._path, json.dumps(self._found).encode())
+
+
+@torch.no_grad()
+def validate(
+    net: nn.Module, estimator: LevelDistribution | None, validation: dict[str, list[Sample]]
+) -> dict[str, list[float]]:
+    """Returns the PSNR-Y of each validation image, by recipe."""
+    found = {}
+    for name, images in validation.items():
+        lq = torch.from_numpy(np.stack([one.lq for one in images])).float() / 255
+        tokens = lq.new_zeros(len(lq), len(TYPES), PRIOR_DIM) if estimator is None else estimator.prior(lq)[1]
+        outputs = [
+            net(lq[i : i + 1], lq.new_zeros(1, 1, PRIOR_DIM), tokens[i : i + 1])[0].clamp(0, 1).mul(255).round()
+            for i in range(len(lq))
+        ]
+        pixels = [output.byte().numpy().transpose(1, 2, 0) for output in outputs]
+        found[name] = [psnr(output, one) for output, one in zip(pixels, images, strict=True)]
+    return found
