@@ -45,9 +45,8 @@ def to_onnx(model: LoadedModel, metadata: Mapping[str, str]) -> tuple[bytes, flo
     (1, K) or (B, K), which may be left out: NaN, its default, stands for a level that is estimated. Outputs are
     ``enlarged``, (B, 3, scale h, scale w), and the ``levels_used``, (B, K), of an estimator that has levels.
 
-    torch's exporter by tracing is used. torch.export (torch 2.14, height and width dynamic) exports MSRResNet, but was
-    not made to export BasicSR's SwinIR, whose Python code depends on the size of an image; other windowed networks
-    were not tried with it.
+    torch's exporter by tracing is used, which needs no package except for onnx. With torch.export (torch 2.14, height
+    and width dynamic) MSRResNet and a small SwinIR were exported too; the graph with estimator and prior was not tried.
 
     Args:
         model: The model, on the CPU.
