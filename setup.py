@@ -37,6 +37,7 @@ setup(
         'torch>=2.4',
         'torchvision>=0.19',
         'open_clip_torch>=3',
+        'timm>=1',
         'pydantic>=2',
         'numpy',
         'scipy',

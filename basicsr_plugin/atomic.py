@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from basicsr_plugin.errors import UserError, warn
 
@@ -71,7 +71,7 @@ def write_file(
             return
 
 
-def save_tensors(content: Any, path: str | Path, hint: str = _CORRECT) -> None:
+def save_tensors(content: object, path: str | Path, hint: str = _CORRECT) -> None:
     """Writes what ``torch.save`` writes, as :func:`write_file` does; one process writes a path.
 
     Raises:
@@ -123,7 +123,7 @@ class _ErrorKeeper:
         self._file = file
         self.error: OSError | None = None
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         if self.error is None:
             try:
                 self._file.write(data)

@@ -145,7 +145,7 @@ def check_arguments(registered: Any, section: Any, where: str, given: tuple[str,
             raise OptionError(f"{where}: missing key '{one.name}', which {section['type']} needs{hint}")
 
 
-def check_keys(function: Callable[..., Any], keys: Iterable[str], where: str, hint: str = '') -> None:
+def check_keys(function: Callable[..., object], keys: Iterable[str], where: str, hint: str = '') -> None:
     """Refuses keys that a function does not take.
 
     Args:

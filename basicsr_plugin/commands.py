@@ -41,7 +41,7 @@ class Commands:
         self._taken = (*taken, *own)
         self._modules: dict[str, str] = dict(own)
 
-    def add_to(self, subparsers: Any, chosen: str | None) -> None:
+    def add_to(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser], chosen: str | None) -> None:
         """Adds a parser for each command; only ``chosen`` gets its arguments, the others their help line.
 
         A command whose module cannot be read, or whose name is taken, is named on stderr and left out.

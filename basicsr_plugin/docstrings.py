@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
 
 __all__ = ['descriptions', 'summary']
 
 _YAML = {'None': '~', 'True': 'true', 'False': 'false'}
 
 
-def summary(thing: Any) -> str:
+def summary(thing: object) -> str:
     """Returns the first paragraph of a docstring as one line of Markdown."""
     return _plain((inspect.getdoc(thing) or '').partition('\n\n')[0])
 
 
-def descriptions(cls: Any, section: str) -> dict[str, str]:
+def descriptions(cls: object, section: str) -> dict[str, str]:
     """Returns what a docstring writes about each name, those of base classes included.
 
     Args:

@@ -144,7 +144,7 @@ def _default(value: Schema) -> str:
     return f'`{json.dumps(value["default"], ensure_ascii=False)}`' if value['default'] is not None else '`~`'
 
 
-def _reference(value: Any) -> str:
+def _reference(value: object) -> str:
     """The first reference to another schema in one; an empty text if it has none."""
     if isinstance(value, Mapping):
         own = value.get('$ref', '')

@@ -6,10 +6,13 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from basicsr_plugin.atomic import PART, free_bytes
 from basicsr_plugin.errors import OptionError, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     'check_keep_last_n',
@@ -111,7 +114,7 @@ def _checkpoint_bytes(model: Any) -> int:
     return _bytes(tensors) + _ADAM_STATE * _bytes(trained)
 
 
-def _bytes(tensors: Iterable[Any]) -> int:
+def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

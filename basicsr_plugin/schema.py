@@ -194,7 +194,7 @@ def _from_signatures(registry: str, given: tuple[str, ...] = ()) -> dict[str, Sc
     return found
 
 
-def _of_signature(name: str, function: Callable[..., Any], given: tuple[str, ...]) -> Schema | None:
+def _of_signature(name: str, function: Callable[..., object], given: tuple[str, ...]) -> Schema | None:
     named = [one for one in named_parameters(function) if one.name not in given]
     if not named or any(one.annotation is one.empty for one in named):
         return None

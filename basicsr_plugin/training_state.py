@@ -84,7 +84,7 @@ def _schedule_differences(model: Any, state: Mapping[str, Any]) -> Iterator[str]
                 yield f'train.scheduler.{key}: {_plain(now)} instead of {_plain(before)} in the training state'
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Returns a value in a form in which a list, a tuple and a counter of the same numbers are equal."""
     if isinstance(value, Mapping):
         return sorted(value.items())

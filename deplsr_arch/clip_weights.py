@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -74,7 +74,7 @@ def _find_file(name: str | None, pretrained: str) -> Path:
     raise UserError(f"pretrained: expected a tag of {name} or a file, got '{pretrained}'{hint}")
 
 
-def _download(tag: dict[str, Any], label: str) -> Path:
+def _download(tag: dict[str, object], label: str) -> Path:
     import open_clip
 
     try:

@@ -28,27 +28,6 @@ class PixelsToTokens(nn.Module):
         return to_tokens(image)
 
 
-class DropPath(nn.Module):
-    """Drops a residual branch for some samples of a training batch (stochastic depth).
-
-    Source: Huang et al., Deep Networks with Stochastic Depth, ECCV 2016.
-
-    Args:
-        rate: Share of the samples, 0 <= rate < 1; what is kept is scaled up by 1 / (1 - rate).
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Drops whole samples along the first axis."""
-        if not self.training or self.rate == 0:
-            return x
-        kept = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1 - self.rate)
-        return x * kept / (1 - self.rate)
-
-
 class SpatialGate(nn.Module):
     """Multiplies half of the channels with a depth-wise convolution of the other half.
 
@@ -111,6 +90,8 @@ class DATBlock(nn.Module):
         self, dim: int, attn: AdaptiveAttention, hidden: int, drop_rate: float = 0.0, drop_path_rate: float = 0.0
     ) -> None:
         super().__init__()
+        from timm.layers import DropPath  # here, since importing timm takes a sixth as long as importing torch
+
         self.norm1 = nn.LayerNorm(dim)
         self.attn = attn
         self.norm2 = nn.LayerNorm(dim)

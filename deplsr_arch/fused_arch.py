@@ -163,7 +163,7 @@ class Fused(nn.Module):
         return next(iter(widths.values())), out.shape[-1] // size
 
 
-def _fuse(key: str, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+def _fuse(key: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
     """Fuses the first input of a part; changes nothing where the backbone is run by itself."""
     current = _current.get()
     return None if current is None else (current.fuse(key, inputs[0]), *inputs[1:])

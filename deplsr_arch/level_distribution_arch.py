@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from deplsr_arch.checks import expect, expect_counts
-from deplsr_arch.conv_stem import conv_stem
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
+from deplsr_arch.level_trunk import build_trunk, pooled_features
 from deplsr_arch.number_tokens import distribution_tokens
 
 __all__ = ['LevelDistribution', 'LevelEstimate', 'quantile', 'trust']
@@ -54,11 +53,14 @@ class LevelDistribution(nn.Module):
 
     Args:
         prior_dim: Width D of the SR network's prior, at least twice ``num_degradation_types``; 512 by default.
-        num_feat: Channels F of the convolutions on the grid.
+        num_feat: Channels F of the convolutions on the grid, and of the hidden layer of the head.
         num_block: Convolutions on the grid.
         stride: Pixels between neighbours of the grid, a power of 2.
         num_levels: Levels L of each degradation type.
         num_degradation_types: Number K of degradation types.
+        trunk: Network of timm that replaces the convolutions, such as ``resnet10t``; then F and the grid are its own,
+            and ``num_block`` and ``stride`` have no effect. None for the convolutions.
+        pretrained: Local file of that network's weights, to start a training; None for random ones.
 
     Shape:
         - lq: (B, 3, h, w) RGB in 0..1.
@@ -66,6 +68,7 @@ class LevelDistribution(nn.Module):
 
     Raises:
         ValueError: An argument is wrong.
+        UserError: ``pretrained`` cannot be read or belongs to another network.
     """
 
     temperature: Tensor
@@ -83,6 +86,8 @@ class LevelDistribution(nn.Module):
         stride: int = 8,
         num_levels: int = 25,
         num_degradation_types: int = NUM_DEGRADATION_TYPES,
+        trunk: str | None = None,
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         expect_counts(
@@ -97,27 +102,21 @@ class LevelDistribution(nn.Module):
         expect(prior_dim >= 2 * num_degradation_types, 'prior_dim', least, prior_dim, 'take the prior_dim of network_g')
         expect(num_levels > 1, 'num_levels', 'at least 2', num_levels, 'such as 25')
         self.prior_dim = prior_dim
-        self.stride = stride
         self.num_levels = num_levels
         self.num_degradation_types = num_degradation_types
-        layers: list[nn.Module] = [conv_stem(num_feat, stride, 'stride')]
-        for _ in range(num_block):
-            layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1, bias=False), nn.BatchNorm2d(num_feat), nn.GELU()]
-        self.trunk = nn.Sequential(*layers)
+        self.trunk, channels, self.stride = build_trunk(trunk, pretrained, num_feat, num_block, stride)
         self.head = nn.Sequential(
-            nn.Linear(num_feat, num_feat), nn.GELU(), nn.Linear(num_feat, num_degradation_types * num_levels)
+            nn.Linear(channels, num_feat), nn.GELU(), nn.Linear(num_feat, num_degradation_types * num_levels)
         )
         self.register_buffer('temperature', torch.ones(num_degradation_types))
         self.register_buffer('margin', torch.zeros(num_degradation_types))
-        self.register_buffer('centre', torch.zeros(num_feat))
-        self.register_buffer('whitening', torch.zeros(num_feat, num_feat))
+        self.register_buffer('centre', torch.zeros(channels))
+        self.register_buffer('whitening', torch.zeros(channels, channels))
         self.register_buffer('threshold', torch.ones(()))
 
     def features(self, lq: Tensor) -> Tensor:
         """Returns features (B, F) of photos."""
-        below, right = (max(0, self.stride - side) for side in lq.shape[-2:])
-        lq = F.pad(lq.expand(-1, 3, -1, -1), (0, right, 0, below), mode='replicate')
-        return self.trunk(lq - 0.5).mean(dim=(2, 3))
+        return pooled_features(self.trunk, lq, self.stride)
 
     def logits(self, features: Tensor) -> Tensor:
         """Returns logits (B, K, L) of features (B, F)."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from deplsr_arch.checks import expect, expect_counts
-from deplsr_arch.conv_stem import conv_stem
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
+from deplsr_arch.level_trunk import build_trunk, pooled_features
 from deplsr_arch.number_tokens import number_tokens
 
 __all__ = ['LevelRegressor']
@@ -25,9 +24,11 @@ class LevelRegressor(nn.Module):
 
     Args:
         prior_dim: Width D of the SR network's prior, at least ``num_degradation_types``; 512 by default.
-        num_feat: Channels of the convolutions on the grid.
+        num_feat: Channels of the convolutions on the grid, and of the hidden layer of the head.
         stride: Pixels between neighbours of the grid, a power of 2.
         num_degradation_types: Number K of degradation types.
+        trunk: Network of timm that replaces the convolutions, such as ``resnet10t``; then ``stride`` has no effect.
+        pretrained: Local file of that network's weights, to start a training; None for random ones.
 
     Shape:
         - lq: (B, 3, h, w) RGB in 0..1.
@@ -36,6 +37,7 @@ class LevelRegressor(nn.Module):
 
     Raises:
         ValueError: An argument is wrong.
+        UserError: ``pretrained`` cannot be read or belongs to another network.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class LevelRegressor(nn.Module):
         num_feat: int = 96,
         stride: int = 8,
         num_degradation_types: int = NUM_DEGRADATION_TYPES,
+        trunk: str | None = None,
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         expect_counts(
@@ -53,19 +57,13 @@ class LevelRegressor(nn.Module):
         least = f'at least {num_degradation_types}, one entry for each degradation type'
         expect(prior_dim >= num_degradation_types, 'prior_dim', least, prior_dim, 'take the prior_dim of network_g')
         self.prior_dim = prior_dim
-        self.stride = stride
         self.num_degradation_types = num_degradation_types
-        layers: list[nn.Module] = [conv_stem(num_feat, stride, 'stride')]
-        for _ in range(2):
-            layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1, bias=False), nn.BatchNorm2d(num_feat), nn.GELU()]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Linear(num_feat, num_feat), nn.GELU(), nn.Linear(num_feat, num_degradation_types))
+        self.features, channels, self.stride = build_trunk(trunk, pretrained, num_feat, 2, stride)
+        self.head = nn.Sequential(nn.Linear(channels, num_feat), nn.GELU(), nn.Linear(num_feat, num_degradation_types))
 
     def forward(self, lq: Tensor) -> Tensor:
         """Estimates levels (B, K) in 0..1."""
-        below, right = (max(0, self.stride - side) for side in lq.shape[-2:])
-        lq = F.pad(lq.expand(-1, 3, -1, -1), (0, right, 0, below), mode='replicate')
-        return self.head(self.features(lq - 0.5).mean(dim=(2, 3))).sigmoid()
+        return self.head(pooled_features(self.features, lq, self.stride)).sigmoid()
 
     def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """The condition of the SR network: zeros as content (B, 1, D), and the estimated numbers as (B, K, D)."""

@@ -108,7 +108,7 @@ class CaptionedDegradationDataset(Dataset):
     def __len__(self) -> int:
         return len(self._photos) * self._options.draws_per_image
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         """Returns sample ``index``; in training the draws depend on the ``epoch`` and ``round`` that it carries."""
         o = self._options
         if not 0 <= index < len(self):
@@ -141,7 +141,7 @@ class CaptionedDegradationDataset(Dataset):
         lq = apply(record, sharpen(gt) if self._recipe.gt_usm else gt)
         return {'lq': _to_tensor(resize(lq, side, side, 'bicubic', antialias=False).clip(0, 1))}
 
-    def _patch(self, record: Record, gt: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    def _patch(self, record: Record, gt: np.ndarray, rng: np.random.Generator) -> dict[str, object]:
         o, usm = self._options, self._recipe.gt_usm
         window = draw_crop((gt.shape[0] // o.scale,) * 2, self._lq_size, rng, False, False) if o.degrade_size else None
         if self._train and o.degrade_on == 'device':
@@ -155,13 +155,13 @@ class CaptionedDegradationDataset(Dataset):
                 images['context'] = context
         return {name: _to_tensor(image) for name, image in images.items()}
 
-    def _deferred(self, record: Record, gt: np.ndarray, window: Crop | None) -> dict[str, Any]:
+    def _deferred(self, record: Record, gt: np.ndarray, window: Crop | None) -> dict[str, object]:
         """Returns what :func:`deplsr_data.degradation.deferred.degrade_deferred` makes the LR image of."""
         try:
             packed = pack(record, (gt.shape[0], gt.shape[1]), self._recipe.largest_kernel, rounds_of(self._recipe))
         except ValueError as error:
             raise UserError(f'{self._where}.degrade_on: device: {error}; set degrade_on: worker') from None
-        item = {'gt': _to_tensor(gt), 'degradation': packed, 'sharpen': self._recipe.gt_usm}
+        item: dict[str, object] = {'gt': _to_tensor(gt), 'degradation': packed, 'sharpen': self._recipe.gt_usm}
         if window:
             item['window'] = torch.tensor([window.top, window.left, window.height])
             item['keep_context'] = self._options.context

@@ -98,7 +98,7 @@ class CaptionedPairDataset(Dataset):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         """Returns sample ``index``; in training the crop depends on the ``epoch`` and ``round`` that it carries."""
         o = self._options
         epoch, round = (getattr(index, 'epoch', 0), getattr(index, 'round', 0)) if self._train else (0, 0)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ __all__ = ['check_tokenizer', 'same_tokenizer', 'tokenize']
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(model: str, context_length: int | None) -> Any:
+def _tokenizer(model: str, context_length: int | None) -> Callable[[list[str]], Tensor]:
     import open_clip
 
     return open_clip.get_tokenizer(model, context_length=context_length)

@@ -6,19 +6,14 @@ import torch
 from torch import Tensor
 
 from deplsr_arch.level_distribution_arch import LevelDistribution, interval
+from deplsr_model.level_text import neighbour_shares
 
-__all__ = ['Crops', 'calibrate', 'level_cross_entropy', 'neighbour_shares']
+__all__ = ['Crops', 'calibrate', 'level_cross_entropy']
 
 #: Batches of photos (B, 3, h, w), uint8 or float in 0..1, and their true levels (B, K) in 0..1.
 Crops = list[tuple[Tensor, Tensor]]
 COVERAGE = 0.9  #: of the intervals
 FAMILIAR = 0.98  #: share of the calibration photos that is within range
-
-
-def neighbour_shares(positions: Tensor, count: int) -> Tensor:
-    """Shares numbers (...) in 0..1 between the two of ``count`` evenly spaced levels next to them: (..., count)."""
-    levels = torch.linspace(0, 1, count, device=positions.device)
-    return (1 - (positions.clamp(0, 1)[..., None] - levels).abs() * (count - 1)).clamp(min=0)
 
 
 def level_cross_entropy(logits: Tensor, positions: Tensor) -> Tensor:

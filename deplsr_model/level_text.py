@@ -22,6 +22,8 @@ __all__ = [
     'Vocabulary',
     'embed_levels',
     'level_positions',
+    'neighbour_shares',
+    'neighbour_target',
     'positions_to_levels',
     'whiten_texts',
 ]
@@ -99,6 +101,12 @@ def _scale(like: Tensor, table: LevelTable) -> tuple[Tensor, Tensor, Tensor]:
     return low, high, torch.tensor([one.root for one in types], device=like.device)
 
 
+def neighbour_shares(positions: Tensor, count: int) -> Tensor:
+    """Shares numbers (...) in 0..1 between the two of ``count`` evenly spaced levels next to them: (..., count)."""
+    levels = torch.linspace(0, 1, count, device=positions.device)
+    return (1 - (positions.clamp(0, 1)[..., None] - levels).abs() * (count - 1)).clamp(min=0)
+
+
 def neighbour_target(levels: Tensor, text_levels: Tensor) -> Tensor:
     """Shares a level between the two texts next to it, in proportion to nearness.
 
@@ -111,9 +119,8 @@ def neighbour_target(levels: Tensor, text_levels: Tensor) -> Tensor:
     Shape:
         - levels: (B,). text_levels: (L,). Returns (B, L), rows that add up to 1.
     """
-    step = text_levels[1] - text_levels[0]
-    levels = levels.clamp(text_levels[0], text_levels[-1])
-    return (1 - ((levels[:, None] - text_levels) / step).abs()).clamp(min=0)
+    first, last = text_levels[0], text_levels[-1]
+    return neighbour_shares((levels - first) / (last - first), len(text_levels))
 
 
 class LevelEmbeddings:

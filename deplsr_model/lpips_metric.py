@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from basicsr.metrics.metric_util import reorder_image
@@ -22,7 +20,7 @@ def calculate_lpips(
     input_order: str = 'HWC',
     net: Backbone = 'alex',
     backbone: str | None = None,
-    **_: Any,
+    **_: object,
 ) -> float:
     """Perceptual distance of two images (LPIPS version 0.1); 0 for equal ones.
 

@@ -26,7 +26,7 @@ def fix_jpeg() -> bool:
         return False
     compress = degradations.add_jpg_compression
 
-    def add_jpg_compression(img: Any, quality: float = 90) -> Any:
+    def add_jpg_compression(img: np.ndarray, quality: float = 90) -> np.ndarray:
         return compress(img, int(quality))  # cut off as earlier versions of OpenCV did
 
     degradations.add_jpg_compression = add_jpg_compression

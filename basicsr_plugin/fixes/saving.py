@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from basicsr_plugin.fixes.source import contains, replace_everywhere
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ['fix_archive', 'fix_image_files', 'fix_saving']
 
@@ -107,7 +111,7 @@ def fix_image_files() -> bool:
 
     from basicsr_plugin.atomic import write_file, writing
 
-    def imwrite(img: Any, file_path: str, params: Any = None, auto_mkdir: bool = True) -> bool:
+    def imwrite(img: np.ndarray, file_path: str, params: Sequence[int] | None = None, auto_mkdir: bool = True) -> bool:
         folder = os.path.abspath(os.path.dirname(file_path))
         if auto_mkdir:
             with writing(folder):

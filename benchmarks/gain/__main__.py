@@ -17,13 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Condition
 from typing import NamedTuple
 
 import numpy as np
@@ -36,8 +32,8 @@ from benchmarks.gain.pairs import Source, make_pool
 from benchmarks.gain.report import collect, report
 from benchmarks.gain.results import measure_estimator, measure_network, write
 from benchmarks.gain.settings import ESTIMATORS, RECIPES, RUNS, SMOKE, SMOKE_ESTIMATORS, SMOKE_RUNS, Sizes, parts_of
+from benchmarks.jobs import ROOT, deadline_after, run_all, run_process
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
 
 
@@ -70,7 +66,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"--only: expected names of jobs, got '{unknown[0]}'; --list shows them")
     if not options.report:
-        run_all(jobs, options.only or [*jobs], work, options)
+        run_left(jobs, options.only or [*jobs], work, options)
     left = [name for name, job in jobs.items() if not (work / job.done).exists()]
     if left and not options.report:
         print(f'{len(left)} jobs are left; --report writes what is measured so far')
@@ -187,33 +183,18 @@ def _set_photos(sets: Path) -> list[np.ndarray]:
     return [photo for name in ('Set14', 'B100', 'Urban100') for photo in load_photos(sets / name / 'GTmod12', 256)]
 
 
-def run_all(jobs: dict[str, Job], wanted: list[str], work: Path, options: argparse.Namespace) -> None:
+def run_left(jobs: dict[str, Job], wanted: list[str], work: Path, options: argparse.Namespace) -> None:
     """Runs jobs and what they need, each in a process of its own; none starts after the deadline."""
-    deadline = time.time() + 60 * options.minutes if options.minutes else float('inf')
-    left = [name for name in with_needs(jobs, wanted) if not (work / jobs[name].done).exists()]
-    changed, failed = Condition(), list[str]()
+    deadline, logs = deadline_after(options.minutes), work / 'logs'
 
-    def worker(_: int) -> None:
-        while time.time() < deadline:
-            with changed:
-                ready = [name for name in left if all((work / jobs[need].done).exists() for need in jobs[name].needs)]
-                if not ready:
-                    blocked = [name for name in left if any(need in failed for need in jobs[name].needs)]
-                    if not left or len(blocked) == len(left):
-                        return
-                    changed.wait(5)
-                    continue
-                name = ready[0]
-                left.remove(name)
-            if not run_job(name, work, deadline):
-                failed.append(name)
-            with changed:
-                changed.notify_all()
+    def run(name: str) -> bool:
+        arguments = ['-m', 'benchmarks.gain', *sys.argv[1:], '--job', name]
+        return run_process(name, arguments, logs / f'{name}.log', deadline)
 
-    with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(worker, range(options.jobs)))
+    needs = {name: jobs[name].needs for name in with_needs(jobs, wanted)}
+    failed = run_all(needs, lambda name: (work / jobs[name].done).exists(), run, options.jobs, deadline)
     if failed:
-        sys.exit(f'failed: {", ".join(failed)}; see the logs in {work / "logs"}')
+        sys.exit(f'failed, or needs a job that failed: {", ".join(failed)}; see the logs in {logs}')
 
 
 def with_needs(jobs: dict[str, Job], wanted: list[str]) -> list[str]:
@@ -222,26 +203,6 @@ def with_needs(jobs: dict[str, Job], wanted: list[str]) -> list[str]:
     for name in wanted:
         found.update(dict.fromkeys([*with_needs(jobs, [*jobs[name].needs]), name]))
     return [*found]
-
-
-def run_job(name: str, work: Path, deadline: float) -> bool:
-    """Runs a job; False if it failed."""
-    (work / 'logs').mkdir(exist_ok=True)
-    command = [sys.executable, '-m', 'benchmarks.gain', *sys.argv[1:], '--job', name]
-    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': path}
-    start = time.time()
-    with (work / 'logs' / f'{name}.log').open('a', encoding='utf-8') as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        try:
-            code = process.wait(None if deadline == float('inf') else max(1.0, deadline - time.time()))
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.wait()
-            code = None
-    outcome = {0: 'done', None: 'stopped; the same command resumes it'}.get(code, f'FAILED, see logs/{name}.log')
-    print(f'{name}: {outcome} after {(time.time() - start) / 60:.1f} minutes', flush=True)
-    return not code
 
 
 if __name__ == '__main__':

@@ -28,14 +28,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.jobs import ROOT, deadline_after
 from benchmarks.prior import measure
 from benchmarks.prior.cost import cost
 from benchmarks.prior.report import FIGURE, PAGES, report
 from benchmarks.prior.runs import ESTIMATORS, VARIANTS, Setup
 from benchmarks.prior.statistics import TEST_SETS
-from benchmarks.prior.train import budget, is_done, prepare, run_all, steps_of
+from benchmarks.prior.train import is_done, prepare, steps_of, train_all
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
 SMOKE_ESTIMATORS = ('adaptor', 'regressor', 'adaptor_short')
 SMOKE_VARIANTS = ('constant', 'oracle', 'adaptor', 'regressor')
@@ -60,7 +60,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     prepare(Path(options.photos), work)
     if not options.report:
-        run_all(runs, work, options.jobs, budget(options.minutes))
+        train_all(runs, work, options.jobs, deadline_after(options.minutes))
         every = all_runs(argparse.Namespace(**{**vars(options), 'only': None}), setup)
         left = [name for name in every if not is_done(work, name)]
         if left:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from threading import Condition
 from typing import Any
 
 import cv2
@@ -21,11 +19,11 @@ import torch
 import yaml
 from tqdm import tqdm
 
+from benchmarks.jobs import run_all, run_process
 from benchmarks.prior.hashes import hash_folder, same_photos
 from benchmarks.prior.runs import CONTEXT, SCALE
 from deplsr_arch.grid import starts
 
-ROOT = Path(__file__).resolve().parents[2]
 _TILE = 320
 #: Folders of tiles, and the sizes of each photo in them. At its own size a photo is seldom sharp to the pixel, and on
 #: one that is not, a small blur cannot be estimated (docs/notebook.md, ``full_size``).
@@ -63,14 +61,14 @@ def _write_tiles(image: np.ndarray, sizes: tuple[float, ...], stem: Path) -> Non
                 cv2.imwrite(f'{stem}_{100 * factor:.0f}_{row}{column}.bmp', tile)
 
 
-def run_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs: int, deadline: float) -> None:
+def train_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs: int, deadline: float) -> None:
     """Trains all runs in order; a run waits for the run whose weights it needs, none starts after the deadline.
 
     Args:
         runs: By name: the options, and the name of the run whose weights are needed.
         work: Folder to work in.
         jobs: Runs at a time, each with one thread.
-        deadline: In the units of time.time(); runs that are not finished then are stopped; the next call resumes them.
+        deadline: See :func:`deadline_after`; runs that are not finished then are stopped; the next call resumes them.
 
     Raises:
         SystemExit: A run failed, needs one that is neither trained nor requested, or was trained for other steps.
@@ -83,24 +81,11 @@ def run_all(runs: dict[str, tuple[dict[str, Any], str | None]], work: Path, jobs
             )
         if needs and needs not in runs and not is_done(work, needs):
             sys.exit(f'{name}: expected the weights of {needs}, got none in {work}; add {needs} to --only')
-    changed, failed = Condition(), []
-
-    def one(name: str) -> None:
-        opt, needs = runs[name]
-        with changed:
-            while needs and needs not in failed and not is_done(work, needs) and time.time() < deadline:
-                changed.wait(5)
-        if time.time() < deadline:
-            if needs in failed or not train(opt, work, deadline):
-                failed.append(name)
-            with changed:
-                changed.notify_all()
-
-    needed = [needs for _, needs in runs.values() if needs in runs]
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, [name for name in dict.fromkeys([*needed, *runs]) if not is_done(work, name)]))
+    every = dict.fromkeys([*(needs for _, needs in runs.values() if needs in runs), *runs])
+    needed = {name: [needs] if (needs := runs[name][1]) else [] for name in every}
+    failed = run_all(needed, partial(is_done, work), lambda name: train(runs[name][0], work, deadline), jobs, deadline)
     if failed:
-        sys.exit(f'failed, or waited for a run that failed: {", ".join(failed)}; see the logs in {work}')
+        sys.exit(f'failed, or needs a run that failed: {", ".join(failed)}; see the logs in {work}')
 
 
 def is_done(work: Path, name: str | None) -> bool:
@@ -118,24 +103,12 @@ def train(opt: dict[str, Any], work: Path, deadline: float) -> bool:
     """Runs `basicsr train` until it is done or the time is up; False if it fails."""
     name = opt['name']
     (work / f'{name}.yml').write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
-    command = [sys.executable, '-m', 'basicsr_plugin.cli', 'train', '-opt', f'{name}.yml', '--auto_resume']
-    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': path}
     start, made_by = time.time(), commit()
-    with (work / f'{name}.log').open('a', encoding='utf-8') as log:
-        process = subprocess.Popen(command, cwd=work, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        try:
-            code = process.wait(max(1.0, deadline - time.time()))
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.wait()
-            code = None
-    minutes = (time.time() - start) / 60
+    command = ['-m', 'basicsr_plugin.cli', 'train', '-opt', f'{name}.yml', '--auto_resume']
+    good = run_process(name, command, work / f'{name}.log', deadline, work)
     with (work / 'hours.tsv').open('a', encoding='utf-8') as hours:
-        hours.write(f'{name}\t{minutes:.2f}\t{made_by}\t{machine()}\n')
-    outcome = {0: 'done', None: 'stopped; the same command resumes it'}.get(code, f'FAILED, see {name}.log')
-    print(f'{name}: {outcome} after {minutes:.1f} minutes', flush=True)
-    return not code
+        hours.write(f'{name}\t{(time.time() - start) / 60:.2f}\t{made_by}\t{machine()}\n')
+    return good
 
 
 def commit() -> str:
@@ -153,8 +126,3 @@ def machine() -> str:
     models = re.findall(r'model name\s*: (.*)', info.read_text(encoding='utf-8')) if info.exists() else []
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
     return f'{os.cpu_count()} CPU cores ({models[0] if models else "unknown"}), {gpu}'
-
-
-def budget(minutes: float | None) -> float:
-    """Returns the deadline of a call."""
-    return time.time() + 60 * minutes if minutes else math.inf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator
@@ -199,6 +199,6 @@ def _draw_resize(recipe: CameraRecipe, size: tuple[int, int], u: Iterator[float]
     return Resize(*size, mode, antialias or mode == 'area')
 
 
-def _draw_sharpen(recipe: CameraRecipe, share: float, u: Iterator[float]) -> list[Any]:
+def _draw_sharpen(recipe: CameraRecipe, share: float, u: Iterator[float]) -> list[Step]:
     here, sigma, amount = next(u) < share, uniform(u, *recipe.sharpen_sigma), uniform(u, *recipe.sharpen_amount)
     return [Sharpen(kernel_reach(sigma), sigma, amount)] * here

@@ -50,7 +50,7 @@ class LevelTable:
         self._source = source
         self._needs_photo = needs_photo
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Makes a spawned worker of a data set take its own table, with the types that plug-ins registered there."""
         return level_table, (self.name,)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ __all__ = ['CODECS', 'batched_recode', 'is_available', 'jpeg_quality_of', 'recod
 #: Names of the codecs; a batch carries the index.
 CODECS: tuple[str, ...] = ('webp', 'avif')
 # AVIF at speed 6, the usual one, takes 20 ms for 64 x 64 pixels, at speed 8 a quarter of that
-_SETTINGS: dict[str, dict[str, Any]] = {'webp': {'method': 4}, 'avif': {'speed': 8, 'max_threads': 1}}
+_SETTINGS: dict[str, dict[str, int]] = {'webp': {'method': 4}, 'avif': {'speed': 8, 'max_threads': 1}}
 #: For each codec: qualities, and the JPEG quality factors that change photos as much (mean squared error); measured by
 #: `python -m benchmarks.degradation.codec_quality`.
 EQUIVALENT: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -91,7 +90,7 @@ def batched_recode(x: Tensor, codec: Tensor, quality: Tensor, size: Tensor) -> T
     return out
 
 
-def _all(work: Any, count: int, in_threads: bool) -> Sequence[Tensor]:
+def _all(work: Callable[[int], Tensor], count: int, in_threads: bool) -> Sequence[Tensor]:
     if not in_threads or count < 2:
         return [work(place) for place in range(count)]
     with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:

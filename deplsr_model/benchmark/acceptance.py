@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -74,14 +73,14 @@ def acceptance(values: Mapping[str, float], lines: Lines) -> Acceptance:
     )
 
 
-def accepted(found: Sequence[Column], test_sets: Sequence[TestSet]) -> dict[str, Any]:
+def accepted(found: Sequence[Column], test_sets: Sequence[TestSet]) -> dict[str, object]:
     """Returns ``acceptance``, the figures of each model by test set, and ``lines``, the acceptance line by degradation.
 
     A set has them if it has ``published_lines.csv``, all of its images were measured, and PSNR is on Y without border,
     as the lines are.
     """
-    figures: dict[str, Any] = {}
-    shown: dict[str, Any] = {}
+    figures: dict[str, object] = {}
+    shown: dict[str, object] = {}
     for test_set in test_sets:
         lines = read_lines(test_set.folder) if test_set.folder else None
         column = next((one for one in found if (one.set, one.metric) == (test_set.name, 'psnr')), None)

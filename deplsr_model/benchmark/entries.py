@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from deplsr_model.benchmark.weights_hash import hash_of_weights
 from deplsr_model.upscaling.inference import Precision, Upscaler
 from deplsr_model.upscaling.model_files import find_model
 
-__all__ = ['Bicubic', 'Entry', 'Network', 'OutputFolder', 'find_model_entry', 'named']
+__all__ = ['Bicubic', 'Entry', 'Network', 'OutputFolder', 'find_model_entry', 'named', 'with_options']
 
 
 class Entry(Protocol):
@@ -50,7 +50,7 @@ class Entry(Protocol):
     def key(self, test_set: TestSet, pair: Pair) -> str:
         """Returns a hash of all that an output depends on, except for the images of the pair."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Returns what the report shows about it."""
 
 
@@ -77,7 +77,7 @@ class Bicubic:
         """Of the method and the scale."""
         return f'bicubic imresize x{test_set.scale or self.scale}'
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """The method."""
         return {'method': "BasicSR's imresize (MATLAB's bicubic), rounded to 8 bits"}
 
@@ -124,7 +124,7 @@ class OutputFolder:
         path = self._path(test_set, pair)
         return '' if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """The folder's name."""
         return {'method': f'outputs in {self.folder.name}, made elsewhere'}
 
@@ -202,7 +202,7 @@ class Network:
         """Of weights, options, precision, tile and type of device."""
         return self._identity
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Files, size and cost."""
         upscaler, model = self.upscaler, self.upscaler.model
         estimator = model.estimator if isinstance(model.estimator, torch.nn.Module) else None
@@ -229,11 +229,20 @@ def named(text: str) -> tuple[str | None, str]:
     return name.strip(), path
 
 
+def with_options(path: str) -> tuple[str, str | None]:
+    """Splits ``CHECKPOINT:YAML``; a path without option file returns None."""
+    checkpoint, colon, options = path.rpartition(':')
+    if not colon or os.path.exists(path) or not options.lower().endswith(('.yml', '.yaml')):
+        return path, None
+    return checkpoint, options
+
+
 def find_model_entry(text: str, device: str | None, precision: Precision, tile: int | None) -> Network:
     """Loads a model.
 
     Args:
-        text: Option file, checkpoint or folder of an experiment, with or without ``NAME=``.
+        text: Option file, checkpoint, checkpoint and option file (``CHECKPOINT:YAML``), or folder of an experiment,
+            with or without ``NAME=``.
         device: See :class:`~deplsr_model.upscaling.inference.Upscaler`.
         precision: The same.
         tile: Side of the tiles; None for ``val.tile`` of the option file, or none.
@@ -242,15 +251,17 @@ def find_model_entry(text: str, device: str | None, precision: Precision, tile: 
         UserError: It cannot be loaded; one line that names it.
     """
     name, path = named(text)
-    is_options = path.lower().endswith(('.yml', '.yaml'))
-    arguments: tuple[str | None, str | None] = (None, path) if is_options else (path, None)
+    path, options = with_options(path)
+    is_options = options is None and path.lower().endswith(('.yml', '.yaml'))
+    arguments: tuple[str | None, str | None] = (None, path) if is_options else (path, options)
     try:
         val = find_model(*arguments).opt.get('val') or {}
         side = int(val.get('tile') or 0) if tile is None else tile
         overlap = min(int(val.get('tile_overlap', 16)), max(0, side - 1))
         upscaler = Upscaler(*arguments, device=device, precision=precision, tile=side, overlap=overlap)
     except UserError as error:
-        raise UserError(f'{text}: {str(error).removeprefix("-m: ")}') from None
+        problem = str(error).removeprefix('-m: ').replace('with -opt', 'as CHECKPOINT:YAML')
+        raise UserError(f'{text}: {problem}') from None
     for note in upscaler.model.notes:
         warn(note)
     chosen = name or (str(upscaler.model.files.opt.get('name', '')) if is_options else '') or _name_of(Path(path))

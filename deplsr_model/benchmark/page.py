@@ -23,7 +23,7 @@ _TEMPLATES = Path(__file__).with_name('templates')
 _LARGEST = 512  # side of the crops in the viewer
 
 
-def to_html(summary: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> str:
+def to_html(summary: Mapping[str, Any], items: Sequence[Mapping[str, object]]) -> str:
     """Returns the page.
 
     Args:
@@ -43,7 +43,7 @@ def to_html(summary: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> s
     )
 
 
-def _set(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _set(summary: Mapping[str, Any], name: str) -> dict[str, object]:
     found = [one for one in summary['columns'] if one['set'] == name]
     first = found[0]
     size = f'{first["images"]} images'
@@ -72,7 +72,7 @@ def _plots(summary: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> li
     return [*plots, cost_plot(found[0], summary['models'])]
 
 
-def _cell(column: Mapping[str, Any], model: str) -> dict[str, Any]:
+def _cell(column: Mapping[str, Any], model: str) -> dict[str, object]:
     entry, digits = column['models'][model], column['digits']
     means = [one['mean'] for one in column['models'].values()]
     best = min(means) if column['lower_is_better'] else max(means)
@@ -95,7 +95,7 @@ def _cell(column: Mapping[str, Any], model: str) -> dict[str, Any]:
     }
 
 
-def _model(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _model(name: str, facts: Mapping[str, Any]) -> dict[str, object]:
     count = facts['parameters'] + facts['estimator_parameters'] if 'parameters' in facts else None
     numbers = [
         (count, '' if count is None else f'{count / 1e6:.3f} M'),
@@ -130,7 +130,7 @@ def labels_shown(test_set: TestSet, count: int) -> list[str]:
 
 def viewer_items(
     test_sets: Sequence[TestSet], measurements: Sequence[Measurement], cache: Cache, count: int
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Returns the images of the viewer: for each the low-quality image, all outputs and the ground truth.
 
     Args:
@@ -148,7 +148,7 @@ def viewer_items(
     return items
 
 
-def _item(title: str, images: Images, found: Sequence[Measurement], cache: Cache) -> dict[str, Any]:
+def _item(title: str, images: Images, found: Sequence[Measurement], cache: Cache) -> dict[str, object]:
     lq = images.lq if images.lq.dtype == np.uint8 else (images.lq.clip(0, 1) * 255).round().astype(np.uint8)
     outputs = [cache.image(one.key) for one in found]
     side = _LARGEST * lq.shape[0] // outputs[0].shape[0]

@@ -101,14 +101,14 @@ def _notes(choices: Choices) -> list[str]:
     return [*notes, *(['Only images that all models have outputs of (--common).'] if choices.common else [])]
 
 
-def _calibration(checks: Sequence[Check], known: Sequence[TestSet]) -> dict[str, Any]:
+def _calibration(checks: Sequence[Check], known: Sequence[TestSet]) -> dict[str, object]:
     """Returns the checks, and why there are none."""
     reason = 'published figures exist for none of the test sets' if known else 'switched off by --no-calibration'
     return {'calibration': [dataclasses.asdict(one) for one in checks], 'not_calibrated': reason}
 
 
 def _write(
-    output: Path, summary: Mapping[str, Any], measurements: Sequence[Measurement], items: Sequence[Mapping[str, Any]]
+    output: Path, summary: Mapping[str, Any], measurements: Sequence[Measurement], items: Sequence[Mapping[str, object]]
 ) -> None:
     table = to_markdown(summary)
     files = {

@@ -107,7 +107,7 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _natural(text: str) -> list[Any]:
+def _natural(text: str) -> list[int | str]:
     return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', text)]
 
 

@@ -36,7 +36,7 @@ def summarise(
     }
 
 
-def _column(column: Column, baseline: str) -> dict[str, Any]:
+def _column(column: Column, baseline: str) -> dict[str, object]:
     keys = next(iter(column.values.values())).keys()
     degradations = list(dict.fromkeys(degradation for degradation, _ in keys))
     models = {}
@@ -56,7 +56,7 @@ def _column(column: Column, baseline: str) -> dict[str, Any]:
     }
 
 
-def _cost(measurements: Sequence[Measurement], model: str) -> dict[str, Any]:
+def _cost(measurements: Sequence[Measurement], model: str) -> dict[str, float]:
     """Mean time without the first output of the process, which includes a warm-up, where there are others."""
     found = [one.measured for one in measurements if one.model == model and one.measured.seconds is not None]
     timed = found[1:] or found
@@ -76,7 +76,7 @@ def to_json(summary: Mapping[str, Any]) -> str:
     return json.dumps(_plain(summary), indent=1, allow_nan=False) + '\n'
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
 
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.start_up import load_basicsr
@@ -77,7 +76,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first; may be given repeatedly')
 
 
-def _add_output_arguments(group: Any) -> None:
+def _add_output_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         '--scale',
@@ -106,7 +105,7 @@ def _add_output_arguments(group: Any) -> None:
     add('--info', action='store_true', help='show what is known about the model, and stop')
 
 
-def _add_prior_arguments(group: Any) -> None:
+def _add_prior_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     for name, text in _SHORTCUTS.items():
         add(f'--{name}', metavar='EDIT', help=f'edit of the estimated {text}')
@@ -168,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
     _note_scale(upscaler, args.scale)
     options = OutputOptions(args.scale, args.outscale, args.quality, args.provenance)
 
-    def work(job: Job, progress: Callable[[float], Any]) -> None:
+    def work(job: Job, progress: Callable[[float], object]) -> None:
         content = read_bytes(job.source)
         path, made = upscale_content(
             upscaler, content, job.source, job.target, job.extension, steering, options, progress

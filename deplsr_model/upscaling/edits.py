@@ -136,9 +136,9 @@ class PhotoEstimate:
         """Whether the photo is outside of what the estimator was trained on, as far as it can judge that."""
         return self.distance is not None and self.distance > 1
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns levels and intervals by degradation type, and the rest, for JSON."""
-        found: dict[str, Any] = {'levels': dict(zip(self.names, _rounded(self.levels), strict=True))}
+        found: dict[str, object] = {'levels': dict(zip(self.names, _rounded(self.levels), strict=True))}
         if self.low is not None and self.high is not None:
             pairs = zip(_rounded(self.low), _rounded(self.high), strict=True)
             found['intervals_90'] = dict(zip(self.names, map(list, pairs), strict=True))

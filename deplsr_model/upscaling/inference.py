@@ -6,34 +6,29 @@ import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from basicsr_plugin.errors import UserError, first_line, warn
-from deplsr_arch.image_sides import mirrored
+from basicsr_plugin.errors import UserError
 from deplsr_arch.protocols import is_conditioned
 from deplsr_data.degradation.level_tables import LevelTable, level_table
-from deplsr_model.precision import autocast
-from deplsr_model.tiling import Tile, tiled_bands
+from deplsr_model.tiling import Tile
 from deplsr_model.upscaling.edits import PhotoEstimate, Steering, check_edits, names, parse_edit, stated_levels
 from deplsr_model.upscaling.execution import CompiledNetwork, device_named
 from deplsr_model.upscaling.model_files import LoadedModel, file_hash, find_model, load_model
-from deplsr_model.upscaling.photo_prior import LOCAL_CROP, local_prior, observe
-from deplsr_model.upscaling.pixels import resized, to_pixels, to_tensor
+from deplsr_model.upscaling.photo_prior import local_prior, observe, weakened
+from deplsr_model.upscaling.pixels import resized
 from deplsr_model.upscaling.steering import Prior, SteeredEstimator, steered
-from deplsr_model.upscaling.tile_size import LEAST_TILE, bytes_per_pixel, choose_tile, free_memory, is_out_of_memory
+from deplsr_model.upscaling.tiled_network import Precision, TiledNetwork
 
 __all__ = ['Precision', 'Upscaler', 'device_named']
 
-Precision = Literal['fp32', 'fp16', 'bf16']
 Photo = TypeVar('Photo', np.ndarray, Image.Image)
 Progress = Callable[[float], object]
-
-_LOCAL_OVERLAP = 32
 
 
 class Upscaler:
@@ -72,12 +67,17 @@ class Upscaler:
         if tile and not 0 <= overlap < tile:
             raise UserError(f'--tile-overlap: expected less than the tile ({tile}), got {overlap}')
         self.model: LoadedModel = load_model(find_model(model, options))
-        self.precision = precision
-        self.overlap = overlap
-        self._net: Callable[..., Tensor] = self.model.net.to(self.device).to(memory_format=torch.channels_last)
-        if compiled:
-            self._net = CompiledNetwork(self._net)
-        self._tile = tile
+        net = self.model.net.to(self.device).to(memory_format=torch.channels_last)
+        self.network = TiledNetwork(
+            CompiledNetwork(net) if compiled else net,
+            scale=self.model.scale,
+            multiple=self.model.multiple,
+            device=self.device,
+            precision=precision,
+            tile=tile,
+            overlap=overlap,
+            no_prior=self._no_prior() if self._is_conditioned else None,
+        )
         self.estimator: SteeredEstimator | None = None
         if self.model.estimator is not None:
             self.model.estimator.to(self.device)  # type: ignore[attr-defined]
@@ -114,14 +114,19 @@ class Upscaler:
         return '\n'.join(f'{name + ":":13}{value}' for name, value in rows.items())
 
     @property
+    def precision(self) -> Precision:
+        """Precision of the network."""
+        return self.network.precision
+
+    @property
     def tile(self) -> int:
         """Side of a tile in LR pixels; it shrinks when memory runs out."""
-        if self._tile is None:
-            content, degradation = self._no_prior()
-            prior = (content, degradation) if self._is_conditioned else None
-            pixel = bytes_per_pixel(lambda x: self._forward(x, prior), self.device)
-            self._tile = choose_tile(pixel, free_memory(self.device))
-        return self._tile
+        return self.network.tile
+
+    @property
+    def overlap(self) -> int:
+        """LR pixels that neighbouring tiles share."""
+        return self.network.overlap
 
     def steering(self, **choices: Any) -> Steering:
         """Returns checked choices: ``prior``, ``strength``, ``local``, ``edits``, and a level by its name.
@@ -189,22 +194,17 @@ class Upscaler:
             UserError: A choice cannot be used; one line.
         """
         steering = self.steering(**choices)
-        if isinstance(image, Image.Image):
-            return self._pil(image, scale, outscale, steering)
-        if image.ndim == 3 and image.shape[2] == 4:
-            large = self.enlarge(image[..., :3], steering, scale=scale, outscale=outscale)
-            return np.dstack([large, resized(image[..., 3], large.shape[:2])])
-        return self.enlarge(image, steering, scale=scale, outscale=outscale)
-
-    def _pil(self, image: Image.Image, scale: int | None, outscale: float | None, steering: Steering) -> Image.Image:
+        if not isinstance(image, Image.Image):
+            return self._with_alpha(image, scale, outscale, steering)
         if image.mode not in ('L', 'RGB', 'RGBA'):
             image = image.convert('RGBA' if 'transparency' in image.info or image.mode in ('LA', 'PA') else 'RGB')
-        pixels = np.asarray(image)
-        colours = pixels[..., :3] if pixels.ndim == 3 else pixels
-        large = self.enlarge(colours, steering, scale=scale, outscale=outscale)
-        if image.mode == 'RGBA':
-            large = np.dstack([large, resized(pixels[..., 3], large.shape[:2])])
-        return Image.fromarray(large)
+        return Image.fromarray(self._with_alpha(np.asarray(image), scale, outscale, steering))
+
+    def _with_alpha(self, pixels: np.ndarray, scale: int | None, outscale: float | None, used: Steering) -> np.ndarray:
+        if pixels.ndim == 2 or pixels.shape[2] != 4:
+            return self.enlarge(pixels, used, scale=scale, outscale=outscale)
+        large = self.enlarge(pixels[..., :3], used, scale=scale, outscale=outscale)
+        return np.dstack([large, resized(pixels[..., 3], large.shape[:2])])
 
     @torch.no_grad()
     def enlarge(
@@ -244,7 +244,8 @@ class Upscaler:
             def share(done: float, before: int = sum(work[:index]), now: int = work[index]) -> None:
                 progress((before + done * now) / sum(work))
 
-            large = self._run(large, one, dtype, share, seen if index == 0 else None)
+            prior_at = self._prior(large, one, seen if index == 0 else None)
+            large = self.network.enlarge(large, prior_at, local=one.local, dtype=dtype, progress=share)
         return resized(large, (max(1, round(height * factor)), max(1, round(width * factor))))
 
     def passes(self, scale: int | None) -> int:
@@ -252,67 +253,6 @@ class Upscaler:
         if scale is None or self.scale == 1:
             return 1
         return max(1, math.ceil(math.log(scale) / math.log(self.scale) - 1e-9))
-
-    def _run(
-        self, pixels: np.ndarray, steering: Steering, dtype: np.dtype, progress: Progress, seen: Tensor | None
-    ) -> np.ndarray:
-        """Runs the network once, with smaller tiles if memory runs out."""
-        prior_at = self._prior(pixels, steering, seen)
-        height, width = pixels.shape[:2]
-        large = np.empty((height * self.scale, width * self.scale, *pixels.shape[2:]), dtype)
-        while True:
-            tile = self.tile
-            if steering.local:
-                tile = min(tile, LOCAL_CROP) if tile else LOCAL_CROP
-            try:
-                self._fill(large, pixels, prior_at, tile, steering.local, progress)
-                return large
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                smaller = _half(tile, max(height, width))
-                if smaller < LEAST_TILE:
-                    raise UserError(
-                        f'expected memory for tiles of {LEAST_TILE} pixels, got too little on {self.device} '
-                        f'({first_line(error)}); close other programs, or take --device cpu'
-                    ) from error
-                self._tile = smaller
-            if self.device.type == 'cuda':
-                torch.cuda.empty_cache()
-            warn(f'out of memory; tiles are {self._tile} pixels from here on')
-
-    def _fill(
-        self,
-        large: np.ndarray,
-        pixels: np.ndarray,
-        prior_at: Callable[[Tile], Prior] | None,
-        tile: int,
-        local: bool,
-        progress: Progress,
-    ) -> None:
-        height, width = pixels.shape[:2]
-        overlap = max(self.overlap, _LOCAL_OVERLAP) if local else self.overlap
-        overlap = min(overlap, tile // 2) if tile else 0
-
-        def run(part: Tile) -> Tensor:
-            crop = pixels[part.top : part.top + part.height, part.left : part.left + part.width]
-            out = self._forward(to_tensor(crop, self.device), prior_at(part) if prior_at else None).cpu()
-            progress(((part.top * width) + (part.left + part.width) * part.height) / (height * width))
-            return out
-
-        row = 0
-        for band in tiled_bands(run, height, width, self.scale, tile, overlap):
-            rows = band.shape[-2]
-            large[row : row + rows] = to_pixels(band[0], large)
-            row += rows
-
-    def _forward(self, lq: Tensor, prior: Prior | None) -> Tensor:
-        """Runs the network on (1, 3, h, w)."""
-        height, width = lq.shape[-2:]
-        x = mirrored(lq, self.model.multiple)
-        with autocast(self.device, None if self.precision == 'fp32' else self.precision):
-            out = self._net(x, *(prior or ())).float()
-        return out[..., : height * self.scale, : width * self.scale]
 
     @property
     def _table(self) -> LevelTable:
@@ -341,23 +281,13 @@ class Upscaler:
             prior = self.estimator.stated(stated_levels(source, steering.edits, self._table))
         elif steering.local:
             at = local_prior(self.estimator, pixels, self.device, steering.edits)
-            return lambda tile: _weakened(at(tile), steering.strength)
+            return lambda tile: weakened(at(tile), steering.strength)
         else:
             prior = self.estimator.prior(self._observed(self.estimator, pixels, seen), steering.edits)
-        prior = _weakened(prior, steering.strength)
+        prior = weakened(prior, steering.strength)
         return lambda tile: prior
 
     def _no_prior(self) -> Prior:
         dim = getattr(self.model.net, 'prior_dim', 1)
         count = getattr(self.model.net, 'num_degradation_types', 1)
         return torch.zeros(1, 1, dim, device=self.device), torch.zeros(1, count, dim, device=self.device)
-
-
-def _weakened(prior: Prior, strength: float) -> Prior:
-    if strength == 1:
-        return prior
-    return prior[0] * strength, prior[1] * strength
-
-
-def _half(tile: int, longest: int) -> int:
-    return (min(tile, longest) if tile else longest) // 2

@@ -6,11 +6,9 @@ import contextlib
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import torch
 from torch import Tensor, nn
 
 from basicsr_plugin.checkpoint import read_file
@@ -24,7 +22,9 @@ from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator
 from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
 from deplsr_model.checkpoint import load_into, recorded_levels
 from deplsr_model.upscaling.embedded_options import embedded_options
+from deplsr_model.upscaling.loaded_model import LoadedModel, ModelFiles
 from deplsr_model.upscaling.recognise import RECOGNISED, recognise
+from deplsr_model.upscaling.sr_network import SpandrelNetwork, network_name, scale_of
 
 __all__ = [
     'LoadedModel',
@@ -39,53 +39,6 @@ __all__ = [
 
 _KEYS = ('params_ema', 'params', 'state_dict', 'model')  # of the weights in a file, the averaged ones first
 _FACTS = ('license', 'licence', 'source', 'author')  # what a file may state about itself
-_PROBE = 32
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """The files of a model.
-
-    Attributes:
-        weights: Those of the SR network, or of the estimator where there is no other.
-        options: Its option file, if there is one.
-        opt: The content of that file, or what the metadata of the weights hold of it (`basicsr export`).
-        named: Whether the option file names the weights, so that its ``path.param_key_*`` select among them.
-    """
-
-    weights: Path
-    options: Path | None = None
-    opt: Mapping[str, Any] = field(default_factory=dict)
-    named: bool = False
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model that is ready to enlarge photos.
-
-    Attributes:
-        files: Where it comes from.
-        net: The SR network, in evaluation mode on the CPU.
-        name: Its class.
-        scale: Enlargement.
-        multiple: What the sides of an image must be multiples of.
-        block: ``type`` and arguments to build it; None for a network that spandrel recognised.
-        estimator: The degradation estimator, if the network is conditioned on an estimate.
-        table: The degradation types and levels that it estimates.
-        facts: Licence, source and so on, as far as the files state them.
-        notes: What the user should know, a line each.
-    """
-
-    files: ModelFiles
-    net: nn.Module
-    name: str
-    scale: int
-    multiple: int = 1
-    block: Mapping[str, Any] | None = None
-    estimator: Estimator | None = None
-    table: LevelTable | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def find_model(model: str | Path | None, options: str | Path | None = None, stage: str = 'g') -> ModelFiles:
@@ -197,10 +150,8 @@ def load_model(files: ModelFiles) -> LoadedModel:
     if wanted and files.opt.get('network_da') and str(files.opt.get('prior')) != 'none':
         estimator, table = load_estimator(files)
     multiple = side_multiple(net)
-    facts = facts_of(files, content)
-    return LoadedModel(
-        files, net, _name(net), _scale(net, multiple, files), multiple, block, estimator, table, facts, tuple(notes)
-    )
+    name, scale, facts = network_name(net), scale_of(net, multiple, files), facts_of(files, content)
+    return LoadedModel(files, net, name, scale, multiple, block, estimator, table, facts, tuple(notes))
 
 
 def estimator_weights(files: ModelFiles) -> Path:
@@ -291,22 +242,9 @@ def _recognised(files: ModelFiles, content: Any) -> tuple[nn.Module, Mapping[str
             f'({next(iter(state))}, ...); {hint}'
         ) from None
     try:
-        return _SpandrelNetwork(ModelLoader(device='cpu').load_from_state_dict(state)), None
+        return SpandrelNetwork(ModelLoader(device='cpu').load_from_state_dict(state)), None
     except Exception as error:
         raise UserError(f'-m: spandrel does not recognise {files.weights} ({first_line(error)}); use -opt') from error
-
-
-class _SpandrelNetwork(nn.Module):
-    """A network that spandrel has recognised, with what it does around it: padding and limits to 0..1."""
-
-    def __init__(self, descriptor: Any) -> None:
-        super().__init__()
-        self.net = descriptor.model
-        self._descriptor = descriptor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarges images (B, 3, h, w)."""
-        return self._descriptor(x)
 
 
 def facts_of(files: ModelFiles, content: Any = None) -> dict[str, str]:
@@ -327,32 +265,3 @@ def facts_of(files: ModelFiles, content: Any = None) -> dict[str, str]:
         if isinstance(content, Mapping):
             stated = {key: value for key, value in content.items() if isinstance(value, str)}
     return {key: str(value) for key, value in stated.items() if key in _FACTS}
-
-
-def _name(net: nn.Module) -> str:
-    return type(net.net if isinstance(net, _SpandrelNetwork) else net).__name__
-
-
-@torch.no_grad()
-def _scale(net: nn.Module, multiple: int, files: ModelFiles) -> int:
-    """Returns the enlargement of a network, found by running a small gray image."""
-    side = -(-_PROBE // multiple) * multiple
-    x = torch.full((1, 3, side, side), 0.5)
-    try:
-        if is_conditioned(net):
-            count = getattr(net, 'num_degradation_types', 5)
-            out = net(x, x.new_zeros(1, 1, net.prior_dim), x.new_zeros(1, count, net.prior_dim))
-        else:
-            out = net(x)
-        scale = out.shape[-1] / side
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(
-            f'-m: expected a network that enlarges RGB images, got {type(net).__name__} of {files.weights}, which '
-            f'fails on one ({first_line(error)})'
-        ) from error
-    if out.ndim != 4 or out.shape[1] != 3 or scale != int(scale) or scale < 1:
-        raise UserError(
-            f'-m: expected a network that enlarges RGB images, got {type(net).__name__} of {files.weights}, which '
-            f'returns {tuple(out.shape)} for {tuple(x.shape)}'
-        )
-    return int(scale)

@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from deplsr_model.upscaling.edits import Edit
 from deplsr_model.upscaling.model_files import LoadedModel
 from deplsr_model.upscaling.onnx_graph import OnnxGraph, prior_options
 from deplsr_model.upscaling.steering import steered
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 __all__ = ['LARGEST_DIFFERENCE', 'OPSET', 'to_onnx']
 
@@ -42,8 +45,8 @@ def to_onnx(model: LoadedModel, metadata: Mapping[str, str]) -> tuple[bytes, flo
     (1, K) or (B, K), which may be left out: NaN, its default, stands for a level that is estimated. Outputs are
     ``enlarged``, (B, 3, scale h, scale w), and the ``levels_used``, (B, K), of an estimator that has levels.
 
-    torch's exporter by tracing is used: torch.export refuses networks whose Python code depends on the size of an
-    image, as that of all windowed networks does (torch 2.14).
+    torch's exporter by tracing is used, which needs no package except for onnx. With torch.export (torch 2.14, height
+    and width dynamic) MSRResNet and a small SwinIR were exported too; the graph with estimator and prior was not tried.
 
     Args:
         model: The model, on the CPU.
@@ -102,7 +105,7 @@ def _any_batch() -> Iterator[None]:
     """Lets BasicSR's SwinIR be traced for any number of images: its own function makes that number a constant."""
     from basicsr.archs import swinir_arch
 
-    def window_reverse(windows: Tensor, window_size: int, h: Any, w: Any) -> Tensor:
+    def window_reverse(windows: Tensor, window_size: int, h: int, w: int) -> Tensor:
         rows = windows.view(-1, h // window_size, w // window_size, window_size, window_size, int(windows.shape[-1]))
         return rows.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
@@ -141,7 +144,9 @@ def _traced(graph: OnnxGraph, model: LoadedModel) -> bytes:
     return file.getvalue()
 
 
-def _describe(onnx: Any, proto: Any, graph: OnnxGraph, model: LoadedModel, metadata: Mapping[str, str]) -> None:
+def _describe(
+    onnx: ModuleType, proto: ModelProto, graph: OnnxGraph, model: LoadedModel, metadata: Mapping[str, str]
+) -> None:
     """Adds the default of the levels, the documentation and the metadata to a graph."""
     if graph.takes_levels:
         default = np.full((1, graph.num_levels), np.nan, np.float32)
@@ -155,7 +160,7 @@ def _describe(onnx: Any, proto: Any, graph: OnnxGraph, model: LoadedModel, metad
 
 
 @torch.no_grad()
-def _compare(runtime: Any, content: bytes, graph: OnnxGraph, model: LoadedModel) -> float:
+def _compare(runtime: ModuleType, content: bytes, graph: OnnxGraph, model: LoadedModel) -> float:
     """Returns the largest difference of a graph from torch, on three sizes, with estimated and with given levels.
 
     Raises:

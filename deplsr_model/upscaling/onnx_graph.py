@@ -6,7 +6,7 @@ number of an adaptor's crops.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,14 @@ from deplsr_arch.level_regressor_arch import LevelRegressor
 from deplsr_arch.number_tokens import distribution_tokens, number_tokens
 from deplsr_arch.protocols import Estimator, TextEstimator, is_conditioned, is_text_estimator
 from deplsr_data.degradation.level_tables import LevelTable
-from deplsr_model.calibration import neighbour_shares
 from deplsr_model.level_text import (
     LevelEmbeddings,
     LevelEstimator,
     PriorForm,
     embed_levels,
     level_positions,
+    neighbour_shares,
+    neighbour_target,
     positions_to_levels,
 )
 from deplsr_model.upscaling.edits import stated_levels
@@ -63,7 +64,7 @@ class OnnxGraph(nn.Module):
         """Whether levels are returned."""
         return self.takes_levels or isinstance(self.prior, _EmbeddingPrior)
 
-    def forward(self, image: Tensor, levels: Tensor | None = None) -> Any:
+    def forward(self, image: Tensor, levels: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Returns enlarged images, and levels if the estimator has some."""
         padded = _mirrored(image, self.multiple)
         size = torch._shape_as_tensor(image)[2:] * self.scale
@@ -172,7 +173,7 @@ class _MixturePrior(nn.Module):
         if levels is not None:
             for k, (known, _) in enumerate(self._vocabulary):
                 level = levels[:, k]
-                share = neighbour_shares((level - known[0]) / (known[-1] - known[0]), len(known))
+                share = neighbour_target(level, known)
                 shares[k] = torch.where(level.isnan()[:, None], shares[k], share)
         found = [share @ known for share, (known, _) in zip(shares, self._vocabulary, strict=True)]
         return content, self._embeddings.mix(shares), torch.stack(found, dim=1)

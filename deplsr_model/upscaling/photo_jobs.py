@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 import cv2
 from tqdm import tqdm
@@ -230,7 +230,7 @@ class Claims:
 
 
 def run_jobs(
-    jobs: Sequence[Job], output: str, work: Callable[[Job, Callable[[float], Any]], None], overwrite: bool = False
+    jobs: Sequence[Job], output: str, work: Callable[[Job, Callable[[float], object]], None], overwrite: bool = False
 ) -> Result:
     """Works on one photo after the other, with a progress bar and a line for each that fails.
 
@@ -262,7 +262,7 @@ def run_jobs(
 
 def _one(
     job: Job,
-    work: Callable[[Job, Callable[[float], Any]], None],
+    work: Callable[[Job, Callable[[float], object]], None],
     report: Callable[[float], None],
     claims: Claims,
     overwrite: bool,

@@ -14,7 +14,7 @@ from deplsr_model.upscaling.edits import Edit
 from deplsr_model.upscaling.pixels import to_tensor
 from deplsr_model.upscaling.steering import Prior, SteeredEstimator
 
-__all__ = ['LOCAL_CROP', 'local_prior', 'observe']
+__all__ = ['LOCAL_CROP', 'local_prior', 'observe', 'weakened']
 
 #: Side of the crops that a local prior is estimated on, in LR pixels; larger tiles would hide what it varies with.
 LOCAL_CROP = 128
@@ -68,6 +68,13 @@ def local_prior(
         return tokens[:, :1], tokens[:, 1:]
 
     return at
+
+
+def weakened(prior: Prior, strength: float) -> Prior:
+    """Returns a prior nearer to no prior, which strength 0 is; at 1 it is unchanged."""
+    if strength == 1:
+        return prior
+    return prior[0] * strength, prior[1] * strength
 
 
 def _between(values: list[Tensor], place: float) -> Tensor:

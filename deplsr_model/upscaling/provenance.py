@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ class Provenance:
     options_sha256: str | None
     input: str
     input_sha256: str
-    estimate: dict[str, Any] | None
-    used: dict[str, Any] | None
+    estimate: dict[str, object] | None
+    used: dict[str, object] | None
     steering: dict[str, Any]
     output: dict[str, Any]
     compute: dict[str, Any]
@@ -92,7 +93,7 @@ def upscale_content(
     extension: str,
     steering: Steering,
     options: OutputOptions,
-    progress: Any = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> tuple[str, bytes]:
     """Upscales the content of an image file.
 

@@ -16,13 +16,13 @@ from deplsr_arch.number_tokens import distribution_tokens, number_tokens
 from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
 from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.tokens import tokenize
-from deplsr_model.calibration import neighbour_shares
 from deplsr_model.level_text import (
     LevelEmbeddings,
     LevelEstimator,
     PriorForm,
     embed_levels,
     level_positions,
+    neighbour_shares,
     positions_to_levels,
 )
 from deplsr_model.upscaling.edits import Edit, PhotoEstimate, Types, edited_levels, is_edited, names, span

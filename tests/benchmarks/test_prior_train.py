@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import cv2
@@ -33,18 +34,18 @@ def test_a_run_is_trained_after_the_one_it_needs_and_not_at_all_if_that_failed(t
 
     monkeypatch.setattr(train, 'train', fake_train)
     broken = ['estimator']
-    with pytest.raises(SystemExit, match='waited for a run that failed: estimator, sr;'):
-        train.run_all(runs, tmp_path, 1, train.budget(None))
+    with pytest.raises(SystemExit, match='needs a run that failed: estimator, sr;'):
+        train.train_all(runs, tmp_path, 1, math.inf)
     assert order == ['estimator', 'other']
     broken.clear()
-    train.run_all(runs, tmp_path, 1, train.budget(None))
+    train.train_all(runs, tmp_path, 1, math.inf)
     assert order == ['estimator', 'other', 'estimator', 'sr']
 
 
 def test_a_run_whose_estimator_is_missing_names_it(tmp_path):
     alone = {'sr_oracle': (Setup().stage2('oracle', 30), 'estimator_adaptor_short')}
     with pytest.raises(SystemExit, match='sr_oracle: expected the weights of estimator_adaptor_short, got none'):
-        train.run_all(alone, tmp_path, 1, 0.0)
+        train.train_all(alone, tmp_path, 1, 0.0)
 
 
 def test_a_run_that_was_trained_for_other_steps_is_refused(tmp_path):
@@ -52,7 +53,7 @@ def test_a_run_that_was_trained_for_other_steps_is_refused(tmp_path):
     (tmp_path / 'experiments/sr_constant/models').mkdir(parents=True)
     (tmp_path / 'experiments/sr_constant/models/net_g_latest.pth').touch()
     with pytest.raises(SystemExit, match='sr_constant: expected a training of 30 steps, got one of 7'):
-        train.run_all({'sr_constant': (Setup().stage2('constant', 30), None)}, tmp_path, 1, 0.0)
+        train.train_all({'sr_constant': (Setup().stage2('constant', 30), None)}, tmp_path, 1, 0.0)
 
 
 def test_no_held_out_photo_is_in_the_training_set():
@@ -109,9 +110,9 @@ def test_a_run_trains_with_the_plugin_is_recorded_and_is_not_repeated(tmp_path):
     opt = Setup().stage2('numbers', 2)  # its prior and its network are known to the plug-in alone
     opt['datasets']['train']['batch_size_per_gpu'] = 2
     runs = {'sr_numbers': (opt, None)}
-    train.run_all(runs, work, 1, train.budget(None))
+    train.train_all(runs, work, 1, math.inf)
     assert train.is_done(work, 'sr_numbers'), (work / 'sr_numbers.log').read_text()
-    train.run_all(runs, work, 1, train.budget(None))
+    train.train_all(runs, work, 1, math.inf)
     name, minutes, commit, machine = (work / 'hours.tsv').read_text().strip('\n').split('\t')  # one line: one training
     assert name == 'sr_numbers'
     assert float(minutes) > 0

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from deplsr_arch.level_distribution_arch import LevelDistribution
-from deplsr_model.calibration import calibrate, level_cross_entropy, neighbour_shares
+from deplsr_model.calibration import calibrate, level_cross_entropy
+from deplsr_model.level_text import neighbour_shares
 
 
 class Brightness(LevelDistribution):

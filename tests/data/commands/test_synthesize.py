@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -172,6 +173,7 @@ def test_a_run_that_was_stopped_and_resumed_writes_the_same_set(place, how):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a background job inherits it as ignored
     )
     parts = place / 'stopped' / 'parts' / '1-of-1.jsonl'
     while run.poll() is None and not (parts.exists() and parts.read_text().count('\n') > 2):

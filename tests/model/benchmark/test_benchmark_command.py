@@ -8,10 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from benchmark_cases import SCALE, network, write
+import torch
+from basicsr.archs import build_network
+from benchmark_cases import SCALE, STOCK, network, write
 from skimage.metrics import peak_signal_noise_ratio
 
 from basicsr_plugin.errors import UserError
+from deplsr_model import Upscaler
 from deplsr_model.benchmark import entries
 from deplsr_model.benchmark.pairs import bicubic, read_image
 
@@ -93,8 +96,6 @@ def test_an_interrupted_run_computes_only_the_missing_outputs(workplace, monkeyp
 
 
 def test_other_weights_or_images_are_measured_again(workplace):
-    import torch
-
     assert workplace.benchmark('stock.pth') == 0
     first = workplace.rows()
     torch.save({'params': network(1).state_dict()}, 'stock.pth')
@@ -178,6 +179,31 @@ def test_a_full_disk_is_one_line(workplace, monkeypatch, capsys):
     monkeypatch.setattr('deplsr_model.benchmark.cache.Cache.add', full)
     assert workplace.benchmark('--bicubic') == 2
     assert "cannot write to 'table': No space left on device; correct this" in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_its_option_file_is_the_model_of_upscale(workplace, capsys):
+    """Weights that are not recognised by their keys; the option file alone names other weights."""
+    block = {**STOCK, 'type': 'EDSR', 'num_feat': 8}
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        torch.save({'params': build_network(dict(block)).state_dict()}, f'edsr{seed}.pth')
+    options = workplace.options('edsr', network_g=block, path={'pretrain_network_g': 'edsr1.pth'})
+    found = entries.find_model_entry(f'second=edsr2.pth:{options}', 'cpu', 'fp32', None)
+    expected = Upscaler('edsr2.pth', options, device='cpu')
+    assert found.name == 'second'
+    assert found.upscaler.model_hash == expected.model_hash
+    assert found.facts()['options'] == options
+    assert entries.find_model_entry(f'edsr2.pth:{options}', 'cpu', 'fp32', None).name == 'edsr2'
+    for text, message in (
+        (f'none.pth:{options}', 'got none.pth, which does not exist'),
+        ('edsr2.pth:none.yml', 'none.yml'),
+        ('edsr2.pth', 'name its option file as CHECKPOINT:YAML'),
+    ):
+        assert workplace.benchmark(text) == 2
+        line = capsys.readouterr().err.strip()
+        assert line.count('\n') == 0
+        assert f'{text}: ' in line
+        assert message in line
 
 
 def test_a_corrupt_checkpoint_and_a_corrupt_image_are_named(workplace, capsys):

@@ -12,7 +12,7 @@ from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch import DegradationAdaptor
 from deplsr_arch.number_tokens import distribution_tokens
 from deplsr_data.degradation.level_tables import level_table
-from deplsr_model.calibration import neighbour_shares
+from deplsr_model.level_text import neighbour_shares
 from deplsr_model.prior import PriorInputs, PriorSetup, build_prior
 from deplsr_model.upscaling.edits import Edit, Steering, check_edits, parse_edit, stated_levels
 from deplsr_model.upscaling.steering import steered

@@ -108,7 +108,14 @@ def test_a_batch_is_the_images_one_by_one(workplace):
 
 
 @pytest.mark.usefixtures('_packages')
-@pytest.mark.parametrize('name', [name for name in RECOGNISED if not name.startswith('DAT')])
+@pytest.mark.parametrize(
+    'name',
+    [  # tracing SwinIR real, of two groups and six blocks, takes a minute on busy cores
+        pytest.param(name, marks=[pytest.mark.slow] if name == 'SwinIR real' else [])
+        for name in RECOGNISED
+        if not name.startswith('DAT')
+    ],
+)
 def test_stock_networks_are_exported(workplace, name):
     torch.save(small(RECOGNISED[name]).state_dict(), 'stock.pth')
     assert workplace.run('export', 'stock.pth', '-o', 'a.onnx') == 0

@@ -117,14 +117,14 @@ def test_tiles_shrink_when_memory_runs_out(workplace, capsys, error):
     upscaler = Upscaler(workplace.stock(), device='cpu', tile=128)
     photo = data.astronaut()[:200, :180]
     expected = Upscaler(workplace.stock(), device='cpu', tile=64)(photo)
-    run = upscaler._net
+    run = upscaler.network.run
 
     def limited(x, *prior):
         if x.shape[-1] > 70:
             raise error
         return run(x, *prior)
 
-    upscaler._net = limited
+    upscaler.network.run = limited
     assert np.array_equal(upscaler(photo), expected)
     assert upscaler.tile == 64
     assert capsys.readouterr().err == 'basicsr: warning: out of memory; tiles are 64 pixels from here on\n'
@@ -136,7 +136,7 @@ def test_memory_that_does_not_suffice_for_the_smallest_tile_is_one_line(workplac
     def never(x):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    upscaler._net = never
+    upscaler.network.run = never
     with pytest.raises(UserError, match='expected memory for tiles of 32 pixels, got too little on cpu'):
         upscaler(data.astronaut()[:200, :200])
 

@@ -70,7 +70,7 @@ def test_tiles_agree_with_the_complete_photo_and_leave_no_seam(upscaler):
     lq = lq_of(data.astronaut(), 1.0, 8)
     found = {}
     for tile in (0, 96):
-        upscaler._tile = tile
+        upscaler.network.tile = tile
         found[tile] = upscaler(lq).astype(np.float64)
     error = np.square(found[0] - found[96]).mean()
     assert 10 * np.log10(255**2 / error) >= 45

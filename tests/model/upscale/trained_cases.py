@@ -14,8 +14,9 @@ from skimage import data
 from torch import Tensor
 
 from deplsr_arch.number_tokens import distribution_tokens
-from deplsr_model.calibration import calibrate, level_cross_entropy, neighbour_shares
+from deplsr_model.calibration import calibrate, level_cross_entropy
 from deplsr_model.checkpoint import save_estimator
+from deplsr_model.level_text import neighbour_shares
 
 SCALE, BATCH, GT, STEPS, DIM, LEVELS = 2, 16, 48, 400, 32, 9
 BLUR, NOISE = 3.0, 30.0  # highest levels of training, nominal
