@@ -1,5 +1,6 @@
 # Needs make and one Python from 3.10 to 3.12; everything else goes into .venv.
-#   make demo   train both stages on a few real photos and compare (about 7 minutes on 2 cores)
+#   make demo   upscale three bad photos with the shipped weights (seconds)
+#   make demo-train   train both stages on a few real photos and compare (about 7 minutes on 2 cores)
 #   make test   quick tests        make test-slow   the slow ones
 #   make lint   style, types, import direction
 #   make schema options/schema, docs/options.md and the first lines of the option files, from the typed options
@@ -13,7 +14,7 @@ FIND_PYTHON := for p in python3.11 python3.12 python3.10 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && exit; done
 
-.PHONY: install demo test test-slow lint schema bench clean
+.PHONY: install demo demo-train test test-slow lint schema bench clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -36,6 +37,9 @@ $(STAMP): setup.py pyproject.toml
 
 demo: install
 	@$(PY) demo.py
+
+demo-train: install
+	@$(PY) demo_train.py
 
 test: install
 	@$(PY) -m pytest -n 2

@@ -24,12 +24,13 @@ setup(
     description='BasicSR plug-in: real-world super-resolution with a degradation prior (DePLSR)',
     long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
-    license='Apache-2.0',
+    license='Apache-2.0 AND CC-BY-SA-4.0',  # the code, and the weights in deplsr_model/presets
     packages=[*find_packages(include=[f'{name}*' for name in PACKAGES]), 'deplsr_options'],
     package_dir={'deplsr_options': 'options'},
     package_data={
         'deplsr_options': ['*.yml', '*/*.yml', 'schema/*.json'],
         'deplsr_model.benchmark': ['templates/*'],
+        'deplsr_model.presets': ['*.safetensors', '*.json', '*.md', '*.tsv'],
     },
     python_requires='>=3.10,<3.13',
     install_requires=[

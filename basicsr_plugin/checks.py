@@ -8,6 +8,7 @@ from typing import Any
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.presets import not_found
 from basicsr_plugin.run_files import check_keep_last_n
 from basicsr_plugin.signatures import named_parameters, takes_any_name
 
@@ -184,6 +185,6 @@ def _check_paths(opt: Mapping[str, Any]) -> None:
         hint = nearest(key, known)
         if key.startswith('pretrain_network') and value and not (opt['auto_resume'] or opt['path'].get('resume_state')):
             if not os.path.exists(value):
-                raise OptionError(f"path.{key}: expected an existing file, got '{value}', which does not exist")
+                raise OptionError(f'path.{key}: expected an existing file, got {not_found(value)}')
         elif key not in known and hint and key not in ('models', 'log', 'training_states', 'visualization'):
             raise OptionError(f"path: unknown key '{key}'{hint}")

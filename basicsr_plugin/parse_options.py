@@ -18,6 +18,7 @@ from basicsr_plugin.checks import check_names_and_files, check_typed_options, re
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import OptionError, UserError, warn
 from basicsr_plugin.names import nearest
+from basicsr_plugin.presets import resolve_weights
 from basicsr_plugin.shipped_options import resolve_option_file
 
 __all__ = ['parse_options', 'read_yaml']
@@ -136,6 +137,8 @@ def _resolve_paths(opt: OrderedDict[str, Any], root_path: str) -> None:
     for key, value in paths.items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
             paths[key] = osp.expanduser(value)
+        if isinstance(value, str) and 'pretrain_network' in key:
+            paths[key] = resolve_weights(paths[key])
     for dataset in opt['datasets'].values():
         for key in ('dataroot_gt', 'dataroot_lq'):
             if isinstance(dataset.get(key), str):

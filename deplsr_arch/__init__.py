@@ -13,6 +13,7 @@ from deplsr_arch.fused_backbones_arch import FusedRRDBNet, FusedSwinIR  # noqa: 
 from deplsr_arch.fused_dat_arch import FusedDAT  # noqa: E402
 from deplsr_arch.level_distribution_arch import LevelDistribution  # noqa: E402
 from deplsr_arch.level_regressor_arch import LevelRegressor  # noqa: E402
+from deplsr_arch.plain_resnet_arch import PlainResNet  # noqa: E402
 
 __all__ = [
     'DAT',
@@ -24,4 +25,5 @@ __all__ = [
     'FusedSwinIR',
     'LevelDistribution',
     'LevelRegressor',
+    'PlainResNet',
 ]

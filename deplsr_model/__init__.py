@@ -6,6 +6,7 @@ from basicsr_plugin.compat import apply_fixes
 
 apply_fixes()  # without it, BasicSR 1.4.2 cannot be imported with today's torchvision
 
+import deplsr_model.presets  # noqa: E402, F401  registers them
 from deplsr_model.degradation_adaptor_model import DegradationAdaptorModel  # noqa: E402
 from deplsr_model.degradation_contrastive_loss import (  # noqa: E402
     DegradationOrdinalLoss,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gain.draw import draw_curves
-from benchmarks.gain.estimators import TYPES
 from benchmarks.gain.measure import CLEAN, FIXED
 from benchmarks.gain.settings import ESTIMATORS, FUSIONS, MIXTURE, RECIPES, RUNS, SHORT, Run, Sizes
 from benchmarks.prior.report import write_tables

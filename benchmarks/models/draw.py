@@ -41,9 +41,7 @@ def draw_training(training: dict[str, Any], path: Path) -> None:
         for name, one in training.items()
         if not name.endswith('x2')
     ]
-    gains = [
-        Line(recipe, [(step, *gain) for step, gain in gain_points(training, recipe).items()]) for recipe in _GAINS
-    ]
+    gains = [Line(recipe, [(step, *gain) for step, gain in gain_points(training, recipe).items()]) for recipe in _GAINS]
     panels = (
         ('training loss (L1)', losses), ('PSNR-Y of the mixture, held-out photos, dB', quality),
         ('gain of the prior in dB, 95% interval', gains),

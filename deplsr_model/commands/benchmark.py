@@ -20,6 +20,7 @@ __all__ = ['add_arguments', 'run']
 
 EXAMPLES = """\
 examples:
+  basicsr benchmark small-x4 --bicubic --sets RealSR100 --data-root datasets -o table
   basicsr benchmark experiments/my_run --bicubic --sets Set5,Set14 --data-root datasets -o table
   basicsr benchmark a=net_g_a.pth:test_ours.yml b=net_g_b.pth:test_ours.yml --sets Set5 --data-root datasets -o table
   basicsr benchmark ours=test_ours.yml RealESRGAN_x4plus.pth --sets RealSR100 --data-root datasets -o table
@@ -28,8 +29,8 @@ examples:
   basicsr benchmark my_run --sets my_sets.yml --metrics psnr,ssim,lpips -o table
 
 MODEL is an option file (its weights are those of path.pretrain_network_g), a checkpoint, a checkpoint and its option
-file (CHECKPOINT:YAML, like -m and -opt of basicsr upscale) or the folder of an experiment, with or without a name for
-the table: NAME=MODEL. A file for --sets has
+file (CHECKPOINT:YAML, like -m and -opt of basicsr upscale), the folder of an experiment or a preset (see basicsr list
+preset), with or without a name for the table: NAME=MODEL. A file for --sets has
 
   sets:
     my_camera: {lq: photos/lq, gt: photos/gt, scale: 4, border: 4}
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.epilog = EXAMPLES
     add = parser.add_argument
-    add('model', nargs='*', metavar='MODEL', help='option file, checkpoint, CHECKPOINT:YAML or folder of an experiment')
+    add('model', nargs='*', metavar='MODEL', help='option file, checkpoint, CHECKPOINT:YAML, experiment or preset')
     add('--bicubic', action='store_true', help='bicubic enlargement too')
     add('--outputs', action='append', default=[], metavar='NAME=DIR', help='outputs that exist: DIR/SET/IMAGE.png')
     add('--sets', type=_list, default=[], metavar='A,B', help='test sets: names, folders, or YAML files')

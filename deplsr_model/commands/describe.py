@@ -11,7 +11,8 @@ import json
 
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.start_up import load_basicsr
-from deplsr_model.commands.upscale import add_model_arguments
+from deplsr_model.commands.upscale import add_model_arguments, model_or_preset
+from deplsr_model.presets import ESTIMATOR
 from deplsr_model.upscaling.description import Describer, to_csv, to_table
 from deplsr_model.upscaling.edits import PhotoEstimate
 from deplsr_model.upscaling.estimate_plot import plot_histograms, plot_photo
@@ -22,6 +23,7 @@ __all__ = ['add_arguments', 'run']
 
 EXAMPLES = """\
 examples:
+  basicsr describe photo.jpg
   basicsr describe photo.jpg -m experiments/my_estimator
   basicsr describe photos -m net_g.pth -opt test.yml --csv levels.csv --plot histograms.png
   basicsr describe photo.jpg -m experiments/my_run --json
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.epilog = EXAMPLES
     parser.add_argument('input', nargs='+', metavar='INPUT', help='photos: files, folders (with subfolders), patterns')
-    add_model_arguments(parser)
+    add_model_arguments(parser, ESTIMATOR)
     parser.add_argument('--json', action='store_true', help='print JSON in place of a table')
     parser.add_argument('--csv', metavar='FILE', help='write a CSV too')
     parser.add_argument(
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """
     photos = find_photos(args.input)
     load_basicsr(args.plugin)
-    describer = Describer(args.model, args.opt, args.device)
+    describer = Describer(model_or_preset(args, ESTIMATOR), args.opt, args.device)
     estimates: dict[str, PhotoEstimate] = {}
     last: ImageFile | None = None
     for path, _ in photos:

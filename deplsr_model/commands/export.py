@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.epilog = EXAMPLES
     add = parser.add_argument
-    add('model', metavar='MODEL', help='checkpoint (.pth, .safetensors) or folder of an experiment')
+    add('model', nargs='?', metavar='MODEL', help='checkpoint, folder of an experiment or name of a preset')
+    add('-m', '--model', dest='named', metavar='MODEL', help='the same, as the other commands take it')
     add('-opt', metavar='FILE', help='its option file (YAML) for training or test, or the name of a shipped one')
     add('-o', '--output', required=True, metavar='FILE', help='what to write: FILE.safetensors or FILE.onnx')
     add('--licence', metavar='TEXT', help='licence that the file states (default: what the checkpoint states)')
@@ -46,9 +47,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: The model cannot be loaded or exported, or the file not be written; one line.
     """
+    if (args.model is None) == (args.named is None):
+        raise UserError(f'MODEL: expected one model, got {"none" if args.model is None else "two"}')
     load_basicsr(args.plugin)
     try:
-        done = export_model(args.model, args.output, args.opt, licence=args.licence, source=args.source)
+        done = export_model(args.model or args.named, args.output, args.opt, licence=args.licence, source=args.source)
     except UserError as error:
         line = str(error)
         raise UserError(f'MODEL{line.removeprefix("-m")}' if line.startswith('-m:') else line) from error

@@ -1,17 +1,20 @@
 """Upscale photos with a trained model.
 
-Any checkpoint of this project or of BasicSR: the folder of an experiment, a checkpoint with its option file, or the
-weights of a stock network, which is recognised. Photos keep alpha, gray, 16 bits, colour profile, EXIF and resolution.
+A preset, which is installed with this package, or any checkpoint of this project or of BasicSR: the folder of an
+experiment, a checkpoint with its option file, or the weights of a stock network, which is recognised. Photos keep
+alpha, gray, 16 bits, colour profile, EXIF and resolution.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.start_up import load_basicsr
 from deplsr_data.commands.arguments import at_least_0, at_least_1
+from deplsr_model.presets import sr_preset
 from deplsr_model.upscaling.edits import Edit, Steering, parse_edit
 from deplsr_model.upscaling.image_files import EXTENSIONS, decode_image
 from deplsr_model.upscaling.inference import Upscaler
@@ -26,10 +29,11 @@ from deplsr_model.upscaling.photo_jobs import (
 )
 from deplsr_model.upscaling.provenance import OutputOptions, upscale_content
 
-__all__ = ['add_arguments', 'add_model_arguments', 'run']
+__all__ = ['add_arguments', 'add_model_arguments', 'model_or_preset', 'run']
 
 EXAMPLES = """\
 examples:
+  basicsr upscale photo.jpg -o large
   basicsr upscale photos -o large -m experiments/my_run
   basicsr upscale photo.jpg -o large -m RealESRGAN_x4plus.pth
   basicsr upscale 'scans/*.tif' -o large -m net_g.pth -opt test.yml --tile 256
@@ -51,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument('input', nargs='*', metavar='INPUT', help='photos: files, folders (with subfolders), patterns')
     parser.add_argument('-o', '--output', metavar='DIR', help='folder of the outputs')
-    add_model_arguments(parser)
+    add_model_arguments(parser, f'{sr_preset(None)}, or of the preset that has the enlargement of --scale')
     _add_output_arguments(parser.add_argument_group('output'))
     _add_prior_arguments(parser.add_argument_group('prior'))
     add = parser.add_argument_group('computation').add_argument
@@ -67,13 +71,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--compile', action='store_true', help='compile the network; pays off for many photos')
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     """Adds the arguments that name a model and a device."""
     add = parser.add_argument
-    add('-m', '--model', metavar='MODEL', help='checkpoint (.pth, .safetensors) or folder of an experiment')
+    text = f'checkpoint (.pth, .safetensors), folder of an experiment or name of a preset (default: {default})'
+    add('-m', '--model', metavar='MODEL', help=text)
     add('-opt', metavar='FILE', help='its option file (YAML) for training or test, or the name of a shipped one')
     add('--device', metavar='NAME', help='cpu, cuda, cuda:1, mps (default: a GPU if there is one)')
     add('--plugin', action='append', default=[], metavar='MODULE', help='import MODULE first; may be given repeatedly')
+
+
+def model_or_preset(args: argparse.Namespace, preset: str) -> str | None:
+    """Returns the model that the arguments name, or a preset, with a note, where neither -m nor -opt is there."""
+    if args.model is not None or args.opt is not None:
+        return args.model
+    print(f'no model is named (-m); using the preset {preset}', file=sys.stderr, flush=True)
+    return preset
 
 
 def _add_output_arguments(group: argparse._ArgumentGroup) -> None:
@@ -146,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = [] if args.info else _jobs(args)
     load_basicsr(args.plugin)
     upscaler = Upscaler(
-        args.model,
+        model_or_preset(args, sr_preset(args.scale)),
         args.opt,
         device=args.device,
         precision=args.precision,

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from basicsr_plugin.errors import UserError
+from deplsr_model.presets import ESTIMATOR
 from deplsr_model.upscaling.edits import PhotoEstimate
 from deplsr_model.upscaling.execution import device_named
 from deplsr_model.upscaling.inference import Upscaler
@@ -28,8 +29,8 @@ class Describer:
     """A trained degradation estimator.
 
     Args:
-        model: Checkpoint or folder of an experiment, of stage 1 or 2; None for what ``options`` names.
-        options: Its option file; not needed for the folder of an experiment.
+        model: Checkpoint, folder of an experiment (stage 1 or 2) or name of a preset; None for what ``options`` names.
+        options: Its option file; not needed for the folder of an experiment or a preset.
         device: Such as ``cpu`` or ``cuda``; by default a GPU if there is one.
 
     Raises:
@@ -53,13 +54,15 @@ class Describer:
 
 
 def describe(
-    image: Image.Image | np.ndarray, model: str | Path | Upscaler | Describer, options: str | Path | None = None
+    image: Image.Image | np.ndarray,
+    model: str | Path | Upscaler | Describer = ESTIMATOR,
+    options: str | Path | None = None,
 ) -> PhotoEstimate:
     """Estimates how a photo was degraded.
 
     Args:
         image: A PIL image, or an array (h, w, 3) or (h, w) of uint8, uint16, or float32 in 0..1.
-        model: A model with a degradation estimator: loaded, or as :class:`Describer` takes it.
+        model: A model with a degradation estimator: loaded, or as :class:`Describer` takes it; by default a preset.
         options: Its option file, for a checkpoint.
 
     Raises:

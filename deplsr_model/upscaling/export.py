@@ -60,7 +60,7 @@ def export_model(
     """Writes a model as one file that needs no option file.
 
     Args:
-        model: Checkpoint or folder of an experiment, of stage 1 or 2; None for what ``options`` names.
+        model: Checkpoint, folder of an experiment (stage 1 or 2) or name of a preset; None for what ``options`` names.
         output: ``.safetensors``, weights of SR network and estimator; ``.onnx``, a graph of both.
         options: Its option file; not needed for the folder of an experiment or for weights of a stock network.
         licence: Licence to state; by default what the checkpoint states.

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.presets import preset_of
 from deplsr_arch.protocols import is_conditioned
 from deplsr_data.degradation.level_tables import LevelTable, level_table
 from deplsr_model.tiling import Tile
@@ -34,12 +35,13 @@ Progress = Callable[[float], object]
 class Upscaler:
     """A trained model, ready to enlarge photos.
 
-    >>> upscaler = Upscaler('experiments/my_run')  # doctest: +SKIP
+    >>> upscaler = Upscaler('small-x4')  # doctest: +SKIP
     >>> upscaler(Image.open('photo.jpg'), noise='-50%').save('large.png')  # doctest: +SKIP
 
     Args:
-        model: Checkpoint (``.pth``, ``.safetensors``) or folder of an experiment; None for what ``options`` names.
-        options: Its option file; not needed for the folder of an experiment or for weights of a stock network.
+        model: Checkpoint (``.pth``, ``.safetensors``), folder of an experiment or name of a preset; None for what
+            ``options`` names.
+        options: Its option file; not needed for the folder of an experiment, a preset or weights of a stock network.
         device: Such as ``cpu``, ``cuda`` or ``cuda:1``; by default a GPU if there is one.
         precision: Of the network; the prior is always estimated in ``fp32``.
         tile: Side of a tile in LR pixels; 0 for no tiles, None for what the free memory allows.
@@ -96,9 +98,11 @@ class Upscaler:
         return file_hash(self.model.files.weights)
 
     def info(self) -> str:
-        """Returns what is known about the model, a line each."""
+        """Returns what is known about the model, a line each, and the model card of a preset."""
         model, files = self.model, self.model.files
         estimator = type(model.estimator).__name__ if model.estimator is not None else 'none'
+        preset = preset_of(files.weights)
+        card = preset.card if preset is not None and preset.card.is_file() else None
         licence = model.facts.get('license') or model.facts.get('licence') or 'not stated'
         rows = {
             'weights': files.weights,
@@ -110,8 +114,10 @@ class Upscaler:
             'levels': ', '.join(one.name for one in self.estimator.types) if self.estimator else 'none',
             'licence': licence,
             'source': model.facts.get('source', 'not stated'),
+            **({} if card is None else {'card': card}),
         }
-        return '\n'.join(f'{name + ":":13}{value}' for name, value in rows.items())
+        text = '' if card is None else f'\n\n{card.read_text(encoding="utf-8").rstrip()}'
+        return '\n'.join(f'{name + ":":13}{value}' for name, value in rows.items()) + text
 
     @property
     def precision(self) -> Precision:

@@ -16,6 +16,7 @@ from basicsr_plugin.checks import check_arguments
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError, first_line
 from basicsr_plugin.parse_options import read_yaml
+from basicsr_plugin.presets import find_preset, not_found, resolve_weights
 from basicsr_plugin.shipped_options import resolve_option_file
 from deplsr_arch.image_sides import side_multiple
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator
@@ -45,8 +46,8 @@ def find_model(model: str | Path | None, options: str | Path | None = None, stag
     """Finds weights and option file.
 
     Args:
-        model: A ``.pth`` or ``.safetensors`` file, or the folder of an experiment; None for the weights that the option
-            file names.
+        model: A ``.pth`` or ``.safetensors`` file, the folder of an experiment, or the name of a preset; None for the
+            weights that the option file names. A file or an experiment of that name is no preset.
         options: Option file for training or test, or the name of a shipped one; in the folder of an experiment its copy
             is found.
         stage: Which network is wanted: ``g``, the SR network, or ``da``, the degradation estimator.
@@ -55,10 +56,8 @@ def find_model(model: str | Path | None, options: str | Path | None = None, stag
         UserError: A file is missing or unreadable; one line.
     """
     if model is None and options is None:
-        raise UserError('-m: expected a model, got none; name a checkpoint or the folder of an experiment')
-    path = None if model is None else Path(model)
-    if path is not None and not path.exists():
-        raise UserError(f'-m: expected a checkpoint or the folder of an experiment, got {path}, which does not exist')
+        raise UserError('-m: expected a model, got none; name a checkpoint, the folder of an experiment or a preset')
+    path = None if model is None else _path_of(model)
     if options is None and path is not None:
         options = _options_of_experiment(path)
     opt: Mapping[str, Any] = {}
@@ -78,6 +77,15 @@ def find_model(model: str | Path | None, options: str | Path | None = None, stag
     if options is None:
         opt = embedded_options(weights)
     return ModelFiles(weights, options if options is None else Path(options), opt, named=path is None)
+
+
+def _path_of(model: str | Path) -> Path:
+    path, preset = Path(model), find_preset(model)
+    if preset is not None and not path.is_file() and not any(path.glob('*.yml')):
+        return preset.path
+    if not path.exists():
+        raise UserError(f'-m: expected a checkpoint, the folder of an experiment or a preset, got {not_found(model)}')
+    return path
 
 
 def _options_of_experiment(path: Path) -> Path | None:
@@ -108,13 +116,16 @@ def _weights_of_experiment(folder: Path, stage: str) -> Path:
 
 
 def _near(named: str, options: Path | str | None, where: str) -> Path:
-    """Finds a file that an option file names: from the working directory, or from a folder above the option file."""
+    """Finds a file that an option file names, here or in a folder above the option file, or a preset."""
     path = Path(named).expanduser()
     roots = [Path()] if options is None else [Path(), *Path(options).resolve().parents[:4]]
     for root in roots:
-        if (root / path).exists():
+        if (root / path).is_file():
             return root / path
-    raise UserError(f'{where}: expected an existing file, got {named}, which is neither here nor above {options}')
+    found = resolve_weights(named)
+    if found == named:
+        raise UserError(f'{where}: expected a file here or above {options}, got {not_found(named)}')
+    return Path(found)
 
 
 def file_hash(path: Path) -> str:
@@ -132,6 +143,10 @@ def load_model(files: ModelFiles) -> LoadedModel:
     Raises:
         UserError: A file is corrupt or belongs to another network, or the network is unknown; one line.
     """
+    if files.options is None and files.opt.get('network_da') and not files.opt.get('network_g'):
+        raise UserError(
+            f'-m: expected an SR network, got {files.weights.name}, a degradation estimator; take basicsr describe'
+        )
     content = read_file(files.weights, '-m')
     notes: list[str] = []
     block: Mapping[str, Any] | None

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from basicsr_plugin import __version__
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.presets import find_preset
 from deplsr_model.upscaling.edits import Edit, Steering
 from deplsr_model.upscaling.image_files import ImageFile, decode_image, encode_image, read_note, suitable_extension
 from deplsr_model.upscaling.inference import Upscaler
@@ -209,7 +210,7 @@ def replay(
     stated = read_provenance(output)
     folder = os.path.dirname(os.path.abspath(output))
     source = _checked(source or _found(folder, stated.input), stated.input_sha256, '--input')
-    model = _checked(model or _found(folder, stated.model), stated.model_sha256, '-m')
+    model = _checked(model or _weights(folder, stated.model), stated.model_sha256, '-m')
     if stated.options is not None and stated.options_sha256 is not None:
         options = _checked(options or _found(folder, stated.options), stated.options_sha256, '-opt')
     compute = stated.compute
@@ -235,6 +236,13 @@ def replay(
 
 def _found(folder: str, relative: str) -> str:
     return os.path.normpath(os.path.join(folder, relative))
+
+
+def _weights(folder: str, relative: str) -> str:
+    """Returns the path of the weights, also of a preset that is installed elsewhere now."""
+    path = _found(folder, relative)
+    preset = None if os.path.isfile(path) else find_preset(Path(path).stem)
+    return path if preset is None else str(preset.path)
 
 
 def _checked(path: str, sha256: str, where: str) -> str:

@@ -67,7 +67,7 @@ def test_weights_are_the_moving_average_and_not_those_of_the_last_step(work):
 
 
 def test_a_model_of_another_scale_starts_from_the_weights_that_fit(work):
-    folder, validation = work
+    folder, _ = work
     trained(work, TINY)
     photos = [np.random.default_rng(0).integers(0, 255, (280, 300, 3)).astype(np.uint8)]
     for name, block in RECIPES.items():

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from basicsr_plugin import cli, compat
+from basicsr_plugin import cli, compat, presets
 
 NETWORK = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2}
 EDSR = {**NETWORK, 'type': 'EDSR'}
@@ -68,6 +68,16 @@ def test_list_prints_every_name_with_its_package_in_columns(workplace, capsys):
     assert len({line.rindex(' ') for line in lines}) == 1
     assert workplace.basicsr('list', 'metric') == 0
     assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {'metric'}
+
+
+def test_list_shows_the_presets_of_all_packages(workplace, capsys, monkeypatch):
+    folder = workplace.path / 'weights'
+    folder.mkdir()
+    (folder / 'tiny-x2.safetensors').touch()
+    monkeypatch.setattr(presets, '_FOLDERS', {})
+    presets.register_presets(folder, 'nice')
+    assert workplace.basicsr('list', 'preset') == 0
+    assert capsys.readouterr().out.split() == ['preset', 'tiny-x2', 'nice']
 
 
 @pytest.mark.parametrize('network', [NETWORK, EDSR], ids=['SRResNet', 'EDSR'])

@@ -150,7 +150,7 @@ def test_mistakes_are_one_line(workplace, capsys):
     (workplace.path / 'da.yml').write_text(yaml.safe_dump({'network_da': NETWORK_DA}), encoding='utf-8')
     (workplace.path / 'file').write_text('')
     cases = {
-        ('nowhere.pth', '-o', 'a.safetensors'): 'MODEL: expected a checkpoint or the folder of an experiment, got now',
+        ('nowhere.pth', '-o', 'a.safetensors'): "experiment or a preset, got 'nowhere.pth', which does not ex",
         (model, '-o', 'a.pth'): "-o: expected a file that ends in .safetensors or .onnx, got 'a.pth'",
         ('corrupt.safetensors', '-o', 'a.safetensors'): 'MODEL: expected networks as JSON in the metadata of corrupt.s',
         ('corrupt.safetensors', '-o', 'corrupt.safetensors'): 'MODEL: expected networks as JSON',

@@ -159,7 +159,7 @@ def test_mistakes_are_one_line(workplace, capsys):
             'out',
             '-m',
             'nowhere.pth',
-        ): '-m: expected a checkpoint or the folder of an experiment, got now',
+        ): '-m: expected a checkpoint, the folder of an experiment or a preset, got',
         ('photos', '-o', 'out', '-m', 'corrupt.pth'): '-m: corrupt.pth cannot be read as a checkpoint of plain tensors',
         ('photos', '-o', 'out', '-m', 'other.pth'): '-m: expected weights of RRDBNet, SRVGGNetCompact',
         (
@@ -172,7 +172,6 @@ def test_mistakes_are_one_line(workplace, capsys):
         ('photos', '-o', 'film.mp4/out', '-m', model): "-o: expected a folder to write to, got 'film.mp4/out'",
         ('photos', '-o', 'photos', '-m', model): "-o: expected another folder than that of 'photos/photo.png'",
         ('photos', '-m', model): '-o: expected a folder for the outputs, got none',
-        ('photos', '-o', 'out'): '-m: expected a model, got none',
         ('-o', 'out', '-m', model): 'INPUT: expected photos, got none',
         ('photos', '-o', 'out', '-m', model, '--noise=-50%'): '--noise: expected a model with a degradation estimator',
         ('photos', '-o', 'out', '-m', model, '--noise', 'much'): '--noise: expected a percentage such as -50%',
