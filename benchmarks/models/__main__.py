@@ -12,21 +12,31 @@ Pairs, the estimator and the held-out degradations are those of benchmarks.gain,
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from benchmarks.gain.estimators import PRIOR_DIM, TYPES
 from benchmarks.gain.measure import load_photos, make_graded
 from benchmarks.gain.pairs import Source, make_pool
-from benchmarks.gain.settings import MIXTURE, RECIPES, SCALE
+from benchmarks.gain.settings import MIXTURE, RECIPES, SCALE, WEIGHTS
+from benchmarks.models.draw import draw_training
+from benchmarks.models.measure import measure
+from benchmarks.models.pack import pack_estimator, pack_sr
+from benchmarks.models.report import report
 from benchmarks.models.settings import MODELS, graded_of, pools_of
 from benchmarks.models.train import DRAWS, train_model, validation_samples
+from deplsr_model.presets import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
+WEIGHTS_FOLDER = Path(__file__).parent / 'weights'  # what is compared with and not installed
 STEPS = ('pairs', 'train', 'pack', 'measure', 'report')
 
 
@@ -97,9 +107,62 @@ def _train_in_process(name: str, options: argparse.Namespace) -> None:
 
 def _train_one(name: str, options: argparse.Namespace) -> None:
     model, work = MODELS[name], Path(options.work)
+    (work / 'models' / name).mkdir(parents=True, exist_ok=True)
+    (work / 'models' / name / 'commit').write_text(_commit(), encoding='utf-8')
     heldout = load_photos(Path(options.photos) / 'heldout')
     validation = validation_samples(work / graded_of(model.patches.scale), heldout)
     train_model(model, work / 'models' / name, work, validation)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    """Writes the weights with their cards, and what is kept of the trainings."""
+    work, manifest = Path(options.work), Path(options.photos) / 'manifest.tsv'
+    network = {'type': 'LevelDistribution', 'prior_dim': PRIOR_DIM, 'num_degradation_types': len(TYPES)}
+    trained = work / 'estimators' / MIXTURE
+    estimator = FOLDER / 'small.safetensors'
+    facts = {'batch': '32 crops of 48 to 64 LR pixels', 'loss': 'cross entropy of levels, then calibrated'}
+    pack_estimator(trained / 'weights.pth', network, _facts(trained, facts), estimator, manifest)
+    kept = {}
+    for name, model in MODELS.items():
+        folder = work / 'models' / name
+        patches = model.patches
+        facts = {
+            'batch': f'{patches.batch} patches of {patches.side} x {patches.side} LR pixels', 'loss': 'L1',
+            **({'starts_from': model.start} if model.start else {}),
+        }  # fmt: skip
+        out = (FOLDER if model.published else WEIGHTS_FOLDER) / f'{name}.safetensors'
+        known = estimator if model.prior == 'estimated' else None
+        pack_sr(folder / 'weights.pth', model.network, known, _facts(folder, facts), out, manifest)
+        kept[name] = {part: _read(folder / f'{part}.json') for part in ('log', 'validation')}
+    (RESULTS / 'model_training.json').write_text(json.dumps(kept) + '\n', encoding='utf-8')
+
+
+def _facts(folder: Path, own: dict[str, str]) -> dict[str, Any]:
+    log, commit = _read(folder / 'log.json'), folder / 'commit'
+    return {
+        'recipe': WEIGHTS, 'steps': log['steps'], 'hours': round(log['seconds'] / 3600, 2), **own,
+        'commit': commit.read_text(encoding='utf-8') if commit.exists() else _commit(),
+    }  # fmt: skip
+
+
+def _measure(options: argparse.Namespace) -> None:
+    """Measures the weights that are packed."""
+    measure(Path(options.photos), Path(options.sets) if options.sets else None, RESULTS / 'models.json')
+
+
+def _report(options: argparse.Namespace) -> None:
+    """Writes docs/models.md, the cards and the curves from what is kept."""
+    draw_training(_read(RESULTS / 'model_training.json'), DOCS / 'models_training.png')
+    report(RESULTS / 'models.json', DOCS / 'models.md')
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def _commit() -> str:
+    found = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=ROOT, capture_output=True, text=True)
+    return found.stdout.strip() or 'unknown'
 
 
 if __name__ == '__main__':

@@ -61,12 +61,12 @@ class Model:
 
 
 _X2 = Patches(crops=4000, scale=2)
-#: In the order of training; ``-blind`` is the baseline without a prior: the same network, pairs, batches and steps.
+#: In the order of training. ``constant-x4`` is the baseline without a prior: the same network, batches and steps.
 MODELS = {
     model.name: model
     for model in (
         Model('small-x4', plain(32, 16), steps=13_000),
-        Model('small-x4-blind', plain(32, 16), 'constant', steps=13_000, published=False),
+        Model('constant-x4', plain(32, 16), 'constant', steps=13_000, published=False),
         Model('small-x2', plain(32, 16, scale=2), steps=2_500, patches=_X2, start='small-x4'),
     )
 }
