@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from basicsr_plugin.errors import UserError
@@ -48,7 +48,7 @@ def fix_load_network() -> bool:
     ) -> None:
         broken = damage(load_path)
         if broken:
-            raise UserError(f'path.pretrain_network: {load_path} cannot be used, {broken}; copy it again')
+            raise UserError(f'path.{_key_of(self.opt, load_path)}: {load_path} cannot be used, {broken}; copy it again')
         try:
             load(self, net, load_path, strict, param_key)
         except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as error:
@@ -65,6 +65,12 @@ def fix_load_network() -> bool:
 
     BaseModel.load_network = load_network
     return True
+
+
+def _key_of(opt: Mapping[str, Any], path: str) -> str:
+    """Returns the key of section ``path`` that names a file of weights."""
+    keys = [key for key, value in opt.get('path', {}).items() if key.startswith('pretrain_network') and value == path]
+    return keys[0] if keys else 'pretrain_network_*'
 
 
 def _why_not_loaded(net: Any, path: str, param_key: str | None, error: Exception) -> str | None:

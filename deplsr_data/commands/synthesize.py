@@ -23,7 +23,16 @@ from basicsr_plugin.errors import UserError
 from basicsr_plugin.lock import locked_folder
 from basicsr_plugin.parse_options import read_yaml
 from basicsr_plugin.shipped_options import resolve_option_file
-from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
+from deplsr_data.commands.arguments import (
+    Skipped,
+    add_common,
+    at_least_0,
+    at_least_1,
+    is_lmdb,
+    killed_worker_in_one_line,
+    shard,
+    uncollated,
+)
 from deplsr_data.commands.degrade_photos import DegradePhotos, Plan, output_names
 from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
 from deplsr_data.degradation.recipes import read_recipe
@@ -235,21 +244,13 @@ def _make(plan: Plan, places: list[int], args: argparse.Namespace, total: int) -
     path = os.path.join(plan.output, 'parts', f'{part}-of-{parts}.jsonl')
     skipped = Skipped(args.max_bad_images, total)
     bar = tqdm(total=total, initial=total - len(places), unit='photo', disable=None, file=sys.stderr)
-    with bar:
-        try:
-            for result in loader:
-                if isinstance(result, str):
-                    skipped.add(result)
-                else:
-                    append_line(path, json.dumps([dataclasses.asdict(row) for row in result]), RESUME)
-                bar.update()
-        except RuntimeError as error:
-            if 'DataLoader worker' not in str(error):
-                raise
-            raise UserError(
-                '--workers: expected all to finish, got one that was killed, perhaps for lack of memory; '
-                'use fewer and run the same command again to resume'
-            ) from None
+    with bar, killed_worker_in_one_line():
+        for result in loader:
+            if isinstance(result, str):
+                skipped.add(result)
+            else:
+                append_line(path, json.dumps([dataclasses.asdict(row) for row in result]), RESUME)
+            bar.update()
     return skipped.count
 
 
