@@ -1,4 +1,4 @@
-"""Data that are gone for a while are read again; data, workers and disks that stay away end a training with a checkpoint."""
+"""Data that are gone for a while are read again; a training whose data or workers stay away saves and ends."""
 
 from __future__ import annotations
 
@@ -117,10 +117,9 @@ def test_a_training_without_data_saves_and_ends_in_one_line(workplace, stage1, m
         assert time.monotonic() - begin < 25  # a worker that hangs is not waited for
     error = capfd.readouterr().err
     done = max(int(path.stem) for path in (workplace.path / 'experiments/adaptor/training_states').iterdir())
-    assert line in error.splitlines()[-1]
-    assert error.splitlines()[-1].endswith(
-        f'the latest checkpoint is that of iteration {done}, resume with --auto_resume'
-    )
+    last = error.splitlines()[-1]
+    assert line in last
+    assert last.endswith(f'the latest checkpoint is that of iteration {done}, resume with --auto_resume')
     assert 'Traceback' not in error
 
     changes['train__total_iter'] = done + 3
