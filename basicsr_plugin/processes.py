@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from basicsr_plugin.errors import UnavailableError
 
-__all__ = ['gathered', 'lost_process', 'process_part', 'share_buffers', 'wait_for_others']
+__all__ = ['gathered', 'loader_part', 'lost_process', 'process_part', 'share_buffers', 'wait_for_others']
 
 _LONGEST = timedelta(days=2)  # that the fastest process waits for the slowest
 #: How gloo and NCCL report a process that was killed, or that does not answer.
@@ -40,6 +40,31 @@ def gathered(value: T) -> list[T]:
     values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
+
+
+def loader_part(loader: Any) -> Any:
+    """Returns the part of a validation loader that this process works on: images r, r + n and so on of n processes."""
+    from torch import distributed
+    from torch.utils.data import DataLoader
+
+    places = range(distributed.get_rank(), len(loader.dataset), distributed.get_world_size())
+    part: Any = _DatasetPart(loader.dataset, places)
+    return DataLoader(part, batch_size=1, collate_fn=loader.collate_fn)
+
+
+class _DatasetPart:
+    """Some samples of a data set, which keeps the options that BasicSR looks up."""
+
+    def __init__(self, dataset: Any, places: range) -> None:
+        self.opt = dataset.opt
+        self._dataset = dataset
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._dataset[self._places[index]]
 
 
 def share_buffers(net: Any) -> None:

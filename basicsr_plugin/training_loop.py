@@ -15,7 +15,7 @@ from basicsr_plugin.random_state import random_states, restore_random_states
 from basicsr_plugin.resume import ResumePosition
 from basicsr_plugin.run_files import resume_hint
 
-__all__ = ['TrainingLoop', 'current_loop', 'end_loop', 'start_loop']
+__all__ = ['TrainingLoop', 'current_loop', 'end_loop', 'start_loop', 'until_signal']
 
 _NAMED = 8  # photos of a batch in a message
 
@@ -168,6 +168,15 @@ def start_loop(opt: dict[str, Any], loader: Any, sampler: Any) -> TrainingLoop:
 def current_loop(model: Any = None) -> TrainingLoop | None:
     """Returns the loop that this process runs; ``model``: only if it is the loop of that model."""
     return _current if _current is not None and (model is None or _current.model is model) else None
+
+
+def until_signal(model: Any, work: Callable[[], object]) -> None:
+    """Runs work for the model of a loop, such as a validation, which a signal may leave at any point."""
+    loop = current_loop(model)
+    if loop is None:
+        work()
+    else:
+        loop.signals.run_until_signal(work)
 
 
 def end_loop() -> None:

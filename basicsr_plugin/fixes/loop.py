@@ -84,7 +84,7 @@ def fix_exact_resume() -> bool:
     if contains(resume, 'random'):
         return False
     from basicsr_plugin.random_state import kept_random_states
-    from basicsr_plugin.training_loop import current_loop
+    from basicsr_plugin.training_loop import until_signal
     from basicsr_plugin.training_state import options_without_effect, restore_own_state
 
     def resume_training(self: Any, resume_state: dict[str, Any]) -> None:
@@ -96,12 +96,11 @@ def fix_exact_resume() -> bool:
         restore_own_state(self, resume_state)  # random states last
 
     def validation(self: Any, *args: Any, **kwargs: Any) -> None:
-        loop = current_loop(self)
         with kept_random_states():
-            if loop is None:
+            if self.opt['dist']:  # all processes have to leave it together: see fix_validation
                 validate(self, *args, **kwargs)
             else:
-                loop.signals.run_until_signal(lambda: validate(self, *args, **kwargs))
+                until_signal(self, lambda: validate(self, *args, **kwargs))
 
     BaseModel.resume_training = resume_training
     BaseModel.validation = validation

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.fixes.source import contains
 
 __all__ = ['fix_distributed', 'fix_ema', 'fix_load_network', 'fix_real_esrgan']
@@ -119,7 +119,10 @@ def _use_own_device(cls: Any) -> None:
 
 
 def fix_distributed() -> bool:
-    """``--launcher pytorch`` sets a CUDA device and DistributedDataParallel gets one, also on a machine without."""
+    """``--launcher pytorch`` sets a CUDA device and DistributedDataParallel gets one, also on a machine without.
+
+    With this fix a network with batch norms is named, since it depends on the number of processes.
+    """
     import torch
     import torch.distributed
     from basicsr.models.base_model import BaseModel
@@ -137,6 +140,7 @@ def fix_distributed() -> bool:
             torch.distributed.init_process_group(backend='gloo', **kwargs)
 
     def model_to_device(self: Any, net: Any) -> Any:
+        _report_batch_norms(self, net)
         if not (self.opt['dist'] and self.device.type == 'cpu'):
             return wrap_on_gpu(self, net)
         unused = self.opt.get('find_unused_parameters', False)
@@ -145,3 +149,15 @@ def fix_distributed() -> bool:
     dist_util._init_dist_pytorch = init_dist_pytorch
     BaseModel.model_to_device = model_to_device
     return True
+
+
+def _report_batch_norms(model: Any, net: Any) -> None:
+    from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+
+    if not (model.opt['dist'] and model.opt['is_train'] and model.opt['rank'] == 0):
+        return
+    if any(isinstance(part, _BatchNorm) and not isinstance(part, SyncBatchNorm) for part in net.modules()):
+        warn(
+            f'{type(net).__name__} has batch norms, which average over the samples of one process: the training '
+            'depends on the number of processes, not on the complete batch alone'
+        )
