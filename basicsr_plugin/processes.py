@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 
 from basicsr_plugin.errors import UnavailableError
 
-__all__ = ['gathered', 'loader_part', 'lost_process', 'process_part', 'share_buffers', 'wait_for_others']
+__all__ = [
+    'gathered',
+    'loader_part',
+    'lost_process',
+    'process_part',
+    'share_buffers',
+    'wait_for_all',
+    'wait_for_others',
+]
 
 _LONGEST = timedelta(days=2)  # that the fastest process waits for the slowest
 #: How gloo and NCCL report a process that was killed, or that does not answer.
@@ -31,6 +39,13 @@ def wait_for_others() -> bool:
         return distributed.get_rank() == 0
     finally:
         distributed.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Waits until all processes of a training have come here."""
+    from torch import distributed
+
+    distributed.barrier()
 
 
 def gathered(value: T) -> list[T]:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from basicsr_plugin.errors import UnavailableError, UserError, no_batch, warn
 from basicsr_plugin.interruption import FAILED, Interrupted, Signals, WorkerDeaths
+from basicsr_plugin.processes import wait_for_all
 from basicsr_plugin.random_state import random_states, restore_random_states
 from basicsr_plugin.resume import ResumePosition
 from basicsr_plugin.run_files import resume_hint
@@ -87,6 +88,8 @@ class TrainingLoop:
             if states is not None:  # as if this batch had not been taken
                 restore_random_states(states)
             self.save()
+            if self.opt['dist']:  # torchrun ends the others when one has ended
+                wait_for_all()
             self._deaths.end_workers()
             self._end(number, error)
         self._files = batch.get('gt_path') or batch.get('lq_path') or [] if isinstance(batch, dict) else []

@@ -158,7 +158,7 @@ class Workplace:
             process.start()
         processes[0].join(400)
         for process in processes[1:]:
-            process.join(0 if processes[0].exitcode else 60)
+            process.join(5 if processes[0].exitcode else 60)
             process.kill()  # what torchrun does when one has failed
             process.join()
         return [int(process.exitcode or 0) for process in processes]
