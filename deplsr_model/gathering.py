@@ -22,7 +22,7 @@ def gather_batch(tensor: Tensor) -> Tensor:
     """
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return tensor
-    joined: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
+    joined: Tensor = _Gather.apply(tensor)
     return joined
 
 

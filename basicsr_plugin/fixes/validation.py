@@ -36,8 +36,9 @@ def fix_validation() -> bool:
 
         until_signal(self, validate)
         parts = gathered(None if sums is None else (sums, len(part)))
-        if None not in parts and self.opt['val'].get('metrics') is not None:
-            _report(self, parts, dataloader.dataset.opt['name'], current_iter, tb_logger)
+        complete = [one for one in parts if one is not None]
+        if len(complete) == len(parts) and self.opt['val'].get('metrics') is not None:
+            _report(self, complete, dataloader.dataset.opt['name'], current_iter, tb_logger)
 
     SRModel.dist_validation = dist_validation
     return True

@@ -49,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
         for name in args.only:
             for row in PARTS[name](place, args):
                 rows.append(row)
-                print(f'{time.monotonic() - start:6.0f} s  {row.name}: {row.trials} trials', flush=True)
+                print(
+                    f'{time.monotonic() - start:6.0f} s  {row.name}: {row.trials} trials, {len(row.failures)} failed',
+                    flush=True,
+                )
         tracebacks = [path.name for path in place.path.glob('*.txt') if 'Traceback' in path.read_text()]
         row = Row('no traceback in any output', len(list(place.path.glob('*.txt'))), note='files of output')
         row.failures += tracebacks
