@@ -83,7 +83,7 @@ class _DatasetPart:
 
 
 def share_buffers(net: Any) -> None:
-    """Gives all processes the saved buffers of the first, such as the running averages of its batch norms."""
+    """Copies the saved buffers of the first process to all others, such as the running averages of its batch norms."""
     from torch import distributed
 
     saved = net.state_dict().keys()

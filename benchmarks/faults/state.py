@@ -76,13 +76,13 @@ def _kills(place: Place, args: argparse.Namespace) -> Iterator[Row]:
             killed = f'killed{number}_{row.trials}'
             kills, status = 0, -signal.SIGKILL
             while status == -signal.SIGKILL:
-                kind = rng.choice(['moment', 'saving']) if kills < min(_KILLS_OF_A_RUN, share - row.trials) else None
-                hook = _kill_in_saving(rng.randrange(1, 16)) if kind == 'saving' else None
-                if kind == 'moment':
+                how = rng.choice(['moment', 'saving']) if kills < min(_KILLS_OF_A_RUN, share - row.trials) else None
+                hook = _kill_in_saving(rng.randrange(1, 16)) if how == 'saving' else None
+                if how == 'moment':
                     hook = _kill_after(rng.uniform(0.1, duration))
                 status = place.train(killed, options, '--auto_resume', hook=hook)
                 kills += status == -signal.SIGKILL
-                in_saving += status == -signal.SIGKILL and kind == 'saving'
+                in_saving += status == -signal.SIGKILL and how == 'saving'
             row.trials += kills
             if status or not same_weights(place, reference, killed, labels):
                 row.failures += [f'{killed}: status {status}, other weights'] * max(kills, 1)
