@@ -18,6 +18,7 @@ from basicsr_plugin.commands import Commands
 from basicsr_plugin.compat import alias_functional_tensor
 from basicsr_plugin.errors import UserError, user_mistake
 from basicsr_plugin.interruption import Interrupted
+from basicsr_plugin.processes import lost_process
 from basicsr_plugin.start_up import load_basicsr
 
 __all__ = ['entry', 'main']
@@ -40,6 +41,7 @@ Experiments and results are written below the working directory.
 
 A training that gets SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 ends its iteration, saves, and exits with 143, 130 or 138;
 --auto_resume continues it exactly. After a mistake in an option file, a full disk or damaged files it exits with 2.
+It exits with 75 where a later start may succeed: data are gone, a worker or another process hangs or was killed.
 """
 PIPELINES = {'train': 'Train the model of an option file', 'test': 'Test the model of an option file'}
 OWN_COMMANDS = {
@@ -56,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
         argv: Arguments without the program's name.
 
     Returns:
-        The exit status: 0, or 2 after a user's mistake, or 130 after Ctrl-C, or 128 and the number of the signal that
-        has stopped a training, or what a plug-in's command returns.
+        The exit status: 0, or 2 after a user's mistake, or 75 where data or another process are gone, or 130 after
+        Ctrl-C, or 128 and the number of the signal that has stopped a training, or what a plug-in's command returns.
     """
     chosen = argv[0] if argv else None
     try:
@@ -67,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
             return commands.run(args.command, args)
         _run_pipeline(args.command, argv[1:])
     except UserError as error:
-        return _fail(str(error))
+        return _fail(str(error), error.exit_status)
     except Interrupted as error:
         if os.environ.get('RANK', '0') == '0':
             print(f'\nbasicsr: {error}', file=sys.stderr)
@@ -124,6 +126,11 @@ def _run_pipeline(command: str, arguments: Sequence[str]) -> None:
             _report_signal()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_training_hint()) from None
+        except RuntimeError as error:
+            lost = lost_process(error, _training_hint())
+            if lost is None:
+                raise
+            raise lost from error
         finally:
             _leave_process_group()
             _end_training()
@@ -171,9 +178,9 @@ def _end_training() -> None:
     release_folders()
 
 
-def _fail(line: str) -> int:
+def _fail(line: str, status: int = UserError.exit_status) -> int:
     print(f'basicsr: error: {line}', file=sys.stderr)
-    return 2
+    return status
 
 
 if __name__ == '__main__':  # for torchrun -m; a __main__.py would not be imported by spawned workers

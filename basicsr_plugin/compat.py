@@ -14,7 +14,9 @@ from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg, fix_tensor2img
 from basicsr_plugin.fixes.loop import fix_exact_resume, fix_loop
 from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_load_network, fix_real_esrgan
 from basicsr_plugin.fixes.saving import fix_archive, fix_image_files, fix_saving
+from basicsr_plugin.fixes.steps import fix_steps
 from basicsr_plugin.fixes.training import fix_epochs, fix_options, fix_prefetch, fix_resume, fix_sampler
+from basicsr_plugin.fixes.validation import fix_validation
 
 __all__ = ['FIXES', 'alias_functional_tensor', 'apply_fixes']
 
@@ -36,6 +38,8 @@ FIXES: dict[str, Callable[[], bool]] = {
     'saving': fix_saving,
     'image_files': fix_image_files,
     'archive': fix_archive,
+    'steps': fix_steps,
+    'validation': fix_validation,
     'loop': fix_loop,
     'exact_resume': fix_exact_resume,
 }

@@ -7,8 +7,19 @@ import os
 import re
 import sys
 import traceback
+from typing import ClassVar
 
-__all__ = ['OptionError', 'UserError', 'cause', 'first_line', 'user_mistake', 'warn', 'without_worker_traceback']
+__all__ = [
+    'OptionError',
+    'UnavailableError',
+    'UserError',
+    'cause',
+    'first_line',
+    'no_batch',
+    'user_mistake',
+    'warn',
+    'without_worker_traceback',
+]
 
 #: The disk is full or cannot be written.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -20,7 +31,12 @@ class UserError(Exception):
     Args:
         message: The line. If torch built it out of an error in a worker of a data loader (a complete traceback), the
             line that was raised there is taken out of it.
+
+    Attributes:
+        exit_status: With which the command ends.
     """
+
+    exit_status: ClassVar[int] = 2
 
     def __init__(self, message: str) -> None:
         super().__init__(without_worker_traceback(message))
@@ -28,6 +44,12 @@ class UserError(Exception):
 
 class OptionError(UserError, ValueError):
     """A key or value of an option file, or an argument in its name, that cannot be used."""
+
+
+class UnavailableError(UserError):
+    """Data, a worker or another process is gone; nothing is wrong with the options, and a later start may succeed."""
+
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def without_worker_traceback(message: str) -> str:
@@ -53,6 +75,23 @@ def user_mistake(error: Exception) -> str | None:
         return f'{error.filename or "a file"} cannot be written: {error.strerror}; correct this, then start again'
     if isinstance(error, KeyError) and 'registry' in str(error):
         return f'{error.args[0].rstrip("!")}; see basicsr list'
+    return None
+
+
+def no_batch(error: Exception) -> str | None:
+    """Returns one line on why a training loader has no batch, if a later start may succeed; None for other errors.
+
+    torch re-raises an error of a worker without its number, so an error of the disk is recognised by its class.
+    """
+    text = str(error)
+    if isinstance(error, UnavailableError):
+        return text
+    if isinstance(error, RuntimeError) and text.startswith('DataLoader timed out'):
+        return f'datasets.train.worker_timeout: no batch {text.rpartition("after ")[2]}, a worker hangs; check the disk'
+    if isinstance(error, RuntimeError) and text.startswith('DataLoader worker'):
+        return 'datasets.train: a worker was killed, perhaps for lack of memory; lower num_worker_per_gpu'
+    if type(error) is OSError or isinstance(error, (TimeoutError, ConnectionError)):
+        return f'datasets.train: {first_line(OSError(without_worker_traceback(text)))}'
     return None
 
 

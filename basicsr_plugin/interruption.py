@@ -1,20 +1,27 @@
-"""SIGTERM, SIGINT and SIGUSR1 end a training after its iteration, with a checkpoint.
+"""SIGTERM, SIGINT and SIGUSR1 end a training after its iteration, with a checkpoint; so does the death of a worker.
 
 Exit status: 128 and the number of the signal, as shells report it: 143 after SIGTERM, 130 after SIGINT (Ctrl-C), 138
-after SIGUSR1. A second Ctrl-C ends at once.
+after SIGUSR1. A second Ctrl-C ends at once. 75 where the data, a worker or another process is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ['Interrupted', 'Signals', 'start_worker']
+__all__ = ['FAILED', 'Interrupted', 'Signals', 'WorkerDeaths', 'start_worker']
+
+#: What processes agree on in place of a signal if one of them cannot continue.
+FAILED = 255
 
 _NAMES = ('SIGTERM', 'SIGINT', 'SIGUSR1')
+_SIGCHLD: Any = getattr(signal, 'SIGCHLD', None)
+_JOIN = 5  # seconds
 _WORKER_GRACE = 30  # seconds in which a training whose workers get SIGTERM too can end its iteration
 
 
@@ -76,18 +83,24 @@ class Signals:
         except _Stopped:
             pass
 
-    def agreed(self, distributed: bool) -> int:
-        """Returns the signal that any of the processes has received, the same in all; 0 for none."""
+    def agreed(self, distributed: bool, failed: bool = False) -> int:
+        """Returns the signal that any of the processes has received, the same in all; 0 for none.
+
+        Args:
+            distributed: Whether there are other processes.
+            failed: Whether this process cannot continue. All then return :data:`FAILED`.
+        """
         if not distributed:
-            return self.received
+            return FAILED if failed else self.received
         import torch
         from torch import distributed as processes
 
         device = 'cuda' if processes.get_backend() == 'nccl' else 'cpu'
-        number = torch.tensor(self.received, device=device)
+        number = torch.tensor(FAILED if failed else self.received, device=device)
         processes.all_reduce(number, op=processes.ReduceOp.MAX)
         # A signal may have arrived meanwhile, unseen by the other processes: it stays for the next iteration.
-        self.received = self.received or int(number)
+        if int(number) != FAILED:
+            self.received = self.received or int(number)
         return int(number)
 
     def _handle(self, number: int, _: object) -> None:
@@ -97,6 +110,63 @@ class Signals:
         if self._raises:
             self._raises = False
             raise _Stopped
+
+
+class WorkerDeaths:
+    """Lets the death of a worker of a loader end the taking of a batch, and nothing else.
+
+    torch raises it wherever the main thread is, such as in the middle of a step of the optimizer, after which nothing
+    could be saved.
+    """
+
+    def __init__(self) -> None:
+        self._raise: Any = None
+        self._late = False
+        self._taking = False
+
+    @contextlib.contextmanager
+    def raised(self) -> Iterator[None]:
+        """Raises within its block what has happened since the last one, too."""
+        self._install()
+        self._taking = True
+        try:
+            if self._late:
+                self._late = False
+                self._raise(_SIGCHLD, None)
+            yield
+        finally:
+            self._taking = False
+
+    def end_workers(self) -> None:
+        """Ends all workers at once; one that hangs would otherwise be waited for."""
+        workers = multiprocessing.active_children()
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join(_JOIN)
+        if self._raise is not None:
+            with contextlib.suppress(RuntimeError):  # torch then forgets them
+                self._raise(_SIGCHLD, None)
+
+    def remove(self) -> None:
+        """Returns the signal to torch."""
+        if self._raise is not None and signal.getsignal(_SIGCHLD) == self._handle:
+            signal.signal(_SIGCHLD, self._raise)
+        self._raise = None
+
+    def _install(self) -> None:
+        if _SIGCHLD is None or threading.current_thread() is not threading.main_thread():
+            return
+        handler = signal.getsignal(_SIGCHLD)  # torch sets its own with the first worker
+        if callable(handler) and handler != self._handle:
+            self._raise = handler
+            signal.signal(_SIGCHLD, self._handle)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._taking:
+            self._raise(number, frame)
+        else:
+            self._late = True
 
 
 def start_worker(initialise: Callable[[int], object] | None, worker: int) -> None:

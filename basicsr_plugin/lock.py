@@ -1,4 +1,4 @@
-"""One process writes a folder: the second is refused in one line that names the first."""
+"""One process writes a folder or a file: the second is refused in one line that names the first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def hold_folder(folder: str | Path, where: str, shared: bool = False) -> None:
     when its process dies, so nothing is left to clean up.
 
     Args:
-        folder: The folder; it need not exist yet.
+        folder: The folder, or a file; it need not exist yet.
         where: Beginning of the error message: the option that names the folder.
         shared: Whether others may hold it too, if all of them share it.
 

@@ -8,6 +8,7 @@ import random
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from os import path as osp
 from typing import Any
 
@@ -22,6 +23,8 @@ from basicsr_plugin.presets import resolve_weights
 from basicsr_plugin.shipped_options import resolve_option_file
 
 __all__ = ['parse_options', 'read_yaml']
+
+_PROCESS_TIMEOUT = 1800  # seconds, without dist_params.timeout
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[str, Any], argparse.Namespace]:
@@ -190,13 +193,20 @@ def _resolve_processes(opt: OrderedDict[str, Any], launcher: str) -> None:
             raise UserError(
                 "--launcher pytorch: expected torchrun's environment; start with torchrun -m basicsr_plugin.cli"
             )
-        init_dist(launcher, backend='nccl' if opt['num_gpu'] else 'gloo')
+        init_dist(launcher, backend='nccl' if opt['num_gpu'] else 'gloo', timeout=_process_timeout(opt))
     elif launcher == 'slurm':
-        init_dist(launcher, **(opt.get('dist_params') or {}))
+        init_dist(launcher, **{k: v for k, v in (opt.get('dist_params') or {}).items() if k != 'timeout'})
     opt['rank'], opt['world_size'] = get_dist_info()
     if opt.get('manual_seed') is None:
         opt['manual_seed'] = random.randint(1, 10000)
     set_random_seed(opt['manual_seed'] + opt['rank'])
+
+
+def _process_timeout(opt: Mapping[str, Any]) -> timedelta:
+    seconds = (opt.get('dist_params') or {}).get('timeout', _PROCESS_TIMEOUT)
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or seconds <= 0:
+        raise OptionError(f'dist_params.timeout: expected a number of seconds above 0, got {seconds!r}; such as 1800')
+    return timedelta(seconds=seconds)
 
 
 def _resolve_datasets(opt: OrderedDict[str, Any]) -> None:

@@ -6,13 +6,19 @@ report here. A process trains one run at a time: :func:`current_loop`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from basicsr_plugin.interruption import Interrupted, Signals
+from basicsr_plugin.errors import UnavailableError, UserError, no_batch, warn
+from basicsr_plugin.interruption import FAILED, Interrupted, Signals, WorkerDeaths
+from basicsr_plugin.processes import wait_for_all
+from basicsr_plugin.random_state import random_states, restore_random_states
 from basicsr_plugin.resume import ResumePosition
 from basicsr_plugin.run_files import resume_hint
 
-__all__ = ['TrainingLoop', 'current_loop', 'end_loop', 'start_loop']
+__all__ = ['TrainingLoop', 'current_loop', 'end_loop', 'start_loop', 'until_signal']
+
+_NAMED = 8  # photos of a batch in a message
 
 
 class TrainingLoop:
@@ -36,6 +42,9 @@ class TrainingLoop:
         self.opt = opt
         self.model: Any = None
         self._sampler = sampler
+        self._has_workers = bool(loader.num_workers)
+        self._deaths = WorkerDeaths()
+        self._files: list[Any] = []
         self._batch = loader.batch_size * sampler.num_replicas
         self._position: ResumePosition | None = sampler.resume_position
         self.epoch = self._position.epoch if self._position else 0
@@ -62,16 +71,70 @@ class TrainingLoop:
 
         model.update_learning_rate = update_learning_rate
 
-    def end_iteration(self) -> None:
-        """Call it between two iterations: saves and ends the run if a signal has arrived.
+    def next_batch(self, take: Callable[[], Any]) -> Any:
+        """Takes the next batch between two iterations; saves and ends the run if a signal arrives or there is no batch.
+
+        Args:
+            take: Returns the batch; None at the end of an epoch.
 
         Raises:
             Interrupted: A signal has arrived.
+            UserError: The data, a worker, or those of another process are gone.
         """
-        number = self.signals.agreed(self.opt['dist'])
+        states = None if self._has_workers else random_states()
+        batch, error = self._taken(take)
+        number = self.signals.agreed(self.opt['dist'], failed=error is not None)
         if number:
+            if states is not None:  # as if this batch had not been taken
+                restore_random_states(states)
             self.save()
-            raise Interrupted(number, f'{self.iteration} iterations done; {resume_hint(self.opt)}')
+            if self.opt['dist']:  # torchrun ends the others when one has ended
+                wait_for_all()
+            self._deaths.end_workers()
+            self._end(number, error)
+        self._files = batch.get('gt_path') or batch.get('lq_path') or [] if isinstance(batch, dict) else []
+        return batch
+
+    def files_of_batch(self) -> str:
+        """Returns the paths of the photos of the batch in work."""
+        return ', '.join(str(path) for path in self._files[:_NAMED]) or 'unnamed photos'
+
+    def _taken(self, take: Callable[[], Any]) -> tuple[Any, Exception | None]:
+        """Returns a batch, or an error; neither if a signal has arrived."""
+        batch = None
+
+        def fetch() -> None:
+            nonlocal batch
+            with self._deaths.raised():
+                batch = take()
+
+        try:
+            if self.opt['dist']:  # others wait for this process
+                fetch()
+            else:
+                self.signals.run_until_signal(fetch)
+        except Exception as error:  # noqa: BLE001  (raised again when the run is saved)
+            return None, error
+        return batch, None
+
+    def _end(self, number: int, error: Exception | None) -> NoReturn:
+        hint = resume_hint(self.opt)
+        if number != FAILED:
+            raise Interrupted(number, f'{self.iteration} iterations done; {hint}')
+        if error is None:
+            raise UnavailableError(f'datasets.train: no batch in another process, see its last lines; {hint}')
+        line = no_batch(error)
+        if line is not None:
+            raise UnavailableError(f'{line}; {hint}') from None
+        if isinstance(error, UserError):
+            raise type(error)(f'{error}; {hint}') from None
+        warn(hint)
+        raise error
+
+    def close(self) -> None:
+        """Returns the signals to those that handled them before."""
+        self.signals.remove()
+        self._deaths.remove()
 
     def save(self) -> None:
         """Saves a checkpoint of the last iteration that was done, if there is none yet."""
@@ -110,9 +173,18 @@ def current_loop(model: Any = None) -> TrainingLoop | None:
     return _current if _current is not None and (model is None or _current.model is model) else None
 
 
+def until_signal(model: Any, work: Callable[[], object]) -> None:
+    """Runs work for the model of a loop, such as a validation, which a signal may leave at any point."""
+    loop = current_loop(model)
+    if loop is None:
+        work()
+    else:
+        loop.signals.run_until_signal(work)
+
+
 def end_loop() -> None:
     """Forgets the loop, with its model."""
     global _current
     if _current is not None:
-        _current.signals.remove()
+        _current.close()
     _current = None

@@ -50,6 +50,7 @@ class DatasetOptions:
         dataset_enlarge_ratio: How often an epoch visits each image.
         use_shuffle: Visit the images in random order.
         pin_memory: Load batches into pinned memory.
+        worker_timeout: Seconds to wait for a batch of the workers before the training saves and ends; 0 for no limit.
         persistent_workers: Keep the workers from one epoch to the next.
         prefetch_mode: ``cpu`` or ``cuda`` loads batches ahead of time.
         num_prefetch_queue: Length of the queue of ``prefetch_mode: cpu``.
@@ -74,6 +75,7 @@ class DatasetOptions:
     dataset_enlarge_ratio: Annotated[float, Field(gt=0)] = 1
     use_shuffle: bool = True
     pin_memory: bool = False
+    worker_timeout: Annotated[float, Field(ge=0)] = 600
     persistent_workers: bool = False
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     num_prefetch_queue: Annotated[int, Field(ge=1)] = 1

@@ -11,13 +11,14 @@ from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
-from deplsr_arch.degradation_adaptor_arch import DegradationAdaptor
+from deplsr_arch.degradation_adaptor_arch import AdaptorOutput, DegradationAdaptor
 from deplsr_model.base import Batch, ParameterGroup
 from deplsr_model.consistency import check_tokens
 from deplsr_model.degradation_contrastive_loss import ContrastiveLoss
 from deplsr_model.estimator_model import EstimatorModel
 from deplsr_model.estimator_options import AdaptorOptions, AdaptorTrainOptions
 from deplsr_model.functional import ContrastiveBatch
+from deplsr_model.gathering import gather_batch
 from deplsr_model.level_text import LevelEstimator, PriorForm, TextCache, embed_levels
 from deplsr_model.options import required
 from deplsr_model.precision import autocast
@@ -102,8 +103,10 @@ class DegradationAdaptorModel(EstimatorModel):
         text = self.encode_text(self.tokens, self.device)
         with autocast(self.device, self.options.amp):
             output = self.net_da(self.lq)
+        output = AdaptorOutput(*map(gather_batch, output))
+        text, levels = gather_batch(text), gather_batch(self.levels)
         losses = self.cri_contrastive(
-            ContrastiveBatch(output, text, net.logit_scale.exp(), net.logit_bias, self.levels, self.vocabulary)
+            ContrastiveBatch(output, text, net.logit_scale.exp(), net.logit_bias, levels, self.vocabulary)
         )
         total = losses['l_total']
         if self.opt['dist']:  # DistributedDataParallel waits for a gradient of every parameter, needed or not

@@ -67,8 +67,8 @@ class ContrastiveLoss(nn.Module, ABC):
 class DegradationSoftmaxLoss(ContrastiveLoss):
     """CLIP's symmetric cross-entropy between an adaptor's embeddings and those of the captions.
 
-    Pairs are formed within the process: with several processes each uses its own part of the batch. Arguments are those
-    of :class:`ContrastiveLoss`; a subclass with another loss on pairs overrides :meth:`pair_loss`.
+    With several processes the model joins their batches first. Arguments are those of :class:`ContrastiveLoss`; a
+    subclass with another loss on pairs overrides :meth:`pair_loss`.
 
     Source: Sci. Rep. 15, 28837 (2025); ``SrClipLossV2`` in the authors' code.
     """
@@ -86,8 +86,8 @@ class DegradationSoftmaxLoss(ContrastiveLoss):
 class DegradationSigmoidLoss(DegradationSoftmaxLoss):
     """SigLIP's sigmoid loss between an adaptor's embeddings and those of the captions.
 
-    The published weights were trained with it. Equal captions within a batch count as negatives, as published. Pairs
-    are formed within the process. Arguments are those of :class:`ContrastiveLoss`.
+    The published weights were trained with it. Equal captions within a batch count as negatives, as published.
+    Arguments are those of :class:`ContrastiveLoss`.
 
     Source: Sci. Rep. 15, 28837 (2025); ``SrClipSigLipLoss`` in the authors' code.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,9 @@ from tqdm import tqdm
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.options import read_options
+from basicsr_plugin.processes import gathered, loader_part, share_buffers
 from basicsr_plugin.run_files import network_file, save_hint
+from basicsr_plugin.training_loop import until_signal
 from deplsr_data.degradation.level_tables import LevelTable, level_table
 from deplsr_model.base import Batch, DePLSRBaseModel, Parameters
 from deplsr_model.checkpoint import save_estimator
@@ -82,31 +85,56 @@ class EstimatorModel(DePLSRBaseModel, ABC):
     def dist_validation(
         self, dataloader: DataLoader, current_iter: int | str, tb_logger: SummaryWriter | None, save_img: bool
     ) -> None:
-        """Validates on the first process."""
-        if self.opt['rank'] == 0:
-            self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        """Estimates the levels of a part of the photos in each process; the first one reports."""
+        share_buffers(self.get_bare_model(self.net_da))
+        part, found = loader_part(dataloader), None
 
-    @torch.no_grad()
+        def estimate() -> None:
+            nonlocal found
+            found = self._estimated(part)
+
+        until_signal(self, estimate)
+        parts = gathered(found)
+        if None not in parts and self.opt['rank'] == 0:
+            self._evaluate(chain.from_iterable(filter(None, parts)), dataloader, current_iter, tb_logger)
+
     def nondist_validation(
         self, dataloader: DataLoader, current_iter: int | str, tb_logger: SummaryWriter | None, save_img: bool
     ) -> None:
         """Estimates the levels of every photo of the set and reports the accuracy for each degradation type."""
-        name = dataloader.dataset.opt['name']  # type: ignore[attr-defined]  # BasicSR's data sets have it
+        self._evaluate(self._estimated(dataloader), dataloader, current_iter, tb_logger)
+
+    @torch.no_grad()
+    def _estimated(self, photos: DataLoader) -> list[tuple[Tensor, Tensor]]:
+        """Returns the estimated and the true levels of photos, in batches."""
         net = self.get_bare_model(self.net_da).eval()
-        progress = tqdm(dataloader, unit='photo', desc='estimating', disable=not self.options.val.pbar, leave=False)
-        estimated, true = [], []
-        for lq, levels in same_size_batches(progress, self.options.val.batch):
-            estimated.append(self.estimate_levels(lq.to(self.device)).cpu())
-            true.append(levels[:, : self.num_types])
+        shown = self.options.val.pbar and self.options.rank == 0
+        progress = tqdm(photos, unit='photo', desc='estimating', disable=not shown, leave=False)
+        found = [
+            (self.estimate_levels(lq.to(self.device)).cpu(), levels[:, : self.num_types])
+            for lq, levels in same_size_batches(progress, self.options.val.batch)
+        ]
         net.train(self.is_train)
-        if not estimated:
+        return found
+
+    def _evaluate(
+        self,
+        found: Iterable[tuple[Tensor, Tensor]],
+        dataloader: DataLoader,
+        current_iter: int | str,
+        tb_logger: SummaryWriter | None,
+    ) -> None:
+        name = dataloader.dataset.opt['name']  # type: ignore[attr-defined]  # BasicSR's data sets have it
+        pairs = list(found)
+        if not pairs:
             raise UserError(f'datasets: {name} has no photo to validate on')
-        if not torch.cat(estimated).isfinite().all():
+        estimated, true = (torch.cat(levels) for levels in zip(*pairs, strict=True))
+        if not estimated.isfinite().all():
             raise UserError(
                 f'network_da: expected finite levels, got others for photos of {name}; its weights are damaged or too '
                 'large; resume from an earlier checkpoint'
             )
-        metrics = accuracy_metrics(torch.cat(estimated), torch.cat(true), self.table)
+        metrics = accuracy_metrics(estimated, true, self.table)
         self._report(metrics, current_iter, name, tb_logger)
 
     def _report(

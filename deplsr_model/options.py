@@ -191,7 +191,8 @@ class RunOptions:
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
         plugins: Modules to import, whose classes the file can name; also from the working directory.
         logger: What is logged, and how often checkpoints are saved.
-        dist_params: Block with ``backend`` and ``port`` of distributed training.
+        dist_params: Block of distributed training: ``timeout``, seconds after which a process that does not answer ends
+            the run (1800); with ``--launcher slurm``, ``backend`` and ``port``.
         find_unused_parameters: Needed for distributed training if parts of a network get no gradient.
         dist: Whether training is distributed.
         rank: Number of this process.

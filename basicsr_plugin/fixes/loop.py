@@ -9,9 +9,11 @@ from basicsr_plugin.fixes.source import contains
 
 __all__ = ['fix_exact_resume', 'fix_loop']
 
+_WORKER_TIMEOUT = 600  # seconds, without datasets.train.worker_timeout
+
 
 def fix_loop() -> bool:
-    """A signal loses what was trained since the last checkpoint: the loop cannot be ended from outside.
+    """A signal or a lost worker loses what was trained since the last checkpoint; a worker that hangs is waited for.
 
     With this fix :mod:`basicsr_plugin.training_loop` has its model, epoch and iteration, and ends it between two
     iterations. Loaders draw from a generator of their own, seeded by the epoch, instead of that of the networks.
@@ -31,6 +33,8 @@ def fix_loop() -> bool:
         loader, sampler, *others = build_loaders(opt, logger)
         loader.generator = torch.Generator()
         loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+        if loader.num_workers:
+            loader.timeout = opt['datasets']['train'].get('worker_timeout', _WORKER_TIMEOUT)
         loop = start_loop(opt, loader, sampler)
         if loop.repeated:
             logger.warning(loop.repeated)
@@ -67,9 +71,7 @@ def _end_iterations(prefetcher: Any) -> None:
 
     def next_batch(self: Any) -> Any:
         loop = current_loop()
-        if loop is not None:
-            loop.end_iteration()
-        return take(self)
+        return take(self) if loop is None else loop.next_batch(partial(take, self))
 
     prefetcher.next = next_batch
 
@@ -82,7 +84,7 @@ def fix_exact_resume() -> bool:
     if contains(resume, 'random'):
         return False
     from basicsr_plugin.random_state import kept_random_states
-    from basicsr_plugin.training_loop import current_loop
+    from basicsr_plugin.training_loop import until_signal
     from basicsr_plugin.training_state import options_without_effect, restore_own_state
 
     def resume_training(self: Any, resume_state: dict[str, Any]) -> None:
@@ -94,12 +96,11 @@ def fix_exact_resume() -> bool:
         restore_own_state(self, resume_state)  # random states last
 
     def validation(self: Any, *args: Any, **kwargs: Any) -> None:
-        loop = current_loop(self)
         with kept_random_states():
-            if loop is None:
+            if self.opt['dist']:  # all processes have to leave it together: see fix_validation
                 validate(self, *args, **kwargs)
             else:
-                loop.signals.run_until_signal(lambda: validate(self, *args, **kwargs))
+                until_signal(self, lambda: validate(self, *args, **kwargs))
 
     BaseModel.resume_training = resume_training
     BaseModel.validation = validation

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.fixes.source import contains
 
 __all__ = ['fix_distributed', 'fix_ema', 'fix_load_network', 'fix_real_esrgan']
@@ -48,7 +48,7 @@ def fix_load_network() -> bool:
     ) -> None:
         broken = damage(load_path)
         if broken:
-            raise UserError(f'path.pretrain_network: {load_path} cannot be used, {broken}; copy it again')
+            raise UserError(f'path.{_key_of(self.opt, load_path)}: {load_path} cannot be used, {broken}; copy it again')
         try:
             load(self, net, load_path, strict, param_key)
         except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as error:
@@ -65,6 +65,12 @@ def fix_load_network() -> bool:
 
     BaseModel.load_network = load_network
     return True
+
+
+def _key_of(opt: Mapping[str, Any], path: str) -> str:
+    """Returns the key of section ``path`` that names a file of weights."""
+    keys = [key for key, value in opt.get('path', {}).items() if key.startswith('pretrain_network') and value == path]
+    return keys[0] if keys else 'pretrain_network_*'
 
 
 def _why_not_loaded(net: Any, path: str, param_key: str | None, error: Exception) -> str | None:
@@ -113,7 +119,10 @@ def _use_own_device(cls: Any) -> None:
 
 
 def fix_distributed() -> bool:
-    """``--launcher pytorch`` sets a CUDA device and DistributedDataParallel gets one, also on a machine without."""
+    """``--launcher pytorch`` sets a CUDA device and DistributedDataParallel gets one, also on a machine without.
+
+    With this fix a network with batch norms is named, since it depends on the number of processes.
+    """
     import torch
     import torch.distributed
     from basicsr.models.base_model import BaseModel
@@ -131,6 +140,7 @@ def fix_distributed() -> bool:
             torch.distributed.init_process_group(backend='gloo', **kwargs)
 
     def model_to_device(self: Any, net: Any) -> Any:
+        _report_batch_norms(self, net)
         if not (self.opt['dist'] and self.device.type == 'cpu'):
             return wrap_on_gpu(self, net)
         unused = self.opt.get('find_unused_parameters', False)
@@ -139,3 +149,15 @@ def fix_distributed() -> bool:
     dist_util._init_dist_pytorch = init_dist_pytorch
     BaseModel.model_to_device = model_to_device
     return True
+
+
+def _report_batch_norms(model: Any, net: Any) -> None:
+    from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+
+    if not (model.opt['dist'] and model.opt['is_train'] and model.opt['rank'] == 0):
+        return
+    if any(isinstance(part, _BatchNorm) and not isinstance(part, SyncBatchNorm) for part in net.modules()):
+        warn(
+            f'{type(net).__name__} has batch norms, which average over the samples of one process: the training '
+            'depends on the number of processes, not on the complete batch alone'
+        )

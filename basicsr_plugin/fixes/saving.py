@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basicsr_plugin.fixes.source import contains, replace_everywhere
+from basicsr_plugin.lock import hold_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,11 +128,23 @@ def fix_image_files() -> bool:
 
 
 def fix_archive() -> bool:
-    """A run that starts within the second in which another of its name was archived fails: both get one name."""
+    """A run that starts within the second in which another of its name was archived fails: both get one name.
+
+    With this fix a second test on the folder of one that still runs is refused.
+    """
+    import basicsr.test
     from basicsr.utils import misc
 
     if not contains(misc.mkdir_and_rename, "'_archived_' + get_time_str()"):
         return False
+    make_folders = basicsr.test.make_exp_dirs
+
+    def lock_and_make_folders(opt: dict[str, Any]) -> None:
+        if opt['rank'] == 0:
+            hold_folder(opt['path']['results_root'], 'name')
+        make_folders(opt)
+
+    basicsr.test.make_exp_dirs = lock_and_make_folders
 
     def mkdir_and_rename(path: str) -> None:
         if os.path.exists(path):

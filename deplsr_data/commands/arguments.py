@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from basicsr_plugin.errors import warn
+from basicsr_plugin.errors import UserError, warn
 from deplsr_data.files.bad_photos import too_many
 
-__all__ = ['Skipped', 'add_common', 'at_least_0', 'at_least_1', 'is_lmdb', 'shard', 'uncollated']
+__all__ = [
+    'Skipped',
+    'add_common',
+    'at_least_0',
+    'at_least_1',
+    'is_lmdb',
+    'killed_worker_in_one_line',
+    'shard',
+    'uncollated',
+]
 
 T = TypeVar('T')
 
@@ -79,6 +90,20 @@ def is_lmdb(path: str) -> bool:
 def uncollated(item: T) -> T:
     """Returns the item of a loader unchanged; not a lambda, since spawned workers must be able to import it."""
     return item
+
+
+@contextlib.contextmanager
+def killed_worker_in_one_line() -> Iterator[None]:
+    """Turns the error of a loader whose worker was killed into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):
+            raise
+        raise UserError(
+            '--workers: expected all to finish, got one that was killed, perhaps for lack of memory; '
+            'use fewer and run the same command again to resume'
+        ) from None
 
 
 class Skipped:

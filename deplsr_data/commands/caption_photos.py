@@ -21,7 +21,15 @@ from tqdm import tqdm
 
 from basicsr_plugin.atomic import append_line
 from basicsr_plugin.errors import UserError
-from deplsr_data.commands.arguments import Skipped, add_common, at_least_1, is_lmdb, uncollated
+from basicsr_plugin.lock import locked_folder
+from deplsr_data.commands.arguments import (
+    Skipped,
+    add_common,
+    at_least_1,
+    is_lmdb,
+    killed_worker_in_one_line,
+    uncollated,
+)
 from deplsr_data.commands.captioner import Captioner, CoCaCaptioner, Transform
 from deplsr_data.degradation.level_tables import FALLBACK_TITLE
 from deplsr_data.files.photos import Photo, PhotoError, PhotoReader, list_photos
@@ -93,9 +101,14 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit status.
 
     Raises:
-        UserError: A wrong argument, no captioner, too many unreadable photos.
+        UserError: A wrong argument, a table that another process writes, no captioner, too many unreadable photos.
         KeyboardInterrupt: With a message that explains how to resume.
     """
+    with locked_folder(args.output, '--output'):
+        return _write_table(args)
+
+
+def _write_table(args: argparse.Namespace) -> int:
     in_lmdb = is_lmdb(args.input)
     photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'))
     skipped = Skipped(args.max_bad_images, len(photos))
@@ -188,7 +201,7 @@ def _caption(
     template = plain_cell(args.template or FALLBACK_TITLE)
     loader = DataLoader(photos, args.batch_size, num_workers=args.workers, collate_fn=uncollated)
     bar = tqdm(total=len(names), unit='photo', disable=None, file=sys.stderr)
-    with bar:
+    with bar, killed_worker_in_one_line():
         for batch in loader:
             for _, error in batch:
                 if isinstance(error, str):

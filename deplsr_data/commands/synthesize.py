@@ -22,8 +22,18 @@ from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.lock import locked_folder
 from basicsr_plugin.parse_options import read_yaml
+from basicsr_plugin.processes import process_part, wait_for_others
 from basicsr_plugin.shipped_options import resolve_option_file
-from deplsr_data.commands.arguments import Skipped, add_common, at_least_0, at_least_1, is_lmdb, shard, uncollated
+from deplsr_data.commands.arguments import (
+    Skipped,
+    add_common,
+    at_least_0,
+    at_least_1,
+    is_lmdb,
+    killed_worker_in_one_line,
+    shard,
+    uncollated,
+)
 from deplsr_data.commands.degrade_photos import DegradePhotos, Plan, output_names
 from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
 from deplsr_data.degradation.recipes import read_recipe
@@ -44,6 +54,9 @@ examples:
 
   # with recipe, scale and levels of an option file, as LMDBs
   basicsr synthesize --input photos --output set -opt train_deplsr_x4.yml --format lmdb
+
+  # in four processes of this machine, which share the photos
+  torchrun --nproc_per_node 4 -m basicsr_plugin.cli synthesize --input photos --output set --scale 4
 
   # on four machines that share a disk; afterwards once without --shard, on any machine, to write the tables
   basicsr synthesize --input photos --output set --scale 4 --shard 1/4      (and 2/4, 3/4, 4/4)
@@ -130,6 +143,23 @@ def run(args: argparse.Namespace) -> int:
         KeyboardInterrupt: With a message that explains how to resume.
     """
     plan = _plan(args)
+    rank, processes = process_part()
+    if processes == 1:
+        return _lock_and_write(plan, args)
+    if args.shard != (1, 1):
+        raise UserError(
+            f'--shard: expected none with torchrun, whose {processes} processes share the photos, got '
+            f'{args.shard[0]}/{args.shard[1]}; leave it out'
+        )
+    args.shard = (rank + 1, processes)
+    status = _lock_and_write(plan, args)
+    if not wait_for_others():
+        return status
+    args.shard = (1, 1)
+    return _lock_and_write(plan, args)
+
+
+def _lock_and_write(plan: Plan, args: argparse.Namespace) -> int:
     part, parts = args.shard
     with locked_folder(args.output, '--output', f'{part}-of-{parts}' if parts > 1 else None):
         return _write_set(plan, args)
@@ -147,7 +177,9 @@ def _write_set(plan: Plan, args: argparse.Namespace) -> int:
         made = len(missing) - bad
         summary = f'{made} photos degraded, {len(mine) - len(missing)} done before, {bad} unreadable'
         if parts > 1:
-            print(f'{args.output}: shard {part}/{parts}: {summary}; after all shards, run this without --shard')
+            by_hand = process_part()[1] == 1
+            hint = '; after all shards, run this without --shard' if by_hand else ''
+            print(f'{args.output}: shard {part}/{parts}: {summary}{hint}')
             return 0
         complete = _done(args)
         rows = [row for row in read_parts(args.output) if row.photo in complete]
@@ -235,21 +267,13 @@ def _make(plan: Plan, places: list[int], args: argparse.Namespace, total: int) -
     path = os.path.join(plan.output, 'parts', f'{part}-of-{parts}.jsonl')
     skipped = Skipped(args.max_bad_images, total)
     bar = tqdm(total=total, initial=total - len(places), unit='photo', disable=None, file=sys.stderr)
-    with bar:
-        try:
-            for result in loader:
-                if isinstance(result, str):
-                    skipped.add(result)
-                else:
-                    append_line(path, json.dumps([dataclasses.asdict(row) for row in result]), RESUME)
-                bar.update()
-        except RuntimeError as error:
-            if 'DataLoader worker' not in str(error):
-                raise
-            raise UserError(
-                '--workers: expected all to finish, got one that was killed, perhaps for lack of memory; '
-                'use fewer and run the same command again to resume'
-            ) from None
+    with bar, killed_worker_in_one_line():
+        for result in loader:
+            if isinstance(result, str):
+                skipped.add(result)
+            else:
+                append_line(path, json.dumps([dataclasses.asdict(row) for row in result]), RESUME)
+            bar.update()
     return skipped.count
 
 

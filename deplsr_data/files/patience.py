@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from basicsr_plugin.errors import UserError, warn
+from basicsr_plugin.errors import UnavailableError, warn
 
 __all__ = ['PAUSES', 'read_patiently']
 
 #: Seconds to wait before each further attempt.
-PAUSES: tuple[float, ...] = (1, 4, 15, 60)
+PAUSES: tuple[float, ...] = (1, 4, 15, 60, 300)
 
 _PASSING = tuple(
     getattr(errno, name)
@@ -33,18 +33,19 @@ def read_patiently(read: Callable[[], T], path: str, root: str) -> T:
 
     Raises:
         OSError: Waiting does not help.
-        UserError: The data are still gone after all pauses; one line.
+        UnavailableError: The data are still gone after all pauses; one line.
     """
-    for pause in (*PAUSES, None):
+    for number, pause in enumerate((*PAUSES, None), 1):
         try:
             return read()
         except OSError as error:
             if error.errno not in _PASSING and os.path.exists(root):
                 raise
             if pause is None:
-                raise UserError(
+                raise UnavailableError(
                     f"'{path}' cannot be read: {error.strerror}, for {sum(PAUSES):.0f} s; check the disk of '{root}'"
                 ) from None
-            warn(f"'{path}' cannot be read: {error.strerror}; trying again in {pause:.0f} s")
+            last = ' for the last time' if number == len(PAUSES) else ''
+            warn(f"'{path}' cannot be read: {error.strerror}; trying again{last} in {pause:.0f} s")
             time.sleep(pause)
     raise AssertionError  # the last round returns or raises

@@ -23,7 +23,7 @@ import cv2
 import lmdb
 import numpy as np
 
-from basicsr_plugin.atomic import DiskError, write_file, writing
+from basicsr_plugin.atomic import PART, DiskError, write_file, writing
 from basicsr_plugin.errors import UserError
 from deplsr_data.files.tables import write_table
 
@@ -85,7 +85,9 @@ def begin(folder: str, settings: Mapping[str, object]) -> None:
     path = os.path.join(folder, 'settings.json')
     settings = json.loads(json.dumps(settings))
     if not os.path.exists(path):
-        if os.path.isdir(folder) and os.listdir(folder):
+        others = set(os.listdir(folder)) - {'parts'} if os.path.isdir(folder) else set()
+        others = {name for name in others if not name.endswith(PART)}
+        if others and not os.path.exists(path):  # another process may have begun the set meanwhile
             raise UserError(f"--output: expected an empty or a new folder, got '{folder}', which holds something else")
         os.makedirs(os.path.join(folder, 'parts'), exist_ok=True)
         write_file(path, (json.dumps(settings, indent=2) + '\n').encode())

@@ -1,21 +1,12 @@
-"""Several processes that share the images: those of torchrun."""
+"""The GPU of each of several processes that share the images: those of torchrun."""
 
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 
 import torch
-from torch import distributed
 
-__all__ = ['local_device', 'process_part', 'wait_for_others']
-
-_LONGEST = timedelta(days=2)  # that the fastest process waits for the slowest
-
-
-def process_part() -> tuple[int, int]:
-    """Returns the number of this process and of all, from the environment that torchrun sets."""
-    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+__all__ = ['local_device']
 
 
 def local_device() -> str | None:
@@ -24,13 +15,3 @@ def local_device() -> str | None:
     if place is None or not torch.cuda.is_available():
         return None
     return f'cuda:{int(place) % torch.cuda.device_count()}'
-
-
-def wait_for_others() -> bool:
-    """Waits until all processes have come here; returns whether this is the first, which writes the report."""
-    distributed.init_process_group('gloo', timeout=_LONGEST)
-    try:
-        distributed.barrier()
-        return distributed.get_rank() == 0
-    finally:
-        distributed.destroy_process_group()

@@ -12,6 +12,7 @@ from typing import Any
 
 from basicsr_plugin.atomic import write_file
 from basicsr_plugin.errors import UserError, warn
+from basicsr_plugin.processes import process_part, wait_for_others
 from deplsr_model.benchmark.acceptance import accepted
 from deplsr_model.benchmark.cache import Cache
 from deplsr_model.benchmark.entries import Bicubic, Entry, OutputFolder, find_model_entry
@@ -20,7 +21,7 @@ from deplsr_model.benchmark.measure import Measurement, measure
 from deplsr_model.benchmark.metrics import Metric, find_metrics
 from deplsr_model.benchmark.page import labels_shown, to_html, viewer_items
 from deplsr_model.benchmark.pairs import TestSet
-from deplsr_model.benchmark.processes import local_device, process_part, wait_for_others
+from deplsr_model.benchmark.processes import local_device
 from deplsr_model.benchmark.results import columns, to_csv
 from deplsr_model.benchmark.sets import find_sets
 from deplsr_model.benchmark.suites import find_suite

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
+import multiprocessing
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +141,28 @@ class Workplace:
         """Runs the command in this process."""
         return cli.main([command, '-opt', self.write(options, **changes), *more])
 
+    def run_processes(self, count: int, command: str, options: dict[str, Any], *more: str, **changes: Any) -> list[int]:
+        """Runs the command in several processes, as torchrun would, and returns their exit statuses."""
+        file = self.write(options, **changes)
+        with socket.socket() as free:
+            free.bind(('localhost', 0))
+            port = free.getsockname()[1]
+
+        def work(rank: int) -> None:
+            os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR='localhost', MASTER_PORT=str(port))
+            _forget_logs()
+            sys.exit(cli.main([command, '-opt', file, '--launcher', 'pytorch', *more]))
+
+        processes = [multiprocessing.get_context('fork').Process(target=work, args=(rank,)) for rank in range(count)]
+        for process in processes:
+            process.start()
+        processes[0].join(400)
+        for process in processes[1:]:
+            process.join(5 if processes[0].exitcode else 60)
+            process.kill()  # what torchrun does when one has failed
+            process.join()
+        return [int(process.exitcode or 0) for process in processes]
+
     def start(
         self, command: str, options: dict[str, Any], *more: str, start_new_session: bool = False, **changes: Any
     ) -> subprocess.Popen[str]:
@@ -151,6 +177,16 @@ class Workplace:
             encoding='utf-8',
             start_new_session=start_new_session,
         )
+
+
+def _forget_logs() -> None:
+    """Lets a forked process open its own log, at the level of its rank."""
+    from basicsr.utils import logger
+
+    log = logging.getLogger('basicsr')
+    for handler in log.handlers[:]:
+        log.removeHandler(handler)
+    logger.initialized_logger.clear()
 
 
 @pytest.fixture

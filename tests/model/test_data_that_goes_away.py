@@ -1,13 +1,16 @@
-"""Data that are gone for a while are read again, and are not taken for damaged photos."""
+"""Data that are gone for a while are read again; a training whose data or workers stay away saves and ends."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
 
 import pytest
+import torch
 
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.errors import UnavailableError
 from deplsr_data.files import patience
 from deplsr_data.files.patience import read_patiently
 from deplsr_data.files.photos import PhotoReader
@@ -34,11 +37,13 @@ def test_an_error_of_the_disk_is_tried_again_with_a_warning(tmp_path, capsys):
     read, calls = failing(2, errno.EIO)
     assert read_patiently(read, 'a.png', str(tmp_path)) == 'content'
     assert len(calls) == 3
-    assert capsys.readouterr().err.count("'a.png' cannot be read: Input/output error; trying again in 0 s") == 2
+    assert capsys.readouterr().err.count("'a.png' cannot be read: Input/output error; trying again") == 2
 
 
 def test_data_that_stay_away_are_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"^'a.png' cannot be read: Stale file handle, for 0 s; check the disk of '"):
+    with pytest.raises(
+        UnavailableError, match=r"^'a.png' cannot be read: Stale file handle, for 0 s; check the disk of '"
+    ):
         read_patiently(failing(9, errno.ESTALE)[0], 'a.png', str(tmp_path))
 
 
@@ -67,3 +72,81 @@ def test_a_photo_on_a_disk_that_has_an_error_does_not_count_as_damaged(workplace
 
     monkeypatch.setattr(FileClient, 'get', broken)
     assert reader(photo).shape == (48, 56, 3)
+
+
+READS = 13  # in a worker, of two photos an iteration
+LONG = {
+    'train__total_iter': 10_000,
+    'train__scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [10_000]},
+    'logger__save_checkpoint_freq': 100_000,
+    'val__val_freq': 100_000,
+}
+
+
+def disk_error():
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+FAULTS = {
+    'data': (disk_error, "cannot be read: Input/output error, for 0 s; check the disk of '"),
+    'hung worker': (lambda: time.sleep(1000), 'datasets.train.worker_timeout: no batch 2 seconds, a worker hangs'),
+    'killed worker': (lambda: os.kill(os.getpid(), signal.SIGKILL), 'datasets.train: a worker was killed'),
+}
+
+
+@pytest.mark.parametrize('mode', [None, 'cpu'])
+@pytest.mark.parametrize('fault', FAULTS)
+def test_a_training_without_data_saves_and_ends_in_one_line(workplace, stage1, monkeypatch, capfd, fault, mode):
+    from basicsr.utils import FileClient
+
+    loader = {'num_worker_per_gpu': 1, 'prefetch_mode': mode, 'worker_timeout': 2}
+    changes = {**LONG, **{f'datasets__train__{key}': value for key, value in loader.items()}}
+    broken, line = FAULTS[fault]
+    get, calls, main = FileClient.get, [], os.getpid()
+
+    def gone(self, *arguments):
+        calls.append(1)
+        if os.getpid() != main and len(calls) > READS:
+            broken()
+        return get(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileClient, 'get', gone)
+        begin = time.monotonic()
+        assert workplace.run('train', stage1, **changes) == 75
+        assert time.monotonic() - begin < 25  # a worker that hangs is not waited for
+    error = capfd.readouterr().err
+    done = max(int(path.stem) for path in (workplace.path / 'experiments/adaptor/training_states').iterdir())
+    last = error.splitlines()[-1]
+    assert line in last
+    assert last.endswith(f'the latest checkpoint is that of iteration {done}, resume with --auto_resume')
+    assert 'Traceback' not in error
+
+    changes['train__total_iter'] = done + 3
+    assert workplace.run('train', stage1, '--auto_resume', **changes) == 0
+    assert workplace.run('train', stage1, name='straight', **changes) == 0
+    resumed, straight = (
+        torch.load(f'experiments/{name}/models/net_da_latest.pth', weights_only=True)['params']
+        for name in ('adaptor', 'straight')
+    )
+    assert all(torch.equal(value, straight[name]) for name, value in resumed.items())
+
+
+def test_a_worker_that_dies_within_a_step_is_raised_when_the_next_batch_is_taken():
+    from basicsr_plugin.interruption import WorkerDeaths
+
+    calls, before = [], signal.getsignal(signal.SIGCHLD)
+    signal.signal(signal.SIGCHLD, lambda *_: calls.append(1))
+    deaths = WorkerDeaths()
+    try:
+        with deaths.raised():
+            pass
+        os.kill(os.getpid(), signal.SIGCHLD)
+        assert not calls
+        with deaths.raised():
+            assert len(calls) == 1
+            os.kill(os.getpid(), signal.SIGCHLD)
+            assert len(calls) == 2
+    finally:
+        deaths.remove()
+        signal.signal(signal.SIGCHLD, before)

@@ -77,6 +77,17 @@ def ema():
 
 
 @fault
+def steps():
+    from basicsr.models.base_model import BaseModel
+
+    net = torch.nn.Linear(1, 1)
+    optimizer = BaseModel({'num_gpu': 0, 'is_train': True}).get_optimizer('Adam', net.parameters(), 0.1)
+    net(torch.tensor([float('nan')])).backward()
+    optimizer.step()
+    return str(net.weight.item())
+
+
+@fault
 def load_network():
     from basicsr.models.base_model import BaseModel
 

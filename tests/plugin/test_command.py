@@ -154,7 +154,7 @@ def test_weights_of_another_shape_are_one_line(workplace, capsys):
 @pytest.mark.parametrize(
     ('content', 'line'),
     [
-        (b'PK no zip', 'path.pretrain_network: g.pth cannot be used, it is truncated or damaged'),
+        (b'PK no zip', 'path.pretrain_network_g: g.pth cannot be used, it is truncated or damaged'),
         (None, "g.pth: no key 'params', where the weights of MSRResNet were expected"),
     ],
 )

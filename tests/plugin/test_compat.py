@@ -105,6 +105,28 @@ def test_averaged_network_gets_the_batch_norm_statistics(faults):
     assert torch.equal(model.net_g_ema.weight, torch.full((2,), 2.0))
 
 
+def test_a_step_of_a_stock_model_that_is_not_finite_is_skipped(faults, workplace, monkeypatch, capsys):
+    from basicsr.models.sr_model import SRModel
+
+    assert faults['steps'] == 'nan'
+    feed, fed = SRModel.feed_data, []
+
+    def feed_data(self, data):
+        feed(self, data)
+        fed.append(1)
+        if len(fed) >= 2:
+            self.lq[0, 0, 0, 0] = float('nan')
+
+    monkeypatch.setattr(SRModel, 'feed_data', feed_data)
+    opt = workplace.options('val', 'datasets__val', train__max_skipped_steps=2)
+    assert workplace.basicsr('train', '-opt', workplace.write(opt)) == 2
+    assert 'Step is skipped: gradients are not finite in iteration 2, batch: ' in workplace.log()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith('basicsr: error: train: 2 steps in a row, the last: gradients are not finite in iteration 3')
+    weights = torch.load('experiments/run/models/net_g_2.pth', weights_only=True)
+    assert all(value.isfinite().all() for state in weights.values() for value in state.values())
+
+
 def test_weights_that_do_not_fit_end_in_one_line(faults, tmp_path):
     assert faults['load_network'].startswith('RuntimeError')
     compat.apply_fixes()

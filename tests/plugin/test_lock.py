@@ -103,3 +103,15 @@ def test_a_second_training_of_one_name_is_refused_and_the_first_goes_through(wor
     forced = ['--force_yml', 'train:total_iter=1']
     assert workplace.basicsr('train', '-opt', name, '--auto_resume', *forced) == 0
     assert not list(workplace.path.glob('experiments/*.lock'))
+
+
+def test_a_test_and_a_table_of_captions_are_locked_too(holder, workplace, capsys):
+    process = holder()
+    opt = workplace.options('train', 'datasets__train', 'logger', name='set', path__results_root='.')
+    for key in ('pretrain_network_g', 'resume_state'):
+        opt['path'].pop(key)
+    assert workplace.basicsr('test', '-opt', workplace.write(opt)) == 2
+    assert f'is in use by process {process.pid} on ' in capsys.readouterr().err.splitlines()[-1]
+    assert workplace.basicsr('caption', '--input', 'gt', '--output', 'set', '--template', 'a photo') == 2
+    assert f'is in use by process {process.pid} on ' in capsys.readouterr().err.splitlines()[-1]
+    assert not (workplace.path / 'set').exists()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -106,6 +107,30 @@ def test_workers_and_shards_change_nothing(place, capsys):
     assert ' 0 photos degraded, 5 done before' in capsys.readouterr().out
     assert contents(place / 'one') == contents(place / 'two') == contents(place / 'three')
     assert len(table(place / 'one')) == 5 * 6 * 2
+
+
+def test_processes_of_torchrun_share_the_photos(place):
+    import multiprocessing
+
+    def work(rank):
+        sys.exit(synthesize_as(rank))
+
+    def synthesize_as(rank):
+        os.environ.update(RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='localhost', MASTER_PORT=str(port))
+        return synthesize('two', '--draws', '2')
+
+    assert synthesize('one', '--draws', '2') == 0
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    processes = [multiprocessing.get_context('fork').Process(target=work, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert contents(place / 'one') == contents(place / 'two')
+    assert not list(place.glob('*.lock'))
 
 
 def test_a_set_begun_by_version_0_1_is_resumed(place, capsys):
