@@ -5,6 +5,7 @@
 #   make lint   style, types, import direction
 #   make schema options/schema, docs/options.md and the first lines of the option files, from the typed options
 #   make bench  measurements
+#   make models PHOTOS=... SETS=...   trains, measures and packs the shipped weights (hours, resumable)
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,7 +15,7 @@ FIND_PYTHON := for p in python3.11 python3.12 python3.10 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && exit; done
 
-.PHONY: install demo demo-train test test-slow lint schema bench clean
+.PHONY: install demo demo-train test test-slow lint schema bench models clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -58,6 +59,11 @@ schema: install
 
 bench: install
 	@$(PY) -m benchmarks.degradation.speed
+
+PHOTOS ?= data/photos
+SETS ?= data/sets
+models: install
+	@$(PY) -m benchmarks.models --photos $(PHOTOS) --sets $(SETS)
 
 clean:
 	rm -rf $(VENV) experiments results tb_logger demo_data
