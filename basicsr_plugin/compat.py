@@ -12,9 +12,10 @@ from types import ModuleType
 
 from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg, fix_tensor2img
 from basicsr_plugin.fixes.loop import fix_exact_resume, fix_loop
-from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_load_network, fix_real_esrgan
+from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_real_esrgan
 from basicsr_plugin.fixes.saving import fix_archive, fix_image_files, fix_saving
 from basicsr_plugin.fixes.training import fix_epochs, fix_options, fix_prefetch, fix_resume, fix_sampler
+from basicsr_plugin.fixes.weights import fix_load_network, fix_vgg
 
 __all__ = ['FIXES', 'alias_functional_tensor', 'apply_fixes']
 
@@ -27,6 +28,7 @@ FIXES: dict[str, Callable[[], bool]] = {
     'sampler': fix_sampler,
     'ema': fix_ema,
     'load_network': fix_load_network,
+    'vgg': fix_vgg,
     'real_esrgan': fix_real_esrgan,
     'distributed': fix_distributed,
     'prefetch': fix_prefetch,
