@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.start_up import load_basicsr
+from deplsr_data.files.folders import left_out_text
 from deplsr_model.commands.upscale import add_model_arguments
 from deplsr_model.upscaling.description import Describer, to_csv, to_table
 from deplsr_model.upscaling.edits import PhotoEstimate
@@ -47,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: A wrong argument, model or input, or an unwritable output; one line.
     """
-    photos = find_photos(args.input)
+    left_out: Counter[str] = Counter()
+    photos = find_photos(args.input, left_out=left_out)
+    if left_out:
+        warn(f'{len(photos)} photos found, {left_out_text(left_out)}')
     load_basicsr(args.plugin)
     describer = Describer(args.model, args.opt, args.device)
     estimates: dict[str, PhotoEstimate] = {}

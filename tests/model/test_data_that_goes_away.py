@@ -7,9 +7,9 @@ import os
 
 import pytest
 
+from basicsr_plugin import patience
 from basicsr_plugin.errors import UserError
-from deplsr_data.files import patience
-from deplsr_data.files.patience import read_patiently
+from basicsr_plugin.patience import read_patiently
 from deplsr_data.files.photos import PhotoReader
 
 
