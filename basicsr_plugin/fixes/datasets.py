@@ -14,7 +14,13 @@ from basicsr_plugin.fixes.source import contains, replace_everywhere
 __all__ = ['fix_image_reading', 'fix_lists', 'fix_lmdb']
 
 _LIMIT = 10  # unreadable images that a training set of BasicSR may have
-_SETS = ('single_image', 'paired_image', 'realesrgan', 'realesrgan_paired', 'ffhq')
+_SETS = {
+    'single_image': 'SingleImageDataset',
+    'paired_image': 'PairedImageDataset',
+    'realesrgan': 'RealESRGANDataset',
+    'realesrgan_paired': 'RealESRGANPairedDataset',
+    'ffhq': 'FFHQDataset',
+}
 
 
 def fix_lists() -> bool:
@@ -24,15 +30,17 @@ def fix_lists() -> bool:
     """
     from basicsr.data import data_util
 
-    if not contains(data_util.paths_from_lmdb, "line.split('.')[0]"):
+    if not contains(data_util.paths_from_lmdb, "line.split('.')[0]") or hasattr(data_util, 'open'):
         return False
     for module in (data_util, *_modules()):
         module.open = _Lines
     return True
 
 
-def _modules() -> list[Any]:
-    return [sys.modules[name] for name in (f'basicsr.data.{one}_dataset' for one in _SETS) if name in sys.modules]
+def _modules() -> dict[Any, str]:
+    """Returns the modules of BasicSR's data sets of images, and the name of the class in each."""
+    found = {sys.modules.get(f'basicsr.data.{one}_dataset'): name for one, name in _SETS.items()}
+    return {module: name for module, name in found.items() if module is not None}
 
 
 class _Lines(list):
@@ -96,15 +104,12 @@ def fix_image_reading() -> bool:
     """
     from basicsr.utils import img_util
 
-    if not contains(img_util.imfrombytes, 'cv2.imdecode('):
+    if not contains(img_util.imfrombytes, 'imread_flags'):
         return False
     replace_everywhere('imfrombytes', img_util.imfrombytes, _imfrombytes)
-    for module in _modules():
+    for module, name in _modules().items():
         module.FileClient = _client_class(module.FileClient)
-    from basicsr.utils.registry import DATASET_REGISTRY
-
-    for name in ('SingleImageDataset', 'PairedImageDataset', 'RealESRGANDataset', 'RealESRGANPairedDataset'):
-        _name_images(DATASET_REGISTRY.get(name))
+        _name_images(getattr(module, name))
     return True
 
 

@@ -22,7 +22,7 @@ def fix_output_names() -> bool:
     import basicsr.train
     from basicsr.models.base_model import BaseModel
 
-    if not contains(BaseModel.validation, 'save_img'):
+    if not contains(BaseModel.validation, 'dist_validation'):
         return False
     from basicsr_plugin.output_names import check_output_names
 

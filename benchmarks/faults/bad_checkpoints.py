@@ -82,7 +82,8 @@ _TEXTS = {
 def mutated_checkpoints(number: int, seed: int) -> list[Mutated]:
     """Returns ``number`` mutations."""
     rng = np.random.default_rng(seed)
-    fixed = [Mutated(name, _constant(content)) for name, content in _TEXTS.items()]
+    fixed = [Mutated(f'undamaged {name}', write) for name, write in _FORMATS.items()]
+    fixed += [Mutated(name, _constant(content)) for name, content in _TEXTS.items()]
     fixed += [Mutated(f'{name} as safetensors', _constant(content, '.safetensors')) for name, content in _TEXTS.items()]
     fixed += [_of_content(name, change) for name, change in _CONTENTS.items()]
     fixed += [_pickle(protocol, wrap) for protocol in (0, 1, 2, 4) for wrap in (False, True)]

@@ -72,6 +72,7 @@ def _odd(rng: np.random.Generator) -> list[BadImage]:
     glass = photo.copy()
     glass.putalpha(100)
     found = [
+        BadImage('undamaged', '.png', _saved(photo, 'PNG'), pixels),
         BadImage('CMYK', '.jpg', _saved(photo.convert('CMYK'), 'JPEG', quality=98), pixels),
         BadImage('CMYK', '.tif', _saved(photo.convert('CMYK'), 'TIFF'), pixels),
         BadImage('Lab', '.tif', _saved(Image.new('LAB', _SIDES), 'TIFF'), None, 'a colour space that is converted'),
@@ -91,7 +92,7 @@ def _odd(rng: np.random.Generator) -> list[BadImage]:
         BadImage('animation', '.gif', _saved(palette, 'GIF', **frames), _rgb(palette)),
         BadImage('animation', '.webp', _saved(photo, 'WEBP', lossless=True, **frames), pixels),
         BadImage('animation', '.png', _saved(photo, 'PNG', **frames), pixels),
-        BadImage('pages', '.tif', _saved(photo, 'TIFF', save_all=True, append_images=[gray]), pixels),
+        BadImage('pages', '.tif', _saved(photo, 'TIFF', save_all=True, append_images=[photo.rotate(180)]), pixels),
         BadImage('wrong suffix', '.jpg', _saved(photo, 'PNG'), pixels),
         BadImage('wrong suffix', '.png', _saved(photo, 'JPEG', quality=98), pixels),
         BadImage('wrong suffix', '.bmp', _saved(photo, 'WEBP', lossless=True), pixels),

@@ -38,7 +38,7 @@ _NET_G: dict[str, Any] = {
     'prior_dim': 16,
     'num_degradation_types': 5,
 }
-_NET_DA = {'type': 'LevelRegressor', 'prior_dim': 16, 'num_feat': 8, 'num_block': 1, 'num_degradation_types': 5}
+_NET_DA = {'type': 'LevelDistribution', 'prior_dim': 16, 'num_feat': 8, 'num_block': 1, 'num_degradation_types': 5}
 
 #: Returns why a file may be accepted, '' if nothing is wrong, None if it should have been refused.
 Door = Callable[[], str | None]
@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
                 results += found
                 lines += [f'{title}\t{name}\t{door}\t{outcome}\t{text!r}' for door, outcome, text in found]
                 for door, outcome, text in found:
-                    if outcome in COLUMNS[3:]:
+                    refused = name.startswith('undamaged') and outcome != 'accepted'
+                    if outcome in COLUMNS[3:] or refused:
                         wrong += 1
                         print(f'{title} {name!r}, {door}: {outcome}: {text}', flush=True)
             if results:
