@@ -174,6 +174,8 @@ def _name_images(dataset: Any) -> None:
 
     def init(self: Any, opt: dict[str, Any]) -> None:
         build(self, opt)
+        if not self.paths:
+            raise UserError(_without_images(self))
         self.unreadable = RawArray('b', max(1, len(self.paths)))  # shared with the workers of a loader
 
     def getitem(self: Any, index: Any) -> Any:
@@ -191,10 +193,23 @@ def _name_images(dataset: Any) -> None:
     dataset.__init__, dataset.__getitem__ = init, getitem
 
 
+def _without_images(self: Any) -> str:
+    """Returns one line on a data set without images, and on those in subfolders, which BasicSR does not read."""
+    key = 'dataroot_lq' if 'dataroot_lq' in self.opt else 'dataroot_gt'
+    root = self.opt[key]
+    inside = sum(len(names) for folder, _, names in os.walk(root) if folder != root)
+    hint = (
+        f'; its subfolders, which are not read, hold {inside} files: name one of them' if inside else '; check the path'
+    )
+    return f"{_place(self)}.{key}: expected images, found none in '{root}'{hint}"
+
+
 def _checked_item(self: Any, index: Any, get: Any) -> Any:
     try:
         item = get(self, index)
     except ValueError as error:  # of paired_random_crop: sizes that do not fit
+        if not any(text in str(error) for text in ('mismatches', 'smaller than patch size')):
+            raise
         raise UserError(f"'{_path_of(self, index)}': {' '.join(str(error).split())}") from error
     if 'gt' in item and 'lq' in item and self.opt.get('phase') != 'train':
         wanted, found = ([side * self.opt['scale'] for side in item['lq'].shape[1:]], list(item['gt'].shape[1:]))

@@ -43,6 +43,12 @@ def fix_output_names() -> bool:
             validate(self, dataloader, current_iter, tb_logger, save_img)
         except _TooSmallError as error:
             raise UserError(f"'{path}': {error}") from None
+        except RuntimeError as error:
+            if 'adding size should be less than' not in str(error):
+                raise
+            raise UserError(
+                f"'{path}': expected a larger image, got one that the network cannot mirror; remove it"
+            ) from None
         finally:
             del self.feed_data
 

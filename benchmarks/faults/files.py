@@ -122,9 +122,7 @@ def _loaders(folder: Path) -> dict[str, tuple[nn.Module, Callable[[str], nn.Modu
 
     torch.manual_seed(0)
     nets = {name: build_network(dict(block)) for name, block in (('g', _NET_G), ('p', _PLAIN), ('da', _NET_DA))}
-    for name in ('g', 'da'):
-        options = {'scale': 2, 'network_g': _NET_G, 'network_da': _NET_DA, 'path': {}}
-        (folder / f'{name}.yml').write_text(yaml.safe_dump(options), encoding='utf-8')
+    (folder / 'da.yml').write_text(yaml.safe_dump({'scale': 2, 'network_da': _NET_DA}), encoding='utf-8')
 
     def by_model(model_class: Any, net: nn.Module, block: dict[str, Any]) -> Callable[[str], nn.Module]:
         model = model_class.__new__(model_class)

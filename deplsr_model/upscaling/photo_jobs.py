@@ -107,8 +107,7 @@ def find_photos(
 
 
 def _add_folder(found: dict[str, str], folder: str, outputs: tuple[str | None, str], left_out: Counter[str]) -> None:
-    output, suffix = outputs
-    photos = walk_photos(folder, left_out)
+    (output, suffix), photos = outputs, walk_photos(folder, left_out)
     if output is not None:
         out = os.path.join(os.path.realpath(output), '')
         same = os.path.join(os.path.realpath(folder), '').startswith(out)

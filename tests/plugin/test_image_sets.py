@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import NETWORK
 from PIL import Image
 
 from basicsr_plugin import image_decoding
@@ -90,6 +89,16 @@ def test_an_image_of_basicsrs_sets_that_cannot_be_read_is_named(workplace, conte
     assert line in lines[0]
 
 
+def test_a_folder_whose_images_are_in_subfolders_is_one_line(workplace):
+    Path('lq/sub').mkdir()
+    for path in Path('lq').glob('*.png'):
+        path.rename(Path('lq/sub') / path.name)
+    with pytest.raises(
+        UserError, match=r"^datasets\.test\.dataroot_lq: expected images, found none in 'lq'; .* 4 files"
+    ):
+        single(workplace)
+
+
 def test_a_training_set_of_which_nothing_can_be_read_ends(workplace):
     train = pairs(workplace)
     for path in Path('lq').glob('*.png'):
@@ -111,7 +120,7 @@ def options_of_test(workplace, **dataset):
     opt = workplace.options('datasets', 'train', 'logger', path__pretrain_network_g=None, val__save_img=True)
     opt['val']['suffix'] = None
     opt['datasets'] = {'test': {'name': 'set', 'io_backend': {'type': 'disk'}, **dataset}}
-    return {**opt, 'network_g': NETWORK}
+    return opt
 
 
 def run(workplace, capsys, opt):
