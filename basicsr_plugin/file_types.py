@@ -35,7 +35,7 @@ def foreign_content(start: bytes) -> tuple[str, str] | None:
     for signature, name in _BINARY:
         if start.startswith(signature):
             return name, 'unpack it first' if 'archive' in name else 'check the path'
-    text = _as_text(start)
+    text = None if start.startswith(b'PK') else _as_text(start)  # a zip, as torch.save writes
     if text is None:
         return None
     if text.lstrip().startswith('<'):

@@ -53,7 +53,7 @@ def load_weights(
     own = net.state_dict()
     used = {key: value for key, value in state.items() if key in own}
     problems = [*shape_mismatches(net, state), *type_mismatches(net, state)]
-    if not used:
+    if not used or (problems and strict):
         problems = mismatches(net, state)
     elif not problems:
         check_finite(used, path, where, 'name a checkpoint saved before it')

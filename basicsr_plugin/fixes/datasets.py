@@ -131,6 +131,8 @@ def _client_class(client_class: Any) -> Any:
             root = os.path.dirname(path) or '.'  # of a key: the working directory
             try:
                 content = read_patiently(lambda: read(filepath, client_key), path, root)
+            except FileNotFoundError:  # a wrong list or folder, not a damaged image
+                raise UserError(f'{path}: no such file or folder') from None
             except OSError as error:
                 reason = error.strerror or first_line(error)
                 raise PhotoError(f"'{path}': expected a readable image, got {reason}; check the path") from None
@@ -170,6 +172,8 @@ def _imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> 
 
 def _name_images(dataset: Any) -> None:
     """Wraps a data set of BasicSR: what is wrong with an image is one line that names it."""
+    from basicsr_plugin.image_decoding import PhotoError
+
     build, get = dataset.__init__, dataset.__getitem__
 
     def init(self: Any, opt: dict[str, Any]) -> None:
@@ -186,7 +190,7 @@ def _name_images(dataset: Any) -> None:
             if not self.unreadable[place]:
                 try:
                     return _checked_item(self, place if step else index, get)
-                except UserError as error:
+                except PhotoError as error:
                     _count_unreadable(self, place, error)
         raise UserError(f'{_place(self)}: expected images that can be read, got none; check the data set')
 

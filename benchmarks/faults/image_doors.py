@@ -96,10 +96,16 @@ def _refusal(path: Path) -> Any:
     log, err = _Log(), io.StringIO()
     logging.getLogger('basicsr').addHandler(log)
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
-        yield
+        failed: AssertionError | None = None
+        try:
+            yield
+        except AssertionError as error:  # a command has made less than it should; the lines have the reason
+            failed = error
     for line in (*log.lines, *err.getvalue().splitlines()):
         if path.name in line and re.search(r'skipped (photo|image)|failed: ', line):
             raise UserError(line)
+    if failed:
+        raise failed
 
 
 def _our_set(path: Path) -> np.ndarray:

@@ -113,7 +113,7 @@ def test_damaged_settings_are_refused_as_damaged_rows_are(content, tmp_path):
 
 
 def test_damaged_lines_of_parts_are_made_again(tmp_path):
-    begin(str(tmp_path), {'recipe': {}})
+    begin(str(tmp_path), {'recipe': {}, 'levels': 'effective'})
     lines = [b'[1]', b'{}', b'[{"crop": 3}]', b'\xff', json.dumps([{'photo': 'a'}]).encode()]
     (tmp_path / 'parts' / '1-of-1.jsonl').write_bytes(b'\n'.join(lines))
     assert read_parts(str(tmp_path)) == []
