@@ -120,7 +120,7 @@ class _NamedBytes(bytes):
 
 
 def _client_class(client_class: Any) -> Any:
-    class FileClient(client_class):  # type: ignore[misc]
+    class FileClient(client_class):
         """BasicSR's client, which names what it has read, and what it cannot read."""
 
         def get(self, filepath: Any, client_key: str = 'default') -> bytes:
@@ -158,7 +158,7 @@ def _imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> 
 
     from basicsr_plugin.image_decoding import decode
 
-    pixels = decode(content, getattr(content, 'path', 'image'))[..., ::-1]
+    pixels: Any = decode(content, getattr(content, 'path', 'image'))[..., ::-1]
     if flag == 'unchanged':
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     elif flag == 'grayscale':
