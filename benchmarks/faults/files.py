@@ -24,6 +24,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from basicsr_plugin.atomic import append_line
 from benchmarks.faults.bad_checkpoints import Mutated, mutated_checkpoints
 from benchmarks.faults.bad_images import BadImage, bad_images
 from benchmarks.faults.forked import COLUMNS, Result, table, try_all
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--checkpoints', type=int, default=300, help='mutated checkpoints (default %(default)s)')
     parser.add_argument('--images', type=int, default=200, help='damaged or odd images (default %(default)s)')
     parser.add_argument('--seed', type=int, default=20)
-    parser.add_argument('--lines', type=Path, help='file for a line about each')
+    parser.add_argument('--lines', type=Path, help='file to which a line about each is added')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,14 +62,17 @@ def run(args: argparse.Namespace) -> int:
     load_basicsr()
     folder = Path(tempfile.mkdtemp(prefix='faults_'))
     folder.chmod(0o777)
-    lines: list[str] = []
     wrong = 0
     try:
         for title, tried in (('checkpoint', _checkpoints(args, folder)), ('image', _images(args, folder))):
             results: list[Result] = []
             for name, found in tried:
                 results += found
-                lines += [f'{title}\t{name}\t{door}\t{outcome}\t{text!r}' for door, outcome, text in found]
+                if args.lines:  # at once, so that a run that is stopped has them
+                    append_line(
+                        args.lines,
+                        '\n'.join(f'{title}\t{name}\t{door}\t{outcome}\t{text!r}' for door, outcome, text in found),
+                    )
                 for door, outcome, text in found:
                     refused = name.startswith('undamaged') and outcome != 'accepted'
                     if outcome in COLUMNS[3:] or refused:
@@ -78,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
                 print(table(title, results), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if args.lines:
-        args.lines.write_text('\n'.join(lines) + '\n', encoding='utf-8')
     return int(wrong > 0)
 
 
