@@ -10,13 +10,16 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from basicsr_plugin.fixes.datasets import fix_image_reading, fix_lists, fix_lmdb
 from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg, fix_tensor2img
 from basicsr_plugin.fixes.loop import fix_exact_resume, fix_loop
-from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_load_network, fix_real_esrgan
+from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_real_esrgan
 from basicsr_plugin.fixes.saving import fix_archive, fix_image_files, fix_saving
+from basicsr_plugin.fixes.split_validation import fix_validation
 from basicsr_plugin.fixes.steps import fix_steps
 from basicsr_plugin.fixes.training import fix_epochs, fix_options, fix_prefetch, fix_resume, fix_sampler
-from basicsr_plugin.fixes.validation import fix_validation
+from basicsr_plugin.fixes.validation import fix_output_names, fix_small_images
+from basicsr_plugin.fixes.weights import fix_load_network, fix_vgg
 
 __all__ = ['FIXES', 'alias_functional_tensor', 'apply_fixes']
 
@@ -29,12 +32,18 @@ FIXES: dict[str, Callable[[], bool]] = {
     'sampler': fix_sampler,
     'ema': fix_ema,
     'load_network': fix_load_network,
+    'vgg': fix_vgg,
     'real_esrgan': fix_real_esrgan,
     'distributed': fix_distributed,
     'prefetch': fix_prefetch,
     'jpeg': fix_jpeg,
     'filter2d': fix_filter2d,
     'tensor2img': fix_tensor2img,
+    'lists': fix_lists,
+    'lmdb': fix_lmdb,
+    'image_reading': fix_image_reading,
+    'output_names': fix_output_names,
+    'small_images': fix_small_images,
     'saving': fix_saving,
     'image_files': fix_image_files,
     'archive': fix_archive,

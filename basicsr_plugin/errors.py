@@ -73,6 +73,8 @@ def user_mistake(error: Exception) -> str | None:
         return re.sub(r'^(\w+): (\[Errno \d+\] )?', '', without_worker_traceback(str(error)))
     if isinstance(error, OSError) and error.errno in _DISK:
         return f'{error.filename or "a file"} cannot be written: {error.strerror}; correct this, then start again'
+    if isinstance(error, OSError) and isinstance(error.filename, (str, bytes, os.PathLike)) and error.strerror:
+        return f'{os.fsdecode(error.filename)}: {error.strerror}; check the path, its rights and its disk'
     if isinstance(error, KeyError) and 'registry' in str(error):
         return f'{error.args[0].rstrip("!")}; see basicsr list'
     return None

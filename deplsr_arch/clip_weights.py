@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
-
 from basicsr_plugin.checkpoint import check_finite, mismatches, read_state_dict
 from basicsr_plugin.errors import UserError, first_line
 from basicsr_plugin.names import nearest
@@ -93,8 +91,6 @@ def load_strictly(model: open_clip.CLIP, path: Path) -> None:
         UserError: The file cannot be read as plain tensors, or fits only in part.
     """
     weights, own = read_state_dict(path, 'state_dict', 'pretrained'), model.state_dict()
-    if not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"pretrained: expected a state dict, got '{path}' with other content; save only the state dict")
     for key in ('logit_scale', 'logit_bias'):
         if key in weights and key in own and weights[key].numel() == own[key].numel():
             weights[key] = weights[key].reshape(own[key].shape)  # a scalar in some files, one element in others

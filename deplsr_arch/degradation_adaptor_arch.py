@@ -206,12 +206,16 @@ class DegradationAdaptor(nn.Module):
         return self
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in torch; also takes the authors' SRCLIP layout, with or without its aliases and a ``module.`` prefix.
+        """As in torch; also takes what :meth:`own_names` does."""
+        return super().load_state_dict(self.own_names(state_dict), strict=strict, assign=assign)
+
+    def own_names(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Renames the authors' SRCLIP layout, with or without its aliases and a ``module.`` prefix.
 
         Pixel statistics and ``logit_bias`` keep their values where the file has none; a bias that this adaptor was
         built without is skipped. Estimates do not depend on a bias.
         """
-        state = rename_published(state_dict)
+        state = rename_published(state)
         own = self.state_dict()
         for key in ('image_mean', 'image_std', 'logit_bias'):
             if key in own:
@@ -219,7 +223,7 @@ class DegradationAdaptor(nn.Module):
         for key in ('logit_bias', 'clip.logit_bias'):
             if key not in own:
                 state.pop(key, None)
-        return super().load_state_dict(state, strict=strict, assign=assign)
+        return state
 
     def _views(self, lq: Tensor) -> Tensor:
         """Images as the towers take them: (B, K, 3, S, S)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from deplsr_data.degradation.packing import pack
 from deplsr_data.degradation.recipes import draw, read_recipe, rounds_of
 from deplsr_data.degradation.records import Record, to_json
 from deplsr_data.degradation.sampling import rng_for
-from deplsr_data.files.bad_photos import BadPhotos
+from deplsr_data.files.bad_photos import BadPhotos, log_found
 from deplsr_data.files.crops import Crop, centre_crop, draw_crop, draw_shrunk_side
 from deplsr_data.files.photos import PhotoError, PhotoReader, list_photos, to_float
 from deplsr_data.ops.resize import resize
@@ -91,7 +92,11 @@ class CaptionedDegradationDataset(Dataset):
         self._recipe = read_recipe(self._options.recipe, f'{where}.recipe')
         self._table = level_table(self._options.levels)
         in_lmdb = self._options.in_lmdb
-        self._photos = list_photos(self._options.dataroot_gt, self._options.meta_info, in_lmdb, where)
+        left_out: Counter[str] = Counter()
+        self._photos = list_photos(
+            self._options.dataroot_gt, self._options.meta_info, in_lmdb, where, left_out=left_out
+        )
+        log_found(where, len(self._photos), left_out)
         self._read = PhotoReader(self._options.dataroot_gt, self._options.io_backend)
         self._bad = BadPhotos(len(self._photos), self._options.max_bad_images, f'{where}.max_bad_images')
         self._train = self._options.phase == 'train'
@@ -104,6 +109,13 @@ class CaptionedDegradationDataset(Dataset):
         check_degradation_options(options, where)
         read_recipe(options.recipe, f'{where}.recipe')
         return options
+
+    @property
+    def paths(self) -> list[str]:
+        """What the results of the samples are named after."""
+        draws = self._options.draws_per_image
+        numbers: list[int | None] = list(range(draws)) if draws > 1 else [None]
+        return [_result_path(photo.path, number, None) for photo in self._photos for number in numbers]
 
     def __len__(self) -> int:
         return len(self._photos) * self._options.draws_per_image

@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.lmdb_files import check_lmdb
 from basicsr_plugin.options import read_options
 from deplsr_data.dataset_options import CaptionedPairOptions, check_options, place_of, require_gt_size
 from deplsr_data.degradation.level_tables import LevelTable, level_table
 from deplsr_data.degradation.records import from_json, to_json
 from deplsr_data.degradation.sampling import rng_for
-from deplsr_data.files.bad_photos import BadPhotos
+from deplsr_data.files.bad_photos import BadPhotos, log_found
 from deplsr_data.files.crops import Crop, centre_crop, draw_crop
 from deplsr_data.files.photos import SUFFIXES, PhotoError, PhotoReader, image_path, to_float
 from deplsr_data.files.tables import CAPTION_COLUMNS, caption_columns, read_table
@@ -85,6 +86,7 @@ class CaptionedPairDataset(Dataset):
         self._bad = BadPhotos(len(self._pairs), o.max_bad_images, f'{where}.max_bad_images')
         self._train = o.phase == 'train'
         self._check_paths(where)
+        log_found(where, len(self._pairs), {})
 
     @classmethod
     def typed_options(cls, opt: dict[str, Any]) -> CaptionedPairOptions:
@@ -94,6 +96,11 @@ class CaptionedPairDataset(Dataset):
         check_options(options, where)
         require_gt_size(options, where)
         return options
+
+    @property
+    def paths(self) -> list[str]:
+        """What the results of the samples are named after."""
+        return [image_path(self._options.dataroot_lq, pair.filepath, self._options.in_lmdb) for pair in self._pairs]
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -159,7 +166,9 @@ class CaptionedPairDataset(Dataset):
             root = getattr(self._options, key)
             if not os.path.isdir(root):
                 raise UserError(f"{where}.{key}: expected a folder, got '{root}', which does not exist; check the path")
-            if not self._options.in_lmdb and not os.path.isfile(path):
+            if self._options.in_lmdb:
+                check_lmdb(root, f'{where}.{key}')
+            elif not os.path.isfile(path):
                 raise UserError(
                     f"{where}.{key}: expected the folder that meta_info's paths begin in, got '{root}', where "
                     f"'{path}' does not exist; correct one of them"

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from basicsr_plugin.atomic import append_line
 from basicsr_plugin.checks import check_keys
 from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.fixes.weights import option_of
 from basicsr_plugin.names import nearest
 from basicsr_plugin.run_files import resume_hint, save_hint
 from deplsr_data.degradation.deferred import degrade_deferred
@@ -259,7 +260,8 @@ class DePLSRBaseModel(BaseModel):
         net = self.get_bare_model(net)
         name = type(net).__name__
         get_root_logger().info(f'Loading {name} from {load_path}, key {param_key}')
-        kept = load_into(net, load_path, param_key=param_key, strict=strict, where=f'pretrained {name}')
+        where = option_of(self.opt, load_path)
+        kept = load_into(net, load_path, param_key=param_key, strict=strict, where=where)
         if not kept:
             return
         trained = self.get_bare_model(self.net_g)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from basicsr_plugin.atomic import save_tensors
-from basicsr_plugin.checkpoint import check_finite, mismatches, read_file, read_state_dict, shape_mismatches
-from basicsr_plugin.errors import UserError
+from basicsr_plugin.checkpoint import read_file, read_metadata, read_state_dict
+from basicsr_plugin.weights import check_finite, load_weights
 from deplsr_arch.protocols import is_estimator
 
 __all__ = ['ESTIMATOR_PREFIX', 'load_into', 'recorded_levels', 'save_estimator']
@@ -37,32 +36,24 @@ def load_into(
         net: The network. After an error its weights are not defined.
         path: See :func:`~basicsr_plugin.checkpoint.read_state_dict`.
         param_key: See :func:`~basicsr_plugin.checkpoint.read_state_dict`.
-        strict: Whether the names must be the same on both sides. Shapes must always agree.
+        strict: Whether the names must be the same on both sides; otherwise some must. Shapes and types must always
+            agree.
         where: The option that named the file, for messages.
 
     Returns:
         Names of the fusion weights that the file, a backbone's checkpoint, does not have; they keep their start values.
 
     Raises:
-        UserError: The file cannot be read, its weights are not finite, or its names or shapes do not fit the network.
+        UserError: The file cannot be read, its weights are not finite, or its names, shapes or types do not fit the
+            network; one line.
     """
     rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = getattr(net, 'own_names', dict)
     state = rename(_part_of(net, read_state_dict(path, param_key, where)))
     missing = _missing_fusion(net, state)
-    state.update(missing)
-    used = net.state_dict().keys()
-    check_finite({key: state[key] for key in state if key in used}, path, where, 'name a checkpoint saved before it')
-    problems = shape_mismatches(net, state)
-    if not problems:
-        try:
-            net.load_state_dict(state, strict=strict)
-            return list(missing)
-        except RuntimeError as error:
-            problems = mismatches(net, state) or [str(error).replace('\n', ' ')]
-    name = type(net).__name__
-    raise UserError(
-        f'{where}: {path} does not fit {name}: {"; ".join(problems)}; set the options that the file was trained with'
-    )
+    if not net.state_dict().keys().isdisjoint(state):  # otherwise nothing of the file fits, which is an error
+        state.update(missing)
+    load_weights(net, state, path, where, strict=strict)
+    return list(missing)
 
 
 def _part_of(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -108,14 +99,6 @@ def recorded_levels(path: str | Path, where: str = 'checkpoint') -> str:
     Raises:
         UserError: The file cannot be read.
     """
-    content: object
-    if Path(path).suffix == '.safetensors' and Path(path).is_file():
-        try:
-            with safe_open(path, 'pt') as file:
-                content = file.metadata()
-        except (OSError, SafetensorError):
-            content = read_file(path, where)  # raises with the reason
-    else:
-        content = read_file(path, where)
+    content: object = read_metadata(path, where) or read_file(path, where)
     found = content.get(_LEVELS) if isinstance(content, Mapping) else None
     return found if isinstance(found, str) else 'nominal'

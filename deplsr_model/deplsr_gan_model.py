@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import fields
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from basicsr.models.realesrgan_model import RealESRGANModel
@@ -14,7 +13,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.errors import OptionError
 from deplsr_data.ops.usm import sharpen_batch
 from deplsr_model.base import Batch
 from deplsr_model.deplsr_model import DePLSRModel
@@ -43,15 +42,6 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
 
     options_class = GANOptions
     options: GANOptions
-
-    def __init__(self, opt: dict[str, Any]) -> None:
-        try:
-            super().__init__(opt)
-        except URLError as error:
-            raise UserError(
-                f'train.perceptual_opt: the VGG weights could not be downloaded ({error.reason}); put '
-                'vgg19-dcbb9e9d.pth of torchvision into experiments/pretrained_models/'
-            ) from error
 
     @classmethod
     def typed_options(cls, opt: dict[str, Any]) -> SROptions:

@@ -13,6 +13,7 @@ from torch import nn
 
 from basicsr_plugin.checkpoint import read_state_dict
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.weights import load_weights
 
 __all__ = ['BACKBONES', 'Backbone', 'lpips_network']
 
@@ -66,4 +67,5 @@ def _load_backbone(slices: nn.Module, state: dict[str, torch.Tensor], path: str)
             f"calculate_lpips.backbone: expected torchvision's weights, got '{path}' without "
             f'features.{wrong[0].partition(".")[2]} of {tuple(wanted[wrong[0]].shape)}; take the file of this backbone'
         )
-    slices.load_state_dict(found)
+    fitting = {key: value for key, value in found.items() if value is not None}
+    load_weights(slices, fitting, path, 'calculate_lpips.backbone')

@@ -1,15 +1,14 @@
-"""Fixes of BasicSR's models: averaged weights, devices, DistributedDataParallel, loading of weights."""
+"""Fixes of BasicSR's models: averaged weights, devices, DistributedDataParallel."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from basicsr_plugin.errors import UserError, warn
+from basicsr_plugin.errors import warn
 from basicsr_plugin.fixes.source import contains
 
-__all__ = ['fix_distributed', 'fix_ema', 'fix_load_network', 'fix_real_esrgan']
+__all__ = ['fix_distributed', 'fix_ema', 'fix_real_esrgan']
 
 
 def fix_ema() -> bool:
@@ -31,58 +30,6 @@ def fix_ema() -> bool:
 
     BaseModel.model_ema = model_ema
     return True
-
-
-def fix_load_network() -> bool:
-    """Weights that do not fit, or a file that holds none, end in a traceback or in hundreds of lines; NaN is loaded."""
-    from basicsr.models.base_model import BaseModel
-
-    from basicsr_plugin.checkpoint import check_finite, damage
-
-    if contains(BaseModel.load_network, 'UserError'):
-        return False
-    load = BaseModel.load_network
-
-    def load_network(
-        self: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = 'params'
-    ) -> None:
-        broken = damage(load_path)
-        if broken:
-            raise UserError(f'path.{_key_of(self.opt, load_path)}: {load_path} cannot be used, {broken}; copy it again')
-        try:
-            load(self, net, load_path, strict, param_key)
-        except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as error:
-            problem = _why_not_loaded(self.get_bare_model(net), load_path, param_key, error)
-            if problem is None:
-                raise
-            raise UserError(problem) from error
-        check_finite(
-            self.get_bare_model(net).state_dict(),
-            load_path,
-            f'pretrained {type(self.get_bare_model(net)).__name__}',
-            'name a checkpoint saved before it',
-        )
-
-    BaseModel.load_network = load_network
-    return True
-
-
-def _key_of(opt: Mapping[str, Any], path: str) -> str:
-    """Returns the key of section ``path`` that names a file of weights."""
-    keys = [key for key, value in opt.get('path', {}).items() if key.startswith('pretrain_network') and value == path]
-    return keys[0] if keys else 'pretrain_network_*'
-
-
-def _why_not_loaded(net: Any, path: str, param_key: str | None, error: Exception) -> str | None:
-    """Returns one line on what is wrong with a file of weights; None if the file fits, so that the error is a bug."""
-    from basicsr_plugin.checkpoint import mismatches, read_state_dict
-
-    name = type(net).__name__
-    state = read_state_dict(path, param_key, f'pretrained {name}')
-    if isinstance(error, KeyError):
-        return f'{path}: no key {error}, where the weights of {name} were expected; set path.param_key_* to one it has'
-    problems = mismatches(net, state)
-    return f'{path} does not fit {name}: {"; ".join(problems)}' if problems else None
 
 
 def fix_real_esrgan() -> bool:

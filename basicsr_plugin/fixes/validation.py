@@ -1,73 +1,87 @@
-"""Fix of BasicSR's validation in several processes: each validates its share of the images."""
+"""Fixes of BasicSR's validation: names of output images, and images that are too small for a metric."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
-from basicsr_plugin.fixes.source import contains
+from basicsr_plugin.errors import UserError
+from basicsr_plugin.fixes.source import contains, replace_everywhere
 
-__all__ = ['fix_validation']
+__all__ = ['fix_output_names', 'fix_small_images']
+
+#: Sides of the smallest image that a metric can compare, without borders.
+_SMALLEST = {'calculate_ssim': 11, 'calculate_niqe': 96}
 
 
-def fix_validation() -> bool:
-    """The first process validates alone, while the others wait until the time-out of the process group."""
-    from basicsr.models.sr_model import SRModel
+class _TooSmallError(UserError):
+    """An image is too small for a metric."""
 
-    from basicsr_plugin.processes import gathered, loader_part, share_buffers
-    from basicsr_plugin.training_loop import until_signal
 
-    if not contains(SRModel.dist_validation, "if self.opt['rank'] == 0:"):
+def fix_output_names() -> bool:
+    """Output images of photos with one name replace each other in silence."""
+    import basicsr.train
+    from basicsr.models.base_model import BaseModel
+
+    if not contains(BaseModel.validation, 'dist_validation'):
         return False
+    from basicsr_plugin.output_names import check_output_names
 
-    def dist_validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        for label in ('net_g', 'net_g_ema'):
-            if hasattr(self, label):
-                share_buffers(self.get_bare_model(getattr(self, label)))
-        part, sums = loader_part(dataloader), None
+    validate, build = BaseModel.validation, basicsr.train.create_train_val_dataloader
 
-        def validate() -> None:
-            nonlocal sums
-            with _without_report(self):
-                if len(part):
-                    self.nondist_validation(part, current_iter, tb_logger, save_img)
-            sums = {name: value * len(part) for name, value in getattr(self, 'metric_results', {}).items()}
+    def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
+        if save_img:
+            check_output_names(dataloader.dataset)
+        path, feed = '', self.feed_data
 
-        until_signal(self, validate)
-        parts = gathered(None if sums is None else (sums, len(part)))
-        complete = [one for one in parts if one is not None]
-        if len(complete) == len(parts) and self.opt['val'].get('metrics') is not None:
-            _report(self, complete, dataloader.dataset.opt['name'], current_iter, tb_logger)
+        def feed_data(data: Any) -> None:
+            nonlocal path
+            path = str((data.get('lq_path') or ['an image'])[0])
+            feed(data)
 
-    SRModel.dist_validation = dist_validation
+        self.feed_data = feed_data
+        try:
+            validate(self, dataloader, current_iter, tb_logger, save_img)
+        except _TooSmallError as error:
+            raise UserError(f"'{path}': {error}") from None
+        except RuntimeError as error:
+            if 'adding size should be less than' not in str(error):
+                raise
+            raise UserError(
+                f"'{path}': expected a larger image, got one that the network cannot mirror; remove it"
+            ) from None
+        finally:
+            del self.feed_data
+
+    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple[Any, ...]:
+        built = build(opt, logger)
+        if (opt.get('val') or {}).get('save_img'):  # not as late as the first validation
+            for loader in built[2]:
+                check_output_names(loader.dataset)
+        return built
+
+    BaseModel.validation = validation
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     return True
 
 
-@contextlib.contextmanager
-def _without_report(model: Any) -> Iterator[None]:
-    """Keeps a model from reporting what is known of a part of the images only."""
-    names = ('_update_best_metric_result', '_log_validation_metric_values')
-    if model.opt['rank']:
-        model.opt['val']['pbar'] = False
-    for name in names:
-        setattr(model, name, lambda *_: None)
-    try:
-        yield
-    finally:
-        for name in names:
-            delattr(model, name)
+def fix_small_images() -> bool:
+    """The metric of an image that is smaller than its window or its borders is NaN, and so is that of the data set."""
+    from basicsr import metrics
 
+    calculate = metrics.calculate_metric
+    if not contains(calculate, 'METRIC_REGISTRY.get(metric_type)(**data, **opt)'):
+        return False
 
-def _report(
-    model: Any, parts: list[tuple[dict[str, float], int]], dataset: str, current_iter: Any, tb_logger: Any
-) -> None:
-    """Takes the mean of each metric over the images of all processes, and reports it as BasicSR does."""
-    count = sum(number for _, number in parts)
-    names = model.opt['val']['metrics']
-    model.metric_results = {name: sum(sums[name] for sums, number in parts if number) / count for name in names}
-    model._initialize_best_metric_results(dataset)
-    for name, value in model.metric_results.items():
-        model._update_best_metric_result(dataset, name, value, current_iter)
-    if model.opt['rank'] == 0:
-        model._log_validation_metric_values(current_iter, dataset, tb_logger)
+    def calculate_metric(data: dict[str, Any], opt: dict[str, Any]) -> Any:
+        border = int(opt.get('crop_border') or 0)
+        height, width = data['img'].shape[:2]
+        least = _SMALLEST.get(opt['type'], 1) + 2 * border
+        if min(height, width) < least:
+            raise _TooSmallError(
+                f'expected at least {least} x {least} pixels for {opt["type"]} with crop_border {border}, got '
+                f'{height} x {width} in the output; remove it, or leave the metric out'
+            )
+        return calculate(data, opt)
+
+    replace_everywhere('calculate_metric', calculate, calculate_metric)
+    return True

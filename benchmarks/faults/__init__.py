@@ -1,1 +1,1 @@
-"""Measurements of what happens to a training in trouble: `python -m benchmarks.faults`."""
+"""Measurements of what faults do: `python -m benchmarks.faults`."""

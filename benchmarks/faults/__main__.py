@@ -1,8 +1,10 @@
-"""What faults do to a training: each subcommand is a module of this package with `add_arguments` and `run`.
+"""What faults do: each subcommand is a module of this package with `add_arguments` and `run`.
 
     python -m benchmarks.faults state                  # kills, full disks, signals, damaged files, lost processes
     python -m benchmarks.faults state --kills 12 --damages 20 --only kills damage
     python -m benchmarks.faults cost                   # memory, file handles, time of checks and of saving
+    python -m benchmarks.faults files                  # damaged and odd checkpoints and images, at every command
+    python -m benchmarks.faults options                # mutated option files
 
 A subcommand prints one table and exits with 1 if a goal is missed.
 """

@@ -110,7 +110,7 @@ class Skipped:
     """Counts the photos that a command skips, and prints one line about each on stderr.
 
     Args:
-        limit: How many are allowed.
+        limit: How many are allowed; never all.
         total: Number of photos.
     """
 
@@ -128,5 +128,7 @@ class Skipped:
         self.count += 1
         if self.count > self._limit:
             raise too_many('--max-bad-images', self._limit, self._total, line)
+        if self.count >= self._total:
+            raise UserError(f'--input: expected a photo that can be used, got none of {self._total}, the last: {line}')
         with tqdm.external_write_mode(file=sys.stderr):  # not into the middle of a progress bar
             warn(f'skipped photo {self.count} of at most {self._limit}: {line}')

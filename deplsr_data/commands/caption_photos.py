@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from basicsr_plugin.atomic import append_line
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.lock import locked_folder
+from basicsr_plugin.text_files import read_lines
 from deplsr_data.commands.arguments import (
     Skipped,
     add_common,
@@ -32,8 +34,9 @@ from deplsr_data.commands.arguments import (
 )
 from deplsr_data.commands.captioner import Captioner, CoCaCaptioner, Transform
 from deplsr_data.degradation.level_tables import FALLBACK_TITLE
+from deplsr_data.files.folders import left_out_text
 from deplsr_data.files.photos import Photo, PhotoError, PhotoReader, list_photos
-from deplsr_data.files.tables import lines, plain_cell, read_table, write_table
+from deplsr_data.files.tables import plain_cell, read_table, write_table
 from deplsr_data.files.written_set import RESUME
 
 __all__ = ['add_arguments', 'make_captioner', 'run']
@@ -110,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_table(args: argparse.Namespace) -> int:
     in_lmdb = is_lmdb(args.input)
-    photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'))
+    left_out: Counter[str] = Counter()
+    photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'), left_out)
     skipped = Skipped(args.max_bad_images, len(photos))
     paths = _paths(photos, args.input, in_lmdb, skipped)
     titles = _read_titles(args.output)
@@ -131,7 +135,11 @@ def _write_table(args: argparse.Namespace) -> int:
         os.remove(_part(args.output))
     made = sum(name in titles for name in missing)
     before = len(paths) - len(missing)
-    print(f'{args.output}: {made} photos captioned, {before} done before, {skipped.count} skipped')
+    more = f', {left_out_text(left_out)}' if left_out else ''
+    print(
+        f'{args.output}: {made} photos captioned, {before} done before, {skipped.count} skipped; '
+        f'{len(photos)} photos found{more}'
+    )
     return 0
 
 
@@ -156,13 +164,14 @@ def _read_titles(output: str) -> dict[str, str]:
     titles: dict[str, str] = {}
     if os.path.exists(output):
         titles.update((name, title) for name, title in read_table(output, COLUMNS, '--output'))
-        header = next(lines(output))[1]
+        header = next(read_lines(output, '--output'))[1]
         if header.split('\t') != list(COLUMNS):  # other columns would be lost
             raise UserError(
                 f"--output: expected a table of filepath and title, got '{output}' with more columns; name another"
             )
     if os.path.exists(_part(output)):
-        written = (line.split('\t') for _, line in lines(_part(output)))
+        with open(_part(output), 'rb') as file:
+            written = [line.decode('utf-8', 'ignore').rstrip('\n').split('\t') for line in file]  # the last may be cut
         titles.update((row[0], row[1]) for row in written if len(row) == 2)
     return titles
 

@@ -138,12 +138,16 @@ class DegradePhotos(Dataset):
 def output_names(root: str, photos: Sequence[Photo], in_lmdb: bool, ascii_only: bool) -> list[str]:
     """Returns the name of each photo's images: that of the photo without suffix, unless two photos would then agree.
 
+    For an LMDB, dots in names become underscores.
+
     Raises:
         UserError: Two names are the same; or, with ``ascii_only`` (keys of an LMDB), one is not ASCII or too long.
     """
     # a table cannot contain control characters or bytes that are not UTF-8
     paths = [re.sub(r'[\x00-\x1f\ud800-\udfff]', '_', _relative(root, photo, in_lmdb)) for photo in photos]
     stems = [path if in_lmdb else os.path.splitext(path)[0] for path in paths]
+    if ascii_only:  # BasicSR cuts the keys of an LMDB at their first dot
+        stems = [stem.replace('.', '_') for stem in stems]
     shared = Counter(stem.lower() for stem in stems)  # some file systems ignore case
     names = [
         stem + os.path.splitext(path)[1].replace('.', '_') if shared[stem.lower()] > 1 else stem

@@ -11,6 +11,8 @@ import dataclasses
 import json
 import os
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_args
 
@@ -38,6 +40,7 @@ from deplsr_data.commands.degrade_photos import DegradePhotos, Plan, output_name
 from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
 from deplsr_data.degradation.recipes import read_recipe
 from deplsr_data.degradation.records import from_json
+from deplsr_data.files.folders import left_out_text
 from deplsr_data.files.photos import list_photos
 from deplsr_data.files.tables import caption_columns, plain_cell
 from deplsr_data.files.written_set import RESUME, ImageStore, Row, begin, finish, read_parts
@@ -142,30 +145,31 @@ def run(args: argparse.Namespace) -> int:
             photos, a full disk.
         KeyboardInterrupt: With a message that explains how to resume.
     """
-    plan = _plan(args)
+    left_out: Counter[str] = Counter()
+    plan = _plan(args, left_out)
     rank, processes = process_part()
     if processes == 1:
-        return _lock_and_write(plan, args)
+        return _lock_and_write(plan, args, left_out)
     if args.shard != (1, 1):
         raise UserError(
             f'--shard: expected none with torchrun, whose {processes} processes share the photos, got '
             f'{args.shard[0]}/{args.shard[1]}; leave it out'
         )
     args.shard = (rank + 1, processes)
-    status = _lock_and_write(plan, args)
+    status = _lock_and_write(plan, args, left_out)
     if not wait_for_others():
         return status
     args.shard = (1, 1)
-    return _lock_and_write(plan, args)
+    return _lock_and_write(plan, args, left_out)
 
 
-def _lock_and_write(plan: Plan, args: argparse.Namespace) -> int:
+def _lock_and_write(plan: Plan, args: argparse.Namespace, left_out: Mapping[str, int]) -> int:
     part, parts = args.shard
     with locked_folder(args.output, '--output', f'{part}-of-{parts}' if parts > 1 else None):
-        return _write_set(plan, args)
+        return _write_set(plan, args, left_out)
 
 
-def _write_set(plan: Plan, args: argparse.Namespace) -> int:
+def _write_set(plan: Plan, args: argparse.Namespace, left_out: Mapping[str, int]) -> int:
     begin(args.output, plan.settings())
     done = _done(args)
     part, parts = args.shard
@@ -176,10 +180,11 @@ def _write_set(plan: Plan, args: argparse.Namespace) -> int:
         bad = _make(plan, missing, args, len(mine))
         made = len(missing) - bad
         summary = f'{made} photos degraded, {len(mine) - len(missing)} done before, {bad} unreadable'
+        found = f'; {total} photos found{f", {left_out_text(left_out)}" if left_out else ""}'
         if parts > 1:
             by_hand = process_part()[1] == 1
             hint = '; after all shards, run this without --shard' if by_hand else ''
-            print(f'{args.output}: shard {part}/{parts}: {summary}{hint}')
+            print(f'{args.output}: shard {part}/{parts}: {summary}{hint}{found}')
             return 0
         complete = _done(args)
         rows = [row for row in read_parts(args.output) if row.photo in complete]
@@ -189,7 +194,7 @@ def _write_set(plan: Plan, args: argparse.Namespace) -> int:
         finish(args.output, rows, titles, caption_columns(len(plan.table.types)), partial(_captions, plan.table))
     except KeyboardInterrupt:
         raise KeyboardInterrupt('run the same command again to resume') from None
-    print(f'{args.output}: {summary}; {len(rows)} LR images')
+    print(f'{args.output}: {summary}; {len(rows)} LR images{found}')
     return 0
 
 
@@ -200,7 +205,7 @@ def _captions(table: LevelTable, row: Row) -> list[str]:
     return table.captions(levels, plain_cell(row.title or ''))
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace, left_out: Counter[str]) -> Plan:
     """Checks the arguments against each other."""
     load_plugins(args.plugin)
     block, where, opt = _recipe_block(args)
@@ -215,7 +220,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     if os.path.realpath(args.output).startswith(os.path.join(os.path.realpath(args.input), '')):
         raise UserError(f"--output: expected a folder outside of --input, got '{args.output}'; choose another")
     in_lmdb = is_lmdb(args.input)
-    photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'))
+    photos = list_photos(args.input, args.meta_info, in_lmdb, '--input', ('--input', '--meta-info'), left_out)
     names = output_names(args.input, photos, in_lmdb, ascii_only=args.format == 'lmdb')
     return Plan(
         *(args.input, in_lmdb, args.output, tuple(photos), tuple(names), recipe, scale),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
 
 from basicsr_plugin.errors import UserError
+from deplsr_data.files.folders import left_out_text
 from deplsr_data.files.photos import PhotoError
 
-__all__ = ['BadPhotos', 'too_many']
+__all__ = ['BadPhotos', 'log_found', 'too_many']
 
 T = TypeVar('T')
 
@@ -19,6 +20,12 @@ T = TypeVar('T')
 def too_many(where: str, limit: int, total: int, last: object) -> UserError:
     """Returns the error that ends a run: more than ``limit`` photos of ``total`` cannot be read."""
     return UserError(f'{where}: expected at most {limit} unreadable photos of {total}, got more, the last: {last}')
+
+
+def log_found(where: str, found: int, left_out: Mapping[str, int]) -> None:
+    """Logs how many photos a data set has, and what of its folder is left out."""
+    more = left_out_text(left_out)
+    logging.getLogger('basicsr').info(f'{where}: {found} photos found{f", {more}" if more else ""}')
 
 
 class BadPhotos:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import warnings
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import lmdb
 import numpy as np
 from basicsr.utils import FileClient
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from basicsr_plugin.errors import UserError, first_line
-from deplsr_data.files.patience import read_patiently
-from deplsr_data.files.tables import lines, read_table
+from basicsr_plugin.image_decoding import SUFFIXES, PhotoError, decode, decode_with, has_16_bits
+from basicsr_plugin.lmdb_files import check_lmdb, lmdb_key
+from basicsr_plugin.patience import read_patiently
+from basicsr_plugin.text_files import read_lines
+from deplsr_data.files.folders import left_out_text, walk_photos
+from deplsr_data.files.tables import read_table
 
 __all__ = [
+    'SUFFIXES',
     'Photo',
     'PhotoError',
     'PhotoReader',
@@ -34,17 +36,7 @@ __all__ = [
     'walk_photos',
 ]
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.jp2', '.avif', '.gif')
-# a damaged header of 2 kB made a decoder fill 3 GB with gray; photos hold below 100 pixels in a byte
-_PLAUSIBLE_PIXELS = 2**24
-_PIXELS_PER_BYTE = 1000
 _HINT = 'repair or remove it'
-
-T = TypeVar('T')
-
-
-class PhotoError(UserError):
-    """One image cannot be read; others may be readable."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +53,7 @@ def list_photos(
     in_lmdb: bool = False,
     where: str = 'dataset',
     names: tuple[str, str] | None = None,
+    left_out: Counter[str] | None = None,
 ) -> list[Photo]:
     """Lists the images of a data set, in the order of its list, or sorted by path.
 
@@ -71,6 +64,7 @@ def list_photos(
         in_lmdb: ``root`` is an LMDB.
         where: Beginning of error messages, such as ``datasets.train``.
         names: What error messages call ``root`` and ``meta_info``, if not ``<where>.dataroot_gt`` and so on.
+        left_out: Counts what of ``root`` is left out, by reason.
 
     Raises:
         UserError: Folder, list or column missing, or nothing found; one line.
@@ -80,7 +74,8 @@ def list_photos(
     if meta_info is not None and not os.path.isfile(meta_info):
         raise UserError(f"{meta_name}: expected a file, got '{meta_info}', which does not exist; check the path")
     if meta_info is not None:
-        entries = _read_titles(meta_info, meta_name) if meta_info.lower().endswith('.tsv') else _read_lines(meta_info)
+        read = _read_titles if meta_info.lower().endswith('.tsv') else _read_lines
+        entries = read(meta_info, meta_name)
         photos = [Photo(image_path(root, name, in_lmdb), title) for name, title in entries]
         if photos and not in_lmdb and not os.path.isfile(photos[0].path):
             raise UserError(
@@ -88,14 +83,15 @@ def list_photos(
                 f"to '{photos[0].path}', which does not exist; correct one of them"
             )
     elif in_lmdb:
-        photos = [Photo(key) for key in _lmdb_keys(root)]
+        photos = [Photo(key) for key in _lmdb_keys(root, root_name)]
     else:
-        photos = [Photo(path) for path in walk_photos(root)]
+        left_out = Counter() if left_out is None else left_out
+        photos = [Photo(path) for path in walk_photos(root, left_out)]
     if not photos:
         source = meta_info or root
         raise UserError(
-            f"{where}: expected images ({' '.join(SUFFIXES)}), found none in '{source}'; check "
-            f'{root_name.rpartition(".")[2]}'
+            f"{where}: expected images ({' '.join(SUFFIXES)}), found none in '{source}'"
+            f'{f", {left_out_text(left_out)}" if left_out else ""}; check {root_name.rpartition(".")[2]}'
         )
     return photos
 
@@ -108,24 +104,13 @@ def _check_root(root: str, in_lmdb: bool, name: str) -> None:
             f"{name}: expected an LMDB with data.mdb and meta_info.txt, got '{root}'; "
             "make it with BasicSR's make_lmdb_from_imgs"
         )
+    if in_lmdb:
+        check_lmdb(root, name)
 
 
 def image_path(root: str, name: str, in_lmdb: bool) -> str:
     """Returns what :class:`PhotoReader` calls an image that a list calls ``name``: its full path, or its LMDB key."""
     return _key(name) if in_lmdb else os.path.join(root, name)
-
-
-def walk_photos(root: str) -> list[str]:
-    """Returns the paths of all image files in a folder and its subfolders, sorted; hidden ones are left out."""
-    found: list[str] = []
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        found += [
-            os.path.join(folder, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith('.')  # macOS writes ._photo.jpg next to a photo
-        ]
-    return sorted(found)
 
 
 def _key(name: str) -> str:
@@ -134,9 +119,9 @@ def _key(name: str) -> str:
     return stem if suffix.lower() in SUFFIXES else name
 
 
-def _read_lines(path: str) -> list[tuple[str, str | None]]:
+def _read_lines(path: str, where: str) -> list[tuple[str, str | None]]:
     """Reads a meta-info file; a line that is one path may contain spaces, else only its first word is used."""
-    names = (line.strip() for _, line in lines(path))
+    names = (line.strip() for _, line in read_lines(path, where))
     return [(name if name.lower().endswith(SUFFIXES) else name.split()[0], None) for name in names]
 
 
@@ -144,9 +129,8 @@ def _read_titles(path: str, where: str) -> list[tuple[str, str | None]]:
     return [(name, title.strip() or None) for name, title in read_table(path, ('filepath', 'title'), where)]
 
 
-def _lmdb_keys(root: str) -> list[str]:
-    # a line reads: name.png (height,width,channels) compression
-    return [_key(line.rsplit(' (', 1)[0].strip()) for _, line in lines(os.path.join(root, 'meta_info.txt'))]
+def _lmdb_keys(root: str, where: str) -> list[str]:
+    return [lmdb_key(line) for _, line in read_lines(os.path.join(root, 'meta_info.txt'), where)]
 
 
 @lru_cache(maxsize=16)
@@ -186,81 +170,6 @@ class PhotoReader:
         if content is None:
             raise PhotoError(f"'{path}': expected a key of the LMDB, got one that it does not contain; check meta_info")
         return decode(content, path)
-
-
-def decode(content: bytes, path: str) -> np.ndarray:
-    """Decodes an image file.
-
-    Gray becomes three equal channels, CMYK and palettes RGB, alpha is dropped, EXIF orientation applied. Pillow
-    decodes, since it refuses truncated files, which OpenCV fills with gray; 16 bits, which Pillow would cut to 8, are
-    left to OpenCV. Of an animation or of pages the first is taken; the suffix of the file does not matter.
-
-    Returns:
-        (h, w, 3) RGB, uint8 or uint16.
-
-    Raises:
-        PhotoError: It is no image, is damaged, or has neither 8 nor 16 bits; one line that names ``path``.
-    """
-    pixels = decode_with(content, path, _pixels)
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise PhotoError(f"'{path}': expected an image of 8 or 16 bits, got another type; convert or remove it")
-    return pixels
-
-
-def decode_with(content: bytes, path: str, convert: Callable[[Image.Image, bytes], T]) -> T:
-    """Opens an image file and converts it with a function, which may decode the pixels or only read the header.
-
-    Args:
-        content: The file.
-        path: Its name in error messages.
-        convert: Is called with the opened image and the content.
-
-    Raises:
-        PhotoError: It is no image, is damaged, is of implausible size, or ``convert`` raised an error.
-    """
-    if not content:
-        raise PhotoError(f"'{path}': expected a readable image, got an empty file; {_HINT}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of odd metadata, and of large images that are still allowed
-            return _checked(content, convert)
-    except UnidentifiedImageError:
-        raise PhotoError(f"'{path}': expected a readable image, got no known format; {_HINT}") from None
-    except Image.DecompressionBombError as error:
-        raise PhotoError(
-            f"'{path}': expected an image of common size, got {first_line(error, with_type=True)}; cut it up"
-        ) from None
-    except Exception as error:  # noqa: BLE001  the decoder of a damaged file may raise anything; all of it is reported
-        raise PhotoError(
-            f"'{path}': expected a readable image, got {first_line(error, with_type=True)}; {_HINT}"
-        ) from None
-
-
-def _checked(content: bytes, convert: Callable[[Image.Image, bytes], T]) -> T:
-    with Image.open(io.BytesIO(content)) as image:
-        width, height = image.size
-        if width * height > max(_PLAUSIBLE_PIXELS, _PIXELS_PER_BYTE * len(content)):
-            raise ValueError(f'{width} x {height} pixels in {len(content)} bytes')
-        if image.format == 'PNG':  # has checksums, which decoding the pixels skips
-            with Image.open(io.BytesIO(content)) as checked:
-                checked.verify()
-        return convert(image, content)
-
-
-def has_16_bits(image: Image.Image) -> bool:
-    """Whether an image file has 16 bits, which Pillow would cut to 8 where it has colours."""
-    return image.mode.startswith('I') or any(';16' in str(tile[3]) for tile in getattr(image, 'tile', ()))
-
-
-def _pixels(image: Image.Image, content: bytes) -> np.ndarray | None:
-    """Decodes; None for a depth that is neither 8 nor 16 bits."""
-    if has_16_bits(image):
-        image.load()
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        return None if pixels is None else pixels[..., ::-1]
-    if image.mode == 'F':
-        return None
-    return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:

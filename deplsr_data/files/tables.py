@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from basicsr_plugin.atomic import write_file
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.text_files import read_lines
 
-__all__ = ['CAPTION_COLUMNS', 'caption_columns', 'lines', 'plain_cell', 'read_table', 'write_table']
+__all__ = ['CAPTION_COLUMNS', 'caption_columns', 'plain_cell', 'read_table', 'write_table']
 
 
 def caption_columns(fine: int) -> tuple[str, ...]:
@@ -17,14 +18,6 @@ def caption_columns(fine: int) -> tuple[str, ...]:
 
 #: The caption columns of LSDIR-DE, which has five fine captions.
 CAPTION_COLUMNS = caption_columns(5)
-
-
-def lines(path: str) -> Iterator[tuple[int, str]]:
-    """Returns the lines of a text file that are not blank, with their numbers from 1, without their ends."""
-    with open(path, encoding='utf-8-sig') as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, line.rstrip('\r\n')
 
 
 def read_table(path: str, columns: Sequence[str], where: str, optional: Sequence[str] = ()) -> list[list[str]]:
@@ -40,17 +33,10 @@ def read_table(path: str, columns: Sequence[str], where: str, optional: Sequence
         The cells of each row.
 
     Raises:
-        UserError: A column is missing, or a row has more or fewer cells than there are columns; one line.
+        UserError: The file cannot be read, a column is missing, or a row has more or fewer cells than
+            there are columns; one line.
     """
-    try:
-        return _read(path, columns, where, optional)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'another encoding than UTF-8'
-        raise UserError(f"{where}: expected a table, got '{path}': {reason}; check the path") from None
-
-
-def _read(path: str, columns: Sequence[str], where: str, optional: Sequence[str]) -> list[list[str]]:
-    rows = lines(path)
+    rows = read_lines(path, where)
     header = next(rows, (0, ''))[1].split('\t')
     if not set(columns) <= set(header):
         names = [f"'{name}'" for name in columns]

@@ -25,6 +25,8 @@ import numpy as np
 
 from basicsr_plugin.atomic import PART, DiskError, write_file, writing
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.lmdb_files import check_lmdb
+from basicsr_plugin.text_files import read_text
 from deplsr_data.files.tables import write_table
 
 __all__ = ['RESUME', 'ImageStore', 'Row', 'begin', 'finish', 'levels_of_set', 'read_parts', 'read_rows']
@@ -91,8 +93,7 @@ def begin(folder: str, settings: Mapping[str, object]) -> None:
             raise UserError(f"--output: expected an empty or a new folder, got '{folder}', which holds something else")
         os.makedirs(os.path.join(folder, 'parts'), exist_ok=True)
         write_file(path, (json.dumps(settings, indent=2) + '\n').encode())
-    with open(path, encoding='utf-8') as file:
-        begun = {**_BEFORE, **json.load(file)}
+    begun = {**_BEFORE, **_read_settings(path, '--output')}
     for key in sorted({*begun, *settings}):
         if begun.get(key) != settings.get(key):
             raise UserError(
@@ -103,14 +104,34 @@ def begin(folder: str, settings: Mapping[str, object]) -> None:
 
 
 def levels_of_set(folder: str) -> str | None:
-    """Returns which levels the captions of a set name: ``effective`` or ``nominal``; None if it is no written set."""
-    try:
-        with open(os.path.join(folder, 'settings.json'), encoding='utf-8') as file:
-            settings = json.load(file)
-    except (OSError, ValueError):
+    """Returns which levels the captions of a set name: ``effective`` or ``nominal``; None if it is no written set.
+
+    Raises:
+        UserError: It is one, and its ``settings.json`` is damaged.
+    """
+    path = os.path.join(folder, 'settings.json')
+    ours = any(os.path.exists(os.path.join(folder, name)) for name in ('records.jsonl', 'parts'))
+    if not os.path.isfile(path) or not ours:
         return None
-    written = isinstance(settings, dict) and 'recipe' in settings
-    return str({**_BEFORE, **settings}['levels']) if written else None
+    return str({**_BEFORE, **_read_settings(path, 'meta_info')}['levels'])
+
+
+def _read_settings(path: str, where: str) -> dict[str, Any]:
+    """Reads the ``settings.json`` of a set.
+
+    Raises:
+        UserError: It cannot be read, or is damaged; one line.
+    """
+    try:
+        settings = json.loads(read_text(path, where))
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict) or 'recipe' not in settings:
+        raise UserError(
+            f"{where}: expected settings as 'basicsr synthesize' writes them, got something else in '{path}'; "
+            'restore it, or write the set again in another folder'
+        )
+    return settings
 
 
 def read_rows(path: str, where: str) -> list[Row]:
@@ -128,7 +149,7 @@ def read_rows(path: str, where: str) -> list[Row]:
             return rows
     except OSError as error:
         raise UserError(f"{where}: expected a file, got '{path}': {error.strerror}; check the path") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise UserError(
             f"{where}: expected rows as 'basicsr synthesize' writes them, got something else in line {number} of "
             f"'{path}'; write it again"
@@ -140,11 +161,11 @@ def read_parts(folder: str) -> list[Row]:
     path = os.path.join(folder, 'records.jsonl')
     rows = {row.key: row for row in (read_rows(path, '--output') if os.path.exists(path) else [])}
     for part in sorted(glob.glob(os.path.join(glob.escape(folder), 'parts', '*.jsonl'))):
-        with open(part, encoding='utf-8') as file:
+        with open(part, encoding='utf-8', errors='replace') as file:
             for line in file:
                 try:
                     rows.update((row.key, row) for row in map(_row, json.loads(line)))
-                except ValueError:
+                except (ValueError, TypeError, KeyError, AttributeError):
                     continue
     return [rows[key] for key in sorted(rows)]
 
@@ -252,5 +273,6 @@ class ImageStore:
     def _packed_keys(self) -> frozenset[bytes]:
         if not os.path.exists(os.path.join(self._lmdb, 'data.mdb')):
             return frozenset()
+        check_lmdb(self._lmdb, '--output')
         with lmdb.open(self._lmdb, readonly=True, lock=False) as environment, environment.begin() as transaction:
             return frozenset(transaction.cursor().iternext(values=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.errors import OptionError, UserError, warn
 from basicsr_plugin.names import nearest
 from basicsr_plugin.parse_options import read_yaml
-from deplsr_data.files.photos import walk_photos
+from deplsr_data.files.folders import left_out_text, walk_photos
 from deplsr_model.benchmark.pairs import Images, Pair, TestSet, bicubic, cropped_to, read_image
 
 __all__ = ['KNOWN', 'Known', 'clean_images', 'find_sets']
@@ -101,9 +102,18 @@ def _hint(name: str, root: Path | None) -> str:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    found = {Path(path).stem: Path(path) for path in walk_photos(str(folder))}
-    if not found:
-        raise UserError(f"--sets: expected images, found none in '{folder}'; check the path")
+    left_out: Counter[str] = Counter()
+    paths = walk_photos(str(folder), left_out)
+    more = f', {left_out_text(left_out)}' if left_out else ''
+    if not paths:
+        raise UserError(f"--sets: expected images, found none in '{folder}'{more}; check the path")
+    found: dict[str, Path] = {}
+    for path in paths:
+        first = found.setdefault(Path(path).stem, Path(path))
+        if first != Path(path):
+            raise UserError(f"--sets: expected images of different names, got '{first}' and '{path}'; rename one")
+    if more:
+        warn(f"'{folder}': {len(paths)} images found{more}")
     return found
 
 

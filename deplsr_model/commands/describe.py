@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.start_up import load_basicsr
+from deplsr_data.files.folders import left_out_text
 from deplsr_model.commands.upscale import add_model_arguments, model_or_preset
 from deplsr_model.presets import ESTIMATOR
 from deplsr_model.upscaling.description import Describer, to_csv, to_table
@@ -49,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: A wrong argument, model or input, or an unwritable output; one line.
     """
-    photos = find_photos(args.input)
+    left_out: Counter[str] = Counter()
+    photos = find_photos(args.input, left_out=left_out)
+    if left_out:
+        warn(f'{len(photos)} photos found, {left_out_text(left_out)}')
     load_basicsr(args.plugin)
     describer = Describer(model_or_preset(args, ESTIMATOR), args.opt, args.device)
     estimates: dict[str, PhotoEstimate] = {}

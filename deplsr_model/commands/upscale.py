@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.start_up import load_basicsr
 from deplsr_data.commands.arguments import at_least_0, at_least_1
+from deplsr_data.files.folders import left_out_text
 from deplsr_model.presets import sr_preset
 from deplsr_model.upscaling.edits import Edit, Steering, parse_edit
 from deplsr_model.upscaling.image_files import EXTENSIONS, decode_image
@@ -156,7 +158,8 @@ def run(args: argparse.Namespace) -> int:
         UserError: A wrong argument, model, input or output; one line.
         KeyboardInterrupt: With a message that explains how to resume.
     """
-    jobs = [] if args.info else _jobs(args)
+    left_out: Counter[str] = Counter()
+    jobs = [] if args.info else _jobs(args, left_out)
     load_basicsr(args.plugin)
     upscaler = Upscaler(
         model_or_preset(args, sr_preset(args.scale)),
@@ -192,14 +195,17 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt('run the same command again to resume') from None
     more = f', {result.elsewhere} in work by another process' if result.elsewhere else ''
-    print(f'{args.output}: {result.made} photos upscaled, {result.existed} existed, {result.failed} failed{more}')
+    print(
+        f'{args.output}: {result.made} photos upscaled, {result.existed} existed, {result.failed} failed{more}'
+        f'; {len(jobs)} photos found{f", {left_out_text(left_out)}" if left_out else ""}'
+    )
     return 1 if result.failed else 0
 
 
-def _jobs(args: argparse.Namespace) -> list[Job]:
+def _jobs(args: argparse.Namespace, left_out: Counter[str]) -> list[Job]:
     if not args.input:
         raise UserError('INPUT: expected photos, got none; name files or folders')
-    photos = find_photos(args.input, args.output, args.suffix)
+    photos = find_photos(args.input, args.output, args.suffix, left_out)
     if args.dry_run:
         return plan_jobs(photos, args.output or 'output', args.suffix, args.ext)
     if not args.output:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
+from basicsr_plugin.checkpoint import read_metadata
 from basicsr_plugin.errors import UserError, first_line
 
 __all__ = ['embedded_options', 'to_metadata']
@@ -47,16 +46,13 @@ def embedded_options(path: Path) -> dict[str, Any]:
     Raises:
         UserError: They are corrupt, or a plug-in that they name is not loaded; one line.
     """
-    if path.suffix != '.safetensors':
-        return {}
+    metadata = read_metadata(path, '-m')
     try:
-        with safe_open(path, 'pt') as file:
-            metadata: Mapping[str, str] = file.metadata() or {}
         opt: dict[str, Any] = {name: json.loads(metadata[name]) for name in _BLOCKS if name in metadata}
         plugins = json.loads(metadata.get('plugins', '[]'))
-    except (OSError, SafetensorError):
-        return {}  # an error of the weights, which are read next
-    except ValueError as error:
+        if not isinstance(plugins, list) or not all(isinstance(block, dict) for block in opt.values()):
+            raise ValueError('other JSON')
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f'-m: expected networks as JSON in the metadata of {path}, got {first_line(error)}; '
             'export the model again, or name its option file with -opt'

@@ -11,13 +11,14 @@ from typing import Any, cast, get_args
 
 from torch import Tensor, nn
 
-from basicsr_plugin.checkpoint import read_file
+from basicsr_plugin.checkpoint import read_file, read_metadata, weights_in
 from basicsr_plugin.checks import check_arguments
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError, first_line
 from basicsr_plugin.parse_options import read_yaml
 from basicsr_plugin.presets import find_preset, not_found, resolve_weights
 from basicsr_plugin.shipped_options import resolve_option_file
+from basicsr_plugin.weights import MisfitError, load_weights, shape_mismatches
 from deplsr_arch.image_sides import side_multiple
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator
 from deplsr_data.degradation.level_tables import LevelName, LevelTable, level_table
@@ -226,27 +227,32 @@ def _stated_key(files: ModelFiles) -> str | None:
 
 
 def _weights(files: ModelFiles, content: Any) -> dict[str, Tensor]:
-    key = _weights_key(content)
-    state = content if key is None else content[key]
-    state = {str(key).removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
-    if not state:
-        raise UserError(f'-m: expected weights in {files.weights}, got none')
-    return state
+    """Returns the weights in a file that may also state facts."""
+    if isinstance(content, Mapping):
+        content = {key: value for key, value in content.items() if not (key in _FACTS and isinstance(value, str))}
+    return weights_in(content, files.weights, _weights_key(content), '-m')
+
+
+def _built(block: Mapping[str, Any]) -> nn.Module | None:
+    """Builds a network from what its weights show; None if that is no such network."""
+    try:
+        return _build(block, 'network_g')
+    except Exception:  # noqa: BLE001  the shapes may be those of another network with some of its names
+        return None
 
 
 def _recognised(files: ModelFiles, content: Any) -> tuple[nn.Module, Mapping[str, Any] | None]:
     """Builds a stock network from its weights alone, or whatever spandrel recognises; returns its block too."""
-    if not isinstance(content, Mapping):
-        raise UserError(f'-m: expected a state dict in {files.weights}, got a {type(content).__name__}')
     state = _weights(files, content)
     block = recognise(state)
-    if block is not None:
-        net = _build(block, 'network_g')
+    net = None if block is None else _built(block)
+    if block is not None and net is not None:
         try:
-            net.load_state_dict(state)
+            load_weights(net, state, files.weights, '-m')
             return net, block
-        except RuntimeError:
-            pass  # of another network with some of its names
+        except MisfitError:  # of another network with some of its names, unless all names and shapes are the same
+            if net.state_dict().keys() == state.keys() and not shape_mismatches(net, state):
+                raise
     try:
         from spandrel import ModelLoader
     except ImportError:
@@ -269,14 +275,9 @@ def facts_of(files: ModelFiles, content: Any = None) -> dict[str, str]:
         files: Of the model.
         content: Of the checkpoint, if it has been read.
     """
-    stated: dict[str, Any] = {}
-    if files.weights.suffix == '.safetensors':
-        from safetensors import safe_open
-
-        with safe_open(files.weights, 'pt') as file:
-            stated = dict(file.metadata() or {})
-    else:
+    stated: Mapping[str, Any] = read_metadata(files.weights, '-m')
+    if not stated:
         content = read_file(files.weights, '-m') if content is None else content
-        if isinstance(content, Mapping):
-            stated = {key: value for key, value in content.items() if isinstance(value, str)}
+        texts = content.items() if isinstance(content, Mapping) else ()
+        stated = {key: value for key, value in texts if isinstance(value, str)}
     return {key: str(value) for key, value in stated.items() if key in _FACTS}

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from basicsr_plugin.atomic import FULL_DISK, DiskError, write_file, writing
 from basicsr_plugin.errors import UserError, first_line, warn
-from deplsr_data.files.photos import SUFFIXES, walk_photos
+from deplsr_data.files.folders import left_out_text, walk_photos
+from deplsr_data.files.photos import SUFFIXES
 from deplsr_model.upscaling.image_files import header_size
 
 __all__ = [
@@ -69,13 +70,16 @@ class Result:
     failed: int
 
 
-def find_photos(inputs: Sequence[str], output: str | None = None, suffix: str = '') -> list[tuple[str, str]]:
+def find_photos(
+    inputs: Sequence[str], output: str | None = None, suffix: str = '', left_out: Counter[str] | None = None
+) -> list[tuple[str, str]]:
     """Lists the photos of files, folders (with subfolders) and patterns.
 
     Args:
         inputs: Paths and glob patterns.
         output: Folder of the outputs, whose files are no input where it is below a folder of photos.
         suffix: Of the outputs, by which they are recognised where both folders are the same.
+        left_out: Counts what of folders is left out, by reason.
 
     Returns:
         The path of each photo, and its path within the folder that was named.
@@ -84,13 +88,14 @@ def find_photos(inputs: Sequence[str], output: str | None = None, suffix: str = 
         UserError: A path does not exist, a folder or pattern has no photo, or a file is a video; one line.
     """
     found: dict[str, str] = {}
+    left_out = Counter() if left_out is None else left_out
     for one in inputs:
         matches = [one] if os.path.exists(one) else sorted(glob.glob(one, recursive=True))
         if not matches:
             raise UserError(f"INPUT: expected photos, got '{one}', which does not exist; check the path")
         for path in matches:
             if os.path.isdir(path):
-                _add_folder(found, path, output, suffix)
+                _add_folder(found, path, (output, suffix), left_out)
             elif path.lower().endswith(_VIDEOS):
                 raise UserError(
                     f"INPUT: expected photos, got the video '{path}'; extract its frames first: "
@@ -101,8 +106,8 @@ def find_photos(inputs: Sequence[str], output: str | None = None, suffix: str = 
     return list(found.items())
 
 
-def _add_folder(found: dict[str, str], folder: str, output: str | None, suffix: str) -> None:
-    photos = walk_photos(folder)
+def _add_folder(found: dict[str, str], folder: str, outputs: tuple[str | None, str], left_out: Counter[str]) -> None:
+    (output, suffix), photos = outputs, walk_photos(folder, left_out)
     if output is not None:
         out = os.path.join(os.path.realpath(output), '')
         same = os.path.join(os.path.realpath(folder), '').startswith(out)
@@ -111,7 +116,10 @@ def _add_folder(found: dict[str, str], folder: str, output: str | None, suffix: 
         elif suffix:
             photos = [path for path in photos if not os.path.splitext(path)[0].endswith(suffix)]
     if not photos:
-        raise UserError(f"INPUT: expected photos ({' '.join(SUFFIXES)}), found none in '{folder}'; check the path")
+        more = f', {left_out_text(left_out)}' if left_out else ''
+        raise UserError(
+            f"INPUT: expected photos ({' '.join(SUFFIXES)}), found none in '{folder}'{more}; check the path"
+        )
     for path in photos:
         found.setdefault(path, os.path.relpath(path, folder))
 

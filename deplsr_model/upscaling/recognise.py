@@ -23,7 +23,10 @@ def recognise(state: State) -> Block | None:
     What weights do not show is taken at the value of the published networks: images in 0..1.
     """
     for rule in (_rrdbnet, _compact, _srresnet, _swinir, _dat):
-        block = rule(state)
+        try:
+            block = rule(state)
+        except (LookupError, ValueError, ArithmeticError, TypeError):
+            continue  # some of its names, but shapes of another network
         if block is not None:
             return block
     return None

@@ -98,11 +98,16 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b'' if name.startswith('empty') else b'no checkpoint at all')
     message = refusal(config(), str(path))
-    assert message.startswith(f'pretrained: {path} cannot be read as a checkpoint of plain tensors')
-    assert message.endswith('save the state dict with torch.save or as .safetensors')
+    assert message.startswith('pretrained: ')
+    assert message.endswith(
+        f'expected a checkpoint, got {path}, which is empty; copy or download it again'
+        if name.startswith('empty')
+        else f'{path} cannot be read as a checkpoint of plain tensors (it is a text); check the path, or download the '
+        'file itself'
+    )
 
 
 def test_a_file_with_other_content_is_refused(tmp_path):
-    for content in ([1, 2, 3], {'epoch': 3}):
+    for content, line in (([1, 2, 3], 'expected a state dict in '), ({'epoch': 3}, 'got epoch of type int')):
         torch.save(content, tmp_path / 'other.pt')
-        assert 'expected a state dict' in refusal(config(), str(tmp_path / 'other.pt'))
+        assert line in refusal(config(), str(tmp_path / 'other.pt'))

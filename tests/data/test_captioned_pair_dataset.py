@@ -257,7 +257,10 @@ def test_bad_pairs_are_replaced_and_named(tmp_path, caplog):
     [
         ({'dataroot_lq': None}, "datasets.val: missing key 'dataroot_lq'; expected text"),
         ({'dataroot_lqq': 'x'}, "datasets.val: unknown key 'dataroot_lqq'; did you mean 'dataroot_lq'?"),
-        ({'meta_info': 'no.tsv'}, "datasets.val.meta_info: expected a table, got 'no.tsv': No such file or directory"),
+        (
+            {'meta_info': 'no.tsv'},
+            "datasets.val.meta_info: expected a text file, got 'no.tsv': No such file or directory",
+        ),
         ({'records': 'no.jsonl'}, "datasets.val.records: expected a file, got 'no.jsonl': No such file or directory"),
         ({'dataroot_lq': 'nowhere'}, "datasets.val.dataroot_lq: expected a folder, got 'nowhere'"),
         (

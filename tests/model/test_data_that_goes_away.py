@@ -10,9 +10,9 @@ import time
 import pytest
 import torch
 
+from basicsr_plugin import patience
 from basicsr_plugin.errors import UnavailableError
-from deplsr_data.files import patience
-from deplsr_data.files.patience import read_patiently
+from basicsr_plugin.patience import read_patiently
 from deplsr_data.files.photos import PhotoReader
 
 

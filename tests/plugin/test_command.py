@@ -145,17 +145,21 @@ def test_weights_of_another_shape_are_one_line(workplace, capsys):
     opt = test_options(workplace, network_g={**NETWORK, 'num_block': 2, 'num_feat': 5})
     line = error_of(workplace, capsys, 'test', '-opt', workplace.write(opt))
     assert line.startswith(
-        'experiments/run/models/net_g_4.pth does not fit MSRResNet: 4 missing: body.1.conv1.weight, '
+        'path.pretrain_network_g: experiments/run/models/net_g_4.pth does not fit MSRResNet: 4 missing: '
+        'body.1.conv1.weight, '
     )
     assert '11 of another shape: conv_first.weight (file (4, 3, 3, 3), network (5, 3, 3, 3))' in line
-    assert line.endswith('and 8 more')
+    assert line.endswith('and 8 more; set the options that the file was trained with')
 
 
 @pytest.mark.parametrize(
     ('content', 'line'),
     [
-        (b'PK no zip', 'path.pretrain_network_g: g.pth cannot be used, it is truncated or damaged'),
-        (None, "g.pth: no key 'params', where the weights of MSRResNet were expected"),
+        (
+            b'PK no zip',
+            'path.pretrain_network_g: g.pth cannot be read as a checkpoint of plain tensors (it is truncated',
+        ),
+        (None, 'path.pretrain_network_g: g.pth does not fit MSRResNet: 12 missing: '),
     ],
 )
 def test_file_that_holds_no_weights_is_one_line(workplace, capsys, content, line):

@@ -134,7 +134,7 @@ def test_weights_that_do_not_fit_end_in_one_line(faults, tmp_path):
 
     model, net, path = BaseModel({'num_gpu': 0, 'is_train': True}), torch.nn.Conv2d(1, 1, 1), tmp_path / 'net.pth'
     torch.save({'params': {'weight': torch.ones(1, 1, 1, 1), 'gain': torch.ones(1)}}, path)
-    with pytest.raises(UserError, match=r'net.pth does not fit Conv2d: 1 missing: bias; 1 unexpected: gain$'):
+    with pytest.raises(UserError, match=r'net.pth does not fit Conv2d: 1 missing: bias; 1 unexpected: gain; '):
         model.load_network(net, str(path))
     model.load_network(net, str(path), strict=False)
     assert net.weight.item() == 1

@@ -359,4 +359,7 @@ def test_a_flipped_bit_in_a_pretrained_network_is_refused(workplace, capsys):
     assert not torch.equal(torch.load(path)['params']['conv_first.weight'], weights)  # torch does not notice
     opt = workplace.options('val', 'datasets__val', path__pretrain_network_g='net.pth')
     assert workplace.basicsr('train', '-opt', workplace.write(opt)) == 2
-    assert 'net.pth cannot be used, it is damaged: ' in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        'net.pth cannot be read as a checkpoint of plain tensors (it is damaged: '
+        in capsys.readouterr().err.splitlines()[-1]
+    )

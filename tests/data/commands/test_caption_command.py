@@ -94,7 +94,7 @@ def error_of(capsys):
 
 def test_a_template_titles_all_photos_and_the_data_set_reads_the_table(place, capsys):
     assert caption('--template', 'a  photo\tof something') == 0
-    assert capsys.readouterr().out == 'titles.tsv: 7 photos captioned, 0 done before, 0 skipped\n'
+    assert capsys.readouterr().out == 'titles.tsv: 7 photos captioned, 0 done before, 0 skipped; 7 photos found\n'
     assert titles(place / 'titles.tsv') == dict.fromkeys(
         ['a.png', 'b.jpg', 'bad.png', 'd.png', 'e.png', 'f.png', 'sub/c.png'], 'a photo of something'
     )
@@ -116,7 +116,7 @@ def test_photos_are_captioned_in_batches_and_bad_photos_are_named(place, capsys,
         assert title == f'grey level {image.mean():.2f}'
     assert captioner.batches == [2, 3, 2]  # batches of three, without bad.png
     out, err = capsys.readouterr()
-    assert out == 'titles.tsv: 7 photos captioned, 0 done before, 1 skipped\n'
+    assert out == 'titles.tsv: 7 photos captioned, 0 done before, 1 skipped; 8 photos found\n'
     assert err.startswith("basicsr: warning: skipped photo 1 of at most 10: 'photos/bad.png': expected a readable")
     assert err.count('\n') == 1
 

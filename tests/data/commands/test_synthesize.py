@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -77,7 +78,9 @@ MIXTURE = 'type: mixture\nrecipes: [{weight: 1, type: camera}, {weight: 1, type:
 def test_a_set_holds_pairs_captions_and_records_that_agree(place, capsys, recipe):
     (place / 'recipe.yml').write_text(f'{recipe}gt_usm: false\n')
     assert synthesize('set', '--draws', '2', '--recipe', 'recipe.yml') == 0
-    assert capsys.readouterr().out == 'set: 5 photos degraded, 0 done before, 0 unreadable; 10 LR images\n'
+    assert (
+        capsys.readouterr().out == 'set: 5 photos degraded, 0 done before, 0 unreadable; 10 LR images; 5 photos found\n'
+    )
     made, written = rows(place / 'set'), table(place / 'set')
     assert [row['filepath'] for row in made] == [cells[0] for cells in written]
     assert {row['gt'] for row in made} == {'a.png', 'b_png.png', 'b_jpg.png', 'sub/ä b.png', 'c.png'}
@@ -359,7 +362,7 @@ def test_unreadable_photos_are_named_and_skipped_up_to_a_limit(place, capsys):
     done, err = capsys.readouterr()
     warnings = [line for line in err.splitlines() if line.startswith('basicsr: warning: skipped photo')]
     named = {line.split("'")[1] for line in warnings}
-    assert len(named) == len(warnings) == int(done.split()[-5])
+    assert len(named) == len(warnings) == int(re.search(r'(\d+) unreadable', done)[1])
     assert 'photos/pixel.png' in named
     assert named | {os.path.join('photos', row['photo']) for row in rows(place / 'set')} == {
         photo.path for photo in list_photos('photos')

@@ -245,6 +245,7 @@ def test_a_file_that_went_away_is_named(tmp_path):
 def test_a_damaged_lmdb_is_named(tmp_path):
     for name in ('data.mdb', 'meta_info.txt'):
         (tmp_path / name).write_bytes(b'a.png (4,4,3) 1\n')
-    found = list_photos(str(tmp_path), in_lmdb=True)
-    with pytest.raises(UserError, match=r"^'a': expected a readable image"):
-        PhotoReader(str(tmp_path), {'type': 'lmdb'})(found[0].path)
+    with pytest.raises(UserError, match=r"^x: expected an LMDB, got '.*data\.mdb', which is damaged or none; copy"):
+        list_photos(str(tmp_path), in_lmdb=True, names=('x', 'y'))
+    with pytest.raises(UserError, match=r'(expected a readable image|which is damaged or none)'):
+        PhotoReader(str(tmp_path), {'type': 'lmdb'})('a')

@@ -25,16 +25,16 @@ def test_a_folder_is_upscaled_with_its_subfolders_and_a_second_run_skips_what_ex
     for name in ('photos/a.png', 'photos/sub/b.jpg', 'photos/sub/c.webp'):
         workplace.photo(name)
     assert workplace.run('upscale', 'photos', '-o', 'out', '-m', model) == 0
-    assert capsys.readouterr().out == 'out: 3 photos upscaled, 0 existed, 0 failed\n'
+    assert capsys.readouterr().out == 'out: 3 photos upscaled, 0 existed, 0 failed; 3 photos found\n'
     out = workplace.path / 'out'
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob('*.*'))
     assert found == ['a.png', 'sub/b.png', 'sub/c.png']
     assert pixels('out/a.png').shape == (60, 82, 3)
     (workplace.path / 'out/a.png').unlink()
     assert workplace.run('upscale', 'photos', '-o', 'out', '-m', model) == 0
-    assert capsys.readouterr().out == 'out: 1 photos upscaled, 2 existed, 0 failed\n'
+    assert capsys.readouterr().out == 'out: 1 photos upscaled, 2 existed, 0 failed; 3 photos found\n'
     assert workplace.run('upscale', 'photos', '-o', 'out', '-m', model, '--overwrite') == 0
-    assert capsys.readouterr().out == 'out: 3 photos upscaled, 0 existed, 0 failed\n'
+    assert capsys.readouterr().out == 'out: 3 photos upscaled, 0 existed, 0 failed; 3 photos found\n'
 
 
 def test_the_output_is_what_the_network_returns(workplace):
@@ -128,7 +128,7 @@ def test_an_unreadable_photo_is_named_and_the_others_are_made(workplace, capsys)
     workplace.path.joinpath('photos/c.jpg').write_bytes(b'')
     assert workplace.run('upscale', 'photos', '-o', 'out', '-m', model) == 1
     shown = capsys.readouterr()
-    assert shown.out == 'out: 1 photos upscaled, 0 existed, 2 failed\n'
+    assert shown.out == 'out: 1 photos upscaled, 0 existed, 2 failed; 3 photos found\n'
     lines = shown.err.strip().splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("basicsr: warning: failed: 'photos/b.png': expected a readable image")
@@ -257,7 +257,10 @@ def test_the_output_folder_inside_the_input_is_no_input(workplace, capsys):
     workplace.photo()
     for _ in range(2):
         assert workplace.run('upscale', 'photos', '-o', 'photos/large', '-m', model) == 0
-    assert capsys.readouterr().out.splitlines()[1] == 'photos/large: 0 photos upscaled, 1 existed, 0 failed'
+    assert (
+        capsys.readouterr().out.splitlines()[1]
+        == 'photos/large: 0 photos upscaled, 1 existed, 0 failed; 1 photos found'
+    )
 
 
 def test_patterns_are_expanded(workplace):
