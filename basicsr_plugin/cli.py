@@ -171,8 +171,9 @@ def _end_training() -> None:
     release_folders()
 
 
-def _fail(line: str) -> int:
-    print(f'basicsr: error: {line}', file=sys.stderr)
+def _fail(lines: str) -> int:
+    for line in lines.splitlines():
+        print(f'basicsr: error: {line}', file=sys.stderr)
     return 2
 
 

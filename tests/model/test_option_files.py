@@ -123,7 +123,7 @@ MISTAKES = {
         {'train__scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [2]}},
         'train.scheduler.periods: expected a list with a sum of at least total_iter (4), got [2]',
     ),
-    'no learning rate': ({'train__optim_g': {'type': 'Adam', 'lrr': 1e-3}}, "missing key 'lr'"),
+    'no learning rate': ({'train__optim_g': {'type': 'Adam', 'lrr': 1e-3}}, "unknown key 'lrr'; did you mean 'lr'?"),
     'no optimizer type': ({'train__optim_g': {'lr': 1e-3}}, "train.optim_g: missing key 'type'"),
     'misspelt key of the optimizer': (
         {'train__optim_g': {'type': 'Adam', 'lr': 1e-3, 'weight_decy': 0}},
