@@ -120,6 +120,8 @@ def check_names_and_files(opt: dict[str, Any]) -> None:
         if key.startswith('network_') and section is not None:
             with faults.caught():
                 check_arguments(registry.ARCH_REGISTRY, section, key)
+            with faults.caught():
+                _check_batch(registry.ARCH_REGISTRY, section, key, opt)
     for phase, dataset in opt['datasets'].items():
         with faults.caught():
             _find(registry.DATASET_REGISTRY, dataset['type'], f'datasets.{phase}.type')
@@ -136,6 +138,19 @@ def check_names_and_files(opt: dict[str, Any]) -> None:
     with faults.caught():
         check_paths(opt)
     faults.raise_all()
+
+
+def _check_batch(registered: Any, section: Any, where: str, opt: Mapping[str, Any]) -> None:
+    """Checks the batch of a training against what a network, or its backbone, needs (``least_training_batch``)."""
+    batch = (opt['datasets'].get('train') or {}).get('batch_size_per_gpu')
+    for block in (section, section.get('backbone')) if isinstance(section, Mapping) else ():
+        found = registered_as(registered, block.get('type')) if isinstance(block, Mapping) else None
+        least = getattr(found, 'least_training_batch', 1)
+        if opt.get('is_train') and where == 'network_g' and isinstance(batch, int) and 0 < batch < least:
+            raise OptionError(
+                f'datasets.train.batch_size_per_gpu: expected at least {least} with {block["type"]}, whose batch norm '
+                f'needs so many samples, got {batch}; raise it'
+            )
 
 
 def _blocks(section: Any) -> Iterable[tuple[str, Any]]:

@@ -85,7 +85,6 @@ class _OptimizerOptions:
     weight_decay: Weight = 0
     foreach: bool | None = None
     maximize: bool | None = None
-    capturable: bool | None = None
     differentiable: bool | None = None
 
 
@@ -95,12 +94,14 @@ class _AdamOptions(_OptimizerOptions):
     eps: Weight = 1e-8
     amsgrad: bool = False
     fused: bool | None = None
+    capturable: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _AdamaxOptions(_OptimizerOptions):
     betas: tuple[_Decay, _Decay] = (0.9, 0.999)
     eps: Weight = 1e-8
+    capturable: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,7 @@ class _RMSpropOptions(_OptimizerOptions):
     eps: Weight = 1e-8
     momentum: Weight = 0
     centered: bool = False
+    capturable: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
