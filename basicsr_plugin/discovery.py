@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ def load_entry_points() -> list[str]:
     return loaded
 
 
-def load_plugins(modules: Iterable[str], where: str = '--plugin') -> None:
+def load_plugins(modules: Sequence[str], where: str = '--plugin') -> None:
     """Imports plug-ins by name; a module may also be in the working directory.
 
     Args:

@@ -1,0 +1,1 @@
+"""What the product does with wrong option files and other faults of its input."""
