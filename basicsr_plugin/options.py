@@ -227,7 +227,8 @@ def describe_schema(schema: Mapping[str, Any]) -> str:
     if 'prefixItems' in schema:
         phrase += f' of {len(schema["prefixItems"])} values'
     bounds = {'minimum': '>=', 'exclusiveMinimum': '>', 'maximum': '<=', 'exclusiveMaximum': '<'}
-    limits = [f'{sign} {schema[bound]:g}' for bound, sign in bounds.items() if bound in schema]
+    values = {bound: schema[bound] for bound in bounds if bound in schema}
+    limits = [f'{bounds[bound]} {int(value) if value == int(value) else value}' for bound, value in values.items()]
     return f'{phrase} {" and ".join(limits)}'.rstrip()
 
 

@@ -150,6 +150,10 @@ MISTAKES = {
         {'datasets__train__batch_size_per_gpu': 64},
         'datasets.train.batch_size_per_gpu: expected at most 16, the samples of an epoch, got 64',
     ),
+    'a batch of one where batch norm needs two': (
+        {'datasets__train__batch_size_per_gpu': 1},
+        'datasets.train.batch_size_per_gpu: expected at least 2 with FusedDAT, whose batch norm needs so many samples',
+    ),
     'unknown prior': ({'prior': 'caption'}, 'prior: expected estimated, none, captions'),
     'a prior of version 0.1': (
         {'prior': 'adaptor'},
