@@ -49,8 +49,9 @@ def require_keys(opt: dict[str, Any], is_train: bool) -> None:
         with faults.caught():
             _check_dataset_keys(f'datasets.{phase}', phase, dataset)
     for section, keys in _required_keys(opt, is_train).items():
-        with faults.caught():
-            _require(opt[section], section, keys)
+        if section not in faults:  # a misspelt phase explains the missing one
+            with faults.caught():
+                _require(opt[section], section, keys)
     if is_train:
         with faults.caught():
             check_keep_last_n(opt['logger'])

@@ -132,6 +132,8 @@ def check_images(opt: Mapping[str, Any], registries: Any) -> None:
             continue
         with faults.caught():
             _check_channels(opt, dataset, where)
+        with faults.caught():
+            _check_scale(opt, registries, where)
         metrics = _metrics(opt, registries) if dataset['phase'] != 'train' else {}
         with faults.caught():
             _check_reference(dataset, where, metrics)
@@ -232,3 +234,19 @@ def _check_channels(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: s
         if isinstance(given, int) and given != channels:
             hint = 'set it' if channels == 1 else f'set it, or {where}.color: y for images of one channel'
             raise OptionError(f'network_g.{key}: expected {channels}, the channels of {where}, got {given}; {hint}')
+
+
+def _check_scale(opt: Mapping[str, Any], registries: Any, where: str) -> None:
+    """Compares the scale of a network, given or its default, with that of the data sets."""
+    network, scale = opt.get('network_g'), opt.get('scale')
+    if not isinstance(network, Mapping) or scale is None or 'backbone' in network or network.get('upsampler') == '':
+        return
+    found = registered_as(registries.ARCH_REGISTRY, network.get('type'))
+    for one in named_parameters(found):
+        given = network.get(one.name, one.default)
+        if one.name in ('scale', 'upscale') and isinstance(given, int) and given != scale:
+            default = '' if one.name in network else ', its default'
+            raise OptionError(
+                f'network_g.{one.name}: expected {scale}, the scale of the run and of {where}, got {given}{default}; '
+                'change one'
+            )

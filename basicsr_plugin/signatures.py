@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter
 from typing import Any, get_type_hints
@@ -54,6 +55,9 @@ def check_values(
         if one.name not in values or one.name in given:
             continue
         value = values[one.name]
+        if isinstance(value, float) and not math.isfinite(value):
+            lines.append(f'{where}.{one.name}: expected a finite number, got {value}')
+            continue
         expected = _mismatch(hints[one.name], value) if one.name in hints else None
         if one.name not in hints and stock:
             expected = _mismatch_with_default(one, value)

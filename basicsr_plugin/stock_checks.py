@@ -26,6 +26,7 @@ from basicsr_plugin.stock_sections import DEGRADATION_KEYS, SECTIONS, STOCK_MODE
 __all__ = ['check_block', 'check_stock_options', 'is_stock', 'registered_as', 'stock_options']
 
 _ALIKE = 0.8  # gt_sise and gt_size: 0.86; use_flip, a key of older files, and use_hflip: 0.94
+_MOST_GPUS = 4096
 _RENAMED = {'use_flip': 'use_hflip'}
 _TABLES = {'dataset': DATASETS, 'loss': LOSSES, 'metric': METRICS}
 
@@ -144,7 +145,7 @@ def _others(model: Any, cls: Any, section: Any, where: str) -> list[str]:
 
 def _check_gpus(opt: Mapping[str, Any]) -> None:
     wanted = opt['num_gpu']
-    if wanted != 'auto' and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0):
+    if wanted != 'auto' and (not isinstance(wanted, int) or isinstance(wanted, bool) or not 0 <= wanted <= _MOST_GPUS):
         raise OptionError(f"num_gpu: expected a number of GPUs or 'auto', got {wanted!r}")
 
 

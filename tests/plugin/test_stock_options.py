@@ -75,6 +75,8 @@ MISTAKES = [
     ((), {'scale': '2'}, "scale: expected a whole number >= 1 and <= 64 or null, got '2'"),
     ((), {'scale': 0}, 'scale: expected a number greater than or equal to 1, got 0'),
     ((), {'num_gpu': 1.5}, "num_gpu: expected a number of GPUs or 'auto', got 1.5"),
+    ((), {'num_gpu': 10**12}, "num_gpu: expected a number of GPUs or 'auto', got 1000000000000"),
+    ((), {'network_g__num_feat': float('inf')}, 'network_g.num_feat: expected a finite number, got inf'),
     ((), {'logger__print_freq': 2.5}, 'logger.print_freq: expected a whole number, got 2.5'),
     ((), {'logger__save_checkpoint_freq': 0.5}, 'logger.save_checkpoint_freq: expected a whole number, got 0.5'),
     ((), {'val__val_freq': 1.25}, 'val.val_freq: expected a whole number, got 1.25'),
@@ -166,6 +168,12 @@ MISTAKES = [
         {'network_g__num_in_ch': 1},
         'network_g.num_in_ch: expected 3, the channels of datasets.train, got 1; set it,',
     ),
+    ((), {'network_g__upscale': 4}, 'network_g.upscale: expected 2, the scale of the run and of datasets.train, got 4'),
+    (
+        ('network_g__upscale',),
+        {},
+        'network_g.upscale: expected 2, the scale of the run and of datasets.train, got 4, i',
+    ),
     ((), {f'{TRAIN}color': 'y'}, 'network_g.num_in_ch: expected 1, the channels of datasets.train, got 3; set it'),
     ((), {f'{TRAIN}filename_tmpl': '{}x{}'}, "expected filename_tmpl with one {}, such as '{}x4', got '{}x{}'"),
     ((), {f'{TRAIN}mean': [0.5, 0.5, 0.5]}, 'datasets.train: expected mean and std, got only one of them'),
@@ -215,6 +223,13 @@ def test_all_mistakes_of_a_file_are_listed_at_once(lines, workplace):
 )
 def test_keys_that_basicsr_does_not_read_and_numbers_as_it_writes_them_are_allowed(lines, workplace, changes):
     assert lines(workplace.options(**changes)) == []
+
+
+def test_a_misspelt_phase_is_one_line(lines, workplace):
+    opt = workplace.options()
+    opt['datasets']['tarin'] = opt['datasets'].pop('train')
+    line = "datasets.tarin: expected a data set called train, val or test, or val_2 and so on, got 'tarin'"
+    assert lines(opt) == [line]
 
 
 def test_whole_numbers_that_are_written_as_fractions_become_whole(workplace, monkeypatch):
