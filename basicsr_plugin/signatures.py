@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from inspect import Parameter
 from typing import Any, get_type_hints
 
@@ -55,8 +55,10 @@ def check_values(
         if one.name not in values or one.name in given:
             continue
         value = values[one.name]
-        if isinstance(value, float) and not math.isfinite(value):
-            lines.append(f'{where}.{one.name}: expected a finite number, got {value}')
+        out = next((number for number in _numbers(value) if not abs(number) <= _MOST), None)
+        if out is not None:
+            limit = f'a number up to {_MOST}' if math.isfinite(out) else 'a finite number'
+            lines.append(f'{where}.{one.name}: expected {limit}, got {out}')
             continue
         expected = _mismatch(hints[one.name], value) if one.name in hints else None
         if one.name not in hints and stock:
@@ -65,6 +67,15 @@ def check_values(
             lines.append(f'{where}.{one.name}: expected {expected}, got {value!r}')
     if lines:
         raise OptionError('\n'.join(lines))
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yields all numbers in a value."""
+    if isinstance(value, (int, float)):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers(part)
 
 
 def _hints(function: Any) -> dict[str, Any]:

@@ -178,6 +178,9 @@ def _check_wandb(opt: Mapping[str, Any]) -> None:
 def _check_frequencies(opt: Mapping[str, Any]) -> None:
     logger, train = opt.get('logger'), opt.get('train')
     if opt['is_train'] and isinstance(logger, Mapping) and isinstance(train, Mapping):
+        warmup, total = train.get('warmup_iter', -1), train['total_iter']
+        if all(isinstance(value, (int, float)) for value in (warmup, total)) and warmup > total:
+            raise OptionError(f'train.warmup_iter: expected at most total_iter ({total}), got {warmup}; lower it')
         every, total = logger.get('save_checkpoint_freq'), train.get('total_iter')
         numbers = all(isinstance(value, (int, float)) for value in (every, total))
         if numbers and every > total:  # type: ignore[operator]

@@ -9,9 +9,11 @@ from pydantic import Field
 
 __all__ = ['LOSSES', 'METRICS', 'OPTIMIZERS', 'SCHEDULERS', 'CosineAnnealingRestartOptions', 'MultiStepOptions']
 
-Weight = Annotated[float, Field(ge=0)]
-_Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0, le=1_000_000)]
+_Rate = Annotated[float, Field(gt=0, le=10)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 _Decay = Annotated[float, Field(ge=0, lt=1)]
+_Label = Annotated[float, Field(ge=-100, le=100)]
 _Iteration = Annotated[int, Field(ge=0)]
 _Period = Annotated[int, Field(ge=1)]
 
@@ -55,8 +57,8 @@ class _PerceptualOptions:
 class _GANOptions:
     type: str
     gan_type: Literal['vanilla', 'lsgan', 'wgan', 'wgan_softplus', 'hinge']
-    real_label_val: float = 1.0
-    fake_label_val: float = 0.0
+    real_label_val: _Label = 1.0
+    fake_label_val: _Label = 0.0
     loss_weight: Weight = 1.0
 
 
@@ -81,8 +83,8 @@ class _NiqeOptions(_MetricOptions):
 @dataclass(frozen=True, kw_only=True)
 class _OptimizerOptions:
     type: str
-    lr: _Positive
-    weight_decay: Weight = 0
+    lr: _Rate
+    weight_decay: _Share = 0
     foreach: bool | None = None
     maximize: bool | None = None
     differentiable: bool | None = None
@@ -91,7 +93,7 @@ class _OptimizerOptions:
 @dataclass(frozen=True, kw_only=True)
 class _AdamOptions(_OptimizerOptions):
     betas: tuple[_Decay, _Decay] = (0.9, 0.999)
-    eps: Weight = 1e-8
+    eps: _Share = 1e-8
     amsgrad: bool = False
     fused: bool | None = None
     capturable: bool | None = None
@@ -100,22 +102,22 @@ class _AdamOptions(_OptimizerOptions):
 @dataclass(frozen=True, kw_only=True)
 class _AdamaxOptions(_OptimizerOptions):
     betas: tuple[_Decay, _Decay] = (0.9, 0.999)
-    eps: Weight = 1e-8
+    eps: _Share = 1e-8
     capturable: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RMSpropOptions(_OptimizerOptions):
-    alpha: Weight = 0.99
-    eps: Weight = 1e-8
-    momentum: Weight = 0
+    alpha: _Share = 0.99
+    eps: _Share = 1e-8
+    momentum: _Share = 0
     centered: bool = False
     capturable: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _SGDOptions(_OptimizerOptions):
-    momentum: Weight = 0
+    momentum: _Share = 0
     dampening: float = 0
     nesterov: bool = False
     fused: bool | None = None
@@ -139,7 +141,7 @@ class MultiStepOptions:
 
     type: str
     milestones: list[_Iteration]
-    gamma: _Positive = 0.1
+    gamma: _Rate = 0.1
     restarts: list[_Iteration] = field(default_factory=lambda: [0])
     restart_weights: list[Weight] = field(default_factory=lambda: [1])
 
@@ -161,7 +163,7 @@ class CosineAnnealingRestartOptions:
     type: str
     periods: Annotated[list[_Period], Field(min_length=1)]
     restart_weights: list[Weight] = field(default_factory=lambda: [1])
-    eta_min: Weight = 0
+    eta_min: _Share = 0
 
     def __post_init__(self) -> None:
         _check_lengths('periods', self.periods, self.restart_weights)

@@ -34,6 +34,13 @@ _REACHED, _TRACEBACK = 10, 11
 ALLOWED: list[tuple[str, str, str, str]] = [
     ('missing key', '.*', '.*', 'the key has a default, with which the run got to its second iteration'),
     ('null', '.*', '.*', '~ is "not set": the default applies'),
+    ('out of range', r'train\.warmup_iter', '0|-1', 'no warm-up'),
+    ('out of range', r'train\.(total_iter|net_d_init_iters|net_d_iters)', '1000000000000', 'a training without end'),
+    ('out of range', r'(val\.val_freq|logger\.(print|save_checkpoint)_freq)', '1000000000000', 'never, with a warning'),
+    ('out of range', r'.*\.milestones\.\d', '0|1000000000000', 'a milestone that is never reached'),
+    ('out of range', r'.*\.periods\.\d', '1000000000000', 'a schedule that outlasts the training'),
+    ('out of range', r'.*\.(\w*weight|conv\d_\d|eta_min|weight_decay|eps)', '0', 'the part is switched off'),
+    ('out of range', r'.*(real|fake)_label_val', '0|-1', 'another label'),
 ]
 
 
