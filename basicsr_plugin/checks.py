@@ -144,10 +144,13 @@ def check_names_and_files(opt: dict[str, Any]) -> None:
 def _check_batch(registered: Any, section: Any, where: str, opt: Mapping[str, Any]) -> None:
     """Checks the batch of a training against what a network, or its backbone, needs (``least_training_batch``)."""
     batch = (opt['datasets'].get('train') or {}).get('batch_size_per_gpu')
-    for block in (section, section.get('backbone')) if isinstance(section, Mapping) else ():
-        found = registered_as(registered, block.get('type')) if isinstance(block, Mapping) else None
-        least = getattr(found, 'least_training_batch', 1)
-        if opt.get('is_train') and where == 'network_g' and isinstance(batch, int) and 0 < batch < least:
+    if not opt.get('is_train') or where != 'network_g' or not isinstance(section, Mapping):
+        return
+    for block in (section, section.get('backbone')):
+        if not isinstance(block, Mapping):
+            continue
+        least = getattr(registered_as(registered, block.get('type')), 'least_training_batch', 1)
+        if isinstance(batch, int) and 0 < batch < least:
             raise OptionError(
                 f'datasets.train.batch_size_per_gpu: expected at least {least} with {block["type"]}, whose batch norm '
                 f'needs so many samples, got {batch}; raise it'

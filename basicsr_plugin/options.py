@@ -80,7 +80,7 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
     faults = Faults()
     options = None
     try:
-        options = option_adapter(cls).validate_python(given)
+        options = option_adapter(cls).validate_python(given)  # type: ignore[arg-type]
     except ValidationError as error:
         # a key that is unknown often explains another that is missing, so it comes first
         problems = sorted(error.errors(), key=lambda problem: problem['type'] != 'unexpected_keyword_argument')
