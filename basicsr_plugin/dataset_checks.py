@@ -10,7 +10,7 @@ from basicsr_plugin.errors import Faults, OptionError
 from basicsr_plugin.image_sets import ImageSet, find_images, image_size, sample
 from basicsr_plugin.signatures import named_parameters
 from basicsr_plugin.stock_checks import check_block, is_stock, registered_as, stock_options
-from basicsr_plugin.stock_datasets import LoaderOptions
+from basicsr_plugin.stock_datasets import IOBackendOptions, LoaderOptions
 
 __all__ = ['check_dataset', 'check_images']
 
@@ -44,6 +44,9 @@ def check_dataset(dataset: dict[str, Any], where: str, registered: Any, opt: Map
         else:
             known = [*LoaderOptions.__dataclass_fields__]
             check_block(LoaderOptions, dataset, where, ignore=[key for key in dataset if key not in known])
+    if cls is None and isinstance(dataset.get('io_backend'), dict):
+        with faults.caught():  # BasicSR's client takes these arguments alone
+            check_block(IOBackendOptions, dataset['io_backend'], f'{where}.io_backend', exact=True)
     for check in (_check_loader, *([_check_training] if cls is not None else [])):
         with faults.caught():
             check(dataset, where, opt)

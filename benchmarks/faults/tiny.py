@@ -28,7 +28,7 @@ _NETWORK = {
     'clip': _CLIP,
     'depth': [1],
     'depths': [1],
-    'embed_dim': 32,
+    'embed_dim': 48,
     'fuse_every': 1,
     'fusion_num_heads': 4,
     'num_block': 1,
