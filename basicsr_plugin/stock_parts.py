@@ -83,7 +83,7 @@ class _NiqeOptions(_MetricOptions):
 @dataclass(frozen=True, kw_only=True)
 class _OptimizerOptions:
     type: str
-    lr: _Rate
+    lr: Annotated[float, Field(ge=0, le=10)]  # 0 where weights must stay as they are
     weight_decay: _Share = 0
     foreach: bool | None = None
     maximize: bool | None = None
