@@ -178,8 +178,9 @@ def _end_training() -> None:
     release_folders()
 
 
-def _fail(line: str, status: int = UserError.exit_status) -> int:
-    print(f'basicsr: error: {line}', file=sys.stderr)
+def _fail(lines: str, status: int = UserError.exit_status) -> int:
+    for line in lines.splitlines():
+        print(f'basicsr: error: {line}', file=sys.stderr)
     return status
 
 

@@ -10,11 +10,13 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from basicsr_plugin.fixes.building import fix_building, fix_metrics
 from basicsr_plugin.fixes.datasets import fix_image_reading, fix_lists, fix_lmdb
 from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg, fix_tensor2img
 from basicsr_plugin.fixes.loop import fix_exact_resume, fix_loop
 from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_real_esrgan
 from basicsr_plugin.fixes.saving import fix_archive, fix_image_files, fix_saving
+from basicsr_plugin.fixes.schedule import fix_last_iteration, fix_warmup
 from basicsr_plugin.fixes.split_validation import fix_validation
 from basicsr_plugin.fixes.steps import fix_steps
 from basicsr_plugin.fixes.training import fix_epochs, fix_options, fix_prefetch, fix_resume, fix_sampler
@@ -51,6 +53,10 @@ FIXES: dict[str, Callable[[], bool]] = {
     'validation': fix_validation,
     'loop': fix_loop,
     'exact_resume': fix_exact_resume,
+    'warmup': fix_warmup,
+    'last_iteration': fix_last_iteration,
+    'building': fix_building,
+    'metrics': fix_metrics,
 }
 
 

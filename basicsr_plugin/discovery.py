@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ def load_entry_points() -> list[str]:
     return loaded
 
 
-def load_plugins(modules: Iterable[str], where: str = '--plugin') -> None:
+def load_plugins(modules: Sequence[str], where: str = '--plugin') -> None:
     """Imports plug-ins by name; a module may also be in the working directory.
 
     Args:
@@ -59,7 +59,8 @@ def load_plugins(modules: Iterable[str], where: str = '--plugin') -> None:
     """
     if isinstance(modules, str):
         raise UserError(f"{where}: expected a list such as [{modules}], got '{modules}'; put it in brackets")
-    modules = list(modules)
+    if not isinstance(modules, (list, tuple)) or not all(isinstance(module, str) for module in modules):
+        raise UserError(f'{where}: expected a list of modules such as [my_plugin], got {modules!r}')
     if modules and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: a folder here must not hide an installed package
     for module in modules:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import sys
 import traceback
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 __all__ = [
+    'Faults',
     'OptionError',
     'UnavailableError',
     'UserError',
@@ -43,7 +46,52 @@ class UserError(Exception):
 
 
 class OptionError(UserError, ValueError):
-    """A key or value of an option file, or an argument in its name, that cannot be used."""
+    """Keys or values of an option file, or an argument in its name, that cannot be used: one line for each."""
+
+
+class Faults:
+    """Collects the faults of an option file, so that all are listed at once; of two on one key the first counts."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def __contains__(self, place: str) -> bool:
+        return any(key == place or key.startswith(f'{place}.') for key in self._lines)
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Adds lines that begin with the place of the fault: ``datasets.train.gt_size: expected ...``."""
+        for line in lines:
+            self._lines.setdefault(_place(line), line)
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Adds what a check raises; the checks after it are still made."""
+        try:
+            yield
+        except UserError as error:
+            self.add(str(error).splitlines())
+
+    def raise_all(self) -> None:
+        """Raises all faults as one error.
+
+        Raises:
+            OptionError: There are any.
+        """
+        if self._lines:
+            raise OptionError('\n'.join(self._lines.values()))
+
+
+def _place(line: str) -> str:
+    """Returns the key that a line of an error is about."""
+    missing = re.match(r"(?:(\S+): )?(?:unknown|missing) key '([^']*)'", line)
+    if missing:
+        parent = missing[1] if missing[1] not in (None, 'options') else ''
+        return f'{parent}.{missing[2]}'.lstrip('.')
+    place, colon, _ = line.partition(': ')
+    return re.sub(r'\[\d+\].*', '', place) if colon and ' ' not in place else line
 
 
 class UnavailableError(UserError):

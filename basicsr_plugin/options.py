@@ -10,10 +10,19 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from basicsr_plugin.errors import OptionError
+from basicsr_plugin.errors import Faults, OptionError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.option_types import misread_values
 
-__all__ = ['SetWhenRead', 'TypedBlock', 'dataclasses_in', 'describe_schema', 'option_adapter', 'read_options']
+__all__ = [
+    'SetWhenRead',
+    'TypedBlock',
+    'dataclasses_in',
+    'describe_schema',
+    'describe_type',
+    'option_adapter',
+    'read_options',
+]
 
 T = TypeVar('T')
 _TYPE_NAMES = {
@@ -62,21 +71,35 @@ def read_options(cls: type[T], opt: Mapping[str, Any], where: str, ignore: Itera
         ignore: Keys of ``opt`` that belong to another part of the program.
 
     Raises:
-        OptionError: An unknown or missing key, or a value of a wrong type or range. The first is named, the others
-            are counted.
+        OptionError: Unknown or missing keys, or values of a wrong type or range: one line for each.
     """
     if not isinstance(opt, Mapping):
         raise OptionError(f'{where or "options"}: expected a mapping of keys, got {_shown(opt)}')
     ignored = set(ignore)
     given = {key: value for key, value in opt.items() if key not in ignored}
+    faults = Faults()
+    options = None
     try:
-        return option_adapter(cls).validate_python(given)  # type: ignore[arg-type]
+        options = option_adapter(cls).validate_python(given)  # type: ignore[arg-type]
     except ValidationError as error:
         # a key that is unknown often explains another that is missing, so it comes first
         problems = sorted(error.errors(), key=lambda problem: problem['type'] != 'unexpected_keyword_argument')
-        lines = list(dict.fromkeys(_describe(cls, given, where, problem) for problem in problems))
-        more = f' (and {len(lines) - 1} more)' if len(lines) > 1 else ''
-        raise OptionError(lines[0] + more) from None
+        faults.add(_without_explained([_describe(cls, given, where, problem) for problem in problems]))
+    for path, hint, value in misread_values(cls, given):
+        faults.add([f'{_join(where, path)}: expected {describe_type(hint)}, got {_shown(value)}'])
+    faults.raise_all()
+    return options  # type: ignore[return-value]
+
+
+def _without_explained(lines: list[str]) -> list[str]:
+    """Leaves out the missing keys that a misspelt one explains."""
+    meant = {
+        (match[1], match[2])
+        for line in lines
+        if (match := re.match(r"(.*): unknown key .*; did you mean '(\w+)'", line))
+    }
+    missing = {line: re.match(r"(.*): missing key '(\w+)'", line) for line in lines}
+    return [line for line, match in missing.items() if match is None or (match[1], match[2]) not in meant]
 
 
 @cache
@@ -84,7 +107,7 @@ def option_adapter(cls: Any) -> TypeAdapter[Any]:
     """Returns pydantic's adapter of a dataclass; all dataclasses in it refuse unknown keys."""
     for part in dataclasses_in(cls):
         if '__pydantic_config__' not in vars(part):
-            part.__pydantic_config__ = ConfigDict(extra='forbid', arbitrary_types_allowed=True)
+            part.__pydantic_config__ = ConfigDict(extra='forbid', arbitrary_types_allowed=True, allow_inf_nan=False)
     return TypeAdapter(cls)
 
 
@@ -106,7 +129,7 @@ def _describe(cls: Any, given: Mapping[str, Any], where: str, problem: Any) -> s
         return f"{_join(where, path[:-1])}: unknown key '{key}'{nearest(key, names)}"
     if error_type == 'missing' and not isinstance(parent, (list, tuple)):
         owner = _owner(cls, path[:-1])
-        expected = f'; expected {_describe_type(get_type_hints(owner, include_extras=True)[key])}' if owner else ''
+        expected = f'; expected {describe_type(get_type_hints(owner, include_extras=True)[key])}' if owner else ''
         return f"{_join(where, path[:-1])}: missing key '{key}'{expected}"
     if error_type == 'value_error':
         return f'{_join(where, path)}: {problem["ctx"]["error"]}'
@@ -169,8 +192,10 @@ def _expected(message: str) -> str:
     names = {'integer': 'a whole number', 'number': 'a number', 'string': 'text', 'boolean': 'true or false'}
     if text in names:
         return names[text]
-    if text.startswith(('greater', 'less', 'a multiple', 'finite')):
-        return f'a number {text}' if not text.startswith(('a ', 'finite')) else f'a number that is {text}'
+    if text.startswith('finite'):
+        return 'a finite number'
+    if text.startswith(('greater', 'less', 'a multiple')):
+        return f'a number {text}' if not text.startswith('a ') else f'a number that is {text}'
     if text.startswith(('list', 'tuple')):
         return 'a list'
     if text.startswith(('dictionary', 'mapping', 'valid mapping', 'a dictionary')):
@@ -181,7 +206,7 @@ def _expected(message: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _describe_type(hint: Any) -> str:
+def describe_type(hint: Any) -> str:
     """Returns a type in plain English, by way of its JSON schema."""
     if any(dataclasses.is_dataclass(part) for part in _parts(hint)):
         return 'a mapping'
@@ -202,7 +227,8 @@ def describe_schema(schema: Mapping[str, Any]) -> str:
     if 'prefixItems' in schema:
         phrase += f' of {len(schema["prefixItems"])} values'
     bounds = {'minimum': '>=', 'exclusiveMinimum': '>', 'maximum': '<=', 'exclusiveMaximum': '<'}
-    limits = [f'{sign} {schema[bound]:g}' for bound, sign in bounds.items() if bound in schema]
+    values = {bound: schema[bound] for bound in bounds if bound in schema}
+    limits = [f'{bounds[bound]} {int(value) if value == int(value) else value}' for bound, value in values.items()]
     return f'{phrase} {" and ".join(limits)}'.rstrip()
 
 

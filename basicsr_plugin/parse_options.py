@@ -5,26 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from os import path as osp
 from typing import Any
 
-import yaml
-
 from basicsr_plugin.arguments import argument_parser
-from basicsr_plugin.checks import check_names_and_files, check_typed_options, require_keys
+from basicsr_plugin.checks import check_options, require_keys
 from basicsr_plugin.discovery import load_plugins
-from basicsr_plugin.errors import OptionError, UserError, warn
+from basicsr_plugin.errors import UserError, warn
 from basicsr_plugin.names import nearest
 from basicsr_plugin.presets import resolve_weights
 from basicsr_plugin.shipped_options import resolve_option_file
+from basicsr_plugin.yaml_file import read_yaml, yaml_value
 
 __all__ = ['parse_options', 'read_yaml']
 
 _PROCESS_TIMEOUT = 1800  # seconds, without dist_params.timeout
+_SLURM = ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[str, Any], argparse.Namespace]:
@@ -39,7 +38,8 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[st
         The options and the parsed command line.
 
     Raises:
-        UserError: The file cannot be read, a plug-in cannot be loaded, or an option is missing, misspelt or unusable.
+        UserError: The file cannot be read, a plug-in cannot be loaded, or options are missing, misspelt or unusable,
+            one line for each.
     """
     args = argument_parser().parse_args()
     args.opt = resolve_option_file(args.opt)  # BasicSR copies this file into the experiment
@@ -50,62 +50,17 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[OrderedDict[st
     load_plugins(opt.get('plugins') or [], where='plugins')
     opt['auto_resume'] = args.auto_resume
     opt['is_train'] = is_train
+    _check_launcher(args.launcher)
+    _expand_home(opt)
+    _resolve_datasets(opt)
+    check_options(opt)  # BasicSR makes and renames folders next
     if args.debug and not opt['name'].startswith('debug'):
         opt['name'] = f'debug_{opt["name"]}'
     _resolve_paths(opt, root_path)
     _resolve_debug(opt)
-    check_names_and_files(opt)
     _resolve_devices(opt, distributed=args.launcher != 'none')
     _resolve_processes(opt, args.launcher)
-    _resolve_datasets(opt)
-    check_typed_options(opt)  # BasicSR makes and renames folders next
     return opt, args
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data only, as ordered mappings; ``1e-4`` is a number as in YAML 1.2."""
-
-
-def _ordered(loader: _Loader, node: yaml.MappingNode) -> Iterator[OrderedDict[Any, Any]]:
-    data: OrderedDict[Any, Any] = OrderedDict()
-    yield data
-    loader.flatten_mapping(node)
-    data.update((loader.construct_object(key, deep=True), loader.construct_object(value)) for key, value in node.value)
-
-
-_Loader.add_constructor('tag:yaml.org,2002:map', _ordered)
-_Loader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(r'^[-+]?(\d+|\d*\.\d+|\d+\.)[eE][-+]?\d+$'), list('-+.0123456789')
-)
-
-
-def read_yaml(path: str) -> OrderedDict[str, Any]:
-    """Reads an option file.
-
-    Raises:
-        UserError: The file is missing, is no YAML, is no mapping, or has a tag that would run code.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            opt = yaml.load(file, Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'-opt: expected an option file, got {path}: {getattr(error, "strerror", None) or error}'
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(_yaml_error(path, error)) from None
-    if not isinstance(opt, Mapping):
-        raise UserError(f'{path}: expected a mapping of options, got {type(opt).__name__}')
-    return opt  # type: ignore[return-value]
-
-
-def _yaml_error(where: str, error: yaml.YAMLError) -> str:
-    mark = getattr(error, 'problem_mark', None)
-    line = f', line {mark.line + 1}' if mark else ''
-    problem = getattr(error, 'problem', None) or str(error)
-    if 'could not determine a constructor' in problem:
-        problem += '; only plain values are read, never objects'
-    return f'{where}{line}: {" ".join(problem.split())}'
 
 
 def _override(opt: OrderedDict[str, Any], entries: list[str]) -> None:
@@ -123,19 +78,12 @@ def _override(opt: OrderedDict[str, Any], entries: list[str]) -> None:
                 hint = nearest(key, keys) or '; add the key to the option file first'
                 raise UserError(f"--force_yml {path.strip()}: unknown key '{key}'{hint}")
             parent, section = section, section[key]
-        parent[last] = _plain_value(path.strip(), text.strip())
+        text = text.strip()
+        none = text.lower() == 'none'  # BasicSR's spelling of null
+        parent[last] = None if none else yaml_value(text, f'--force_yml {path.strip()}')
 
 
-def _plain_value(path: str, text: str) -> Any:
-    if text.lower() == 'none':  # BasicSR's spelling of null
-        return None
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(_yaml_error(f'--force_yml {path}', error)) from None
-
-
-def _resolve_paths(opt: OrderedDict[str, Any], root_path: str) -> None:
+def _expand_home(opt: OrderedDict[str, Any]) -> None:
     paths = opt['path']
     for key, value in paths.items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
@@ -146,6 +94,10 @@ def _resolve_paths(opt: OrderedDict[str, Any], root_path: str) -> None:
         for key in ('dataroot_gt', 'dataroot_lq'):
             if isinstance(dataset.get(key), str):
                 dataset[key] = osp.expanduser(dataset[key])
+
+
+def _resolve_paths(opt: OrderedDict[str, Any], root_path: str) -> None:
+    paths = opt['path']
     kept, other = ('experiments', 'results') if opt['is_train'] else ('results', 'experiments')
     paths.pop(f'{other}_root', None)  # BasicSR would make that folder too
     root = osp.join(root_path, osp.expanduser(paths.get(f'{kept}_root') or kept), opt['name'])
@@ -168,8 +120,6 @@ def _resolve_devices(opt: OrderedDict[str, Any], distributed: bool) -> None:
     import torch
 
     wanted, found = opt['num_gpu'], torch.cuda.device_count()
-    if wanted != 'auto' and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0):
-        raise OptionError(f"num_gpu: expected a number of GPUs or 'auto', got {wanted!r}")
     opt['num_gpu'] = found if wanted == 'auto' else wanted
     if found == 0 and wanted != 0:
         warn(f'num_gpu: {wanted}, but this machine has no CUDA GPU; running on the CPU')
@@ -183,16 +133,27 @@ def _resolve_devices(opt: OrderedDict[str, Any], distributed: bool) -> None:
                 dataset['prefetch_mode'] = None
 
 
+def _check_launcher(launcher: str) -> None:
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError(
+            "--launcher pytorch: expected torchrun's environment; start with torchrun -m basicsr_plugin.cli"
+        )
+    missing = [name for name in _SLURM if name not in os.environ]
+    if launcher == 'slurm' and missing:
+        raise UserError(f"--launcher slurm: expected slurm's environment, got no {missing[0]}; start with srun")
+    if launcher == 'slurm':
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError('--launcher slurm: expected a CUDA GPU for each process, got none; use --launcher pytorch')
+
+
 def _resolve_processes(opt: OrderedDict[str, Any], launcher: str) -> None:
     from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info, init_dist
 
     opt['dist'] = launcher != 'none'
     if launcher == 'pytorch':
-        if 'RANK' not in os.environ:
-            raise UserError(
-                "--launcher pytorch: expected torchrun's environment; start with torchrun -m basicsr_plugin.cli"
-            )
         init_dist(launcher, backend='nccl' if opt['num_gpu'] else 'gloo', timeout=_process_timeout(opt))
     elif launcher == 'slurm':
         init_dist(launcher, **{k: v for k, v in (opt.get('dist_params') or {}).items() if k != 'timeout'})
@@ -203,10 +164,7 @@ def _resolve_processes(opt: OrderedDict[str, Any], launcher: str) -> None:
 
 
 def _process_timeout(opt: Mapping[str, Any]) -> timedelta:
-    seconds = (opt.get('dist_params') or {}).get('timeout', _PROCESS_TIMEOUT)
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or seconds <= 0:
-        raise OptionError(f'dist_params.timeout: expected a number of seconds above 0, got {seconds!r}; such as 1800')
-    return timedelta(seconds=seconds)
+    return timedelta(seconds=(opt.get('dist_params') or {}).get('timeout') or _PROCESS_TIMEOUT)
 
 
 def _resolve_datasets(opt: OrderedDict[str, Any]) -> None:

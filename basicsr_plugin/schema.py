@@ -1,7 +1,8 @@
 """JSON schemas of option files, one for each model type, from the typed options of what is registered.
 
-A model or data set is described by the dataclass in its attribute ``options_class``, a network, loss or metric by its
-signature. A class without types, such as BasicSR's own, may have any keys. What several model types have in common is
+A model or data set is described by the dataclass in its attribute ``options_class``, or in
+:mod:`basicsr_plugin.stock_datasets`, a network, loss or metric by its signature. A class without types may have any
+keys. What several model types have in common is
 in one file, :data:`PARTS`, which the others refer to.
 """
 
@@ -18,6 +19,7 @@ from pydantic.errors import PydanticUserError
 from basicsr_plugin.docstrings import descriptions, summary
 from basicsr_plugin.options import SetWhenRead, TypedBlock, dataclasses_in, option_adapter
 from basicsr_plugin.signatures import named_parameters, takes_any_name
+from basicsr_plugin.stock_checks import is_stock, stock_options
 
 __all__ = ['PARTS', 'model_schema', 'option_schemas', 'parts_schema', 'typed_models']
 
@@ -92,16 +94,22 @@ def _registry(name: str) -> Any:
 
 
 def _with_options(registry: str) -> dict[str, Any]:
-    found = {name: cls for name, cls in _registry(registry) if dataclasses.is_dataclass(_options_class(cls))}
+    found = {
+        name.removesuffix('_basicsr'): cls
+        for name, cls in _registry(registry)
+        if dataclasses.is_dataclass(_options_class(cls))
+    }
     return dict(sorted(found.items()))
 
 
 def _options_class(cls: Any) -> Any:
-    return getattr(cls, 'options_class', None)
+    return getattr(cls, 'options_class', None) or stock_options('dataset', cls)
 
 
 def _dataset(name: str, cls: Any) -> Schema:
-    schema = _of_dataclass(cls.options_class)
+    schema = _of_dataclass(_options_class(cls))
+    if is_stock(cls):
+        schema.pop('additionalProperties', None)  # BasicSR's data sets ignore keys that they do not read
     schema['required'] = [key for key in schema['required'] if key != 'scale']  # that of the run
     schema['properties']['type'] = {'const': name}
     return {'description': summary(cls), **schema}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from basicsr_plugin.compat import apply_fixes
 from basicsr_plugin.discovery import load_entry_points, load_plugins
@@ -13,7 +13,7 @@ from basicsr_plugin.discovery import load_entry_points, load_plugins
 __all__ = ['load_basicsr', 'paused_collection']
 
 
-def load_basicsr(plugins: Iterable[str] = ()) -> None:
+def load_basicsr(plugins: Sequence[str] = ()) -> None:
     """Imports BasicSR, fixes it, and imports every installed plug-in and those that are named.
 
     Raises:

@@ -81,6 +81,8 @@ class DAT(nn.Module):
         ValueError: an argument is wrong, or a batch in training has one sample only (batch norm needs two).
     """
 
+    #: Samples in a batch of training: batch norm needs two.
+    least_training_batch = 2
     mean: Tensor
 
     def __init__(

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import SetWhenRead, TypedBlock
+from basicsr_plugin.stock_datasets import LoaderOptions
 from deplsr_data.degradation.level_tables import LevelName
 from deplsr_data.degradation.recipes import RECIPES
 from deplsr_data.tokens import check_tokenizer
@@ -75,7 +76,7 @@ class DatasetOptions:
     dataset_enlarge_ratio: Annotated[float, Field(gt=0)] = 1
     use_shuffle: bool = True
     pin_memory: bool = False
-    worker_timeout: Annotated[float, Field(ge=0)] = 600
+    worker_timeout: Annotated[float, Field(ge=0)] = LoaderOptions.worker_timeout
     persistent_workers: bool = False
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     num_prefetch_queue: Annotated[int, Field(ge=1)] = 1

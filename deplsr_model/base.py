@@ -55,6 +55,8 @@ class DePLSRBaseModel(BaseModel):
     """
 
     options: RunOptions
+    optimizer_types = tuple(OPTIMIZERS)
+    scheduler_types = tuple(SCHEDULERS)
     lq: Tensor
     _pool: TrainingPairPool | None = None
     _validating = False

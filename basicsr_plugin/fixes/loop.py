@@ -9,8 +9,6 @@ from basicsr_plugin.fixes.source import contains
 
 __all__ = ['fix_exact_resume', 'fix_loop']
 
-_WORKER_TIMEOUT = 600  # seconds, without datasets.train.worker_timeout
-
 
 def fix_loop() -> bool:
     """A signal or a lost worker loses what was trained since the last checkpoint; a worker that hangs is waited for.
@@ -27,6 +25,7 @@ def fix_loop() -> bool:
     if not contains(basicsr.train.train_pipeline, 'train_sampler.set_epoch(epoch)') or hasattr(build_loaders, 'loop'):
         return False
     from basicsr_plugin.interruption import start_worker
+    from basicsr_plugin.stock_datasets import LoaderOptions
     from basicsr_plugin.training_loop import current_loop, start_loop
 
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple[Any, ...]:
@@ -34,7 +33,7 @@ def fix_loop() -> bool:
         loader.generator = torch.Generator()
         loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
         if loader.num_workers:
-            loader.timeout = opt['datasets']['train'].get('worker_timeout', _WORKER_TIMEOUT)
+            loader.timeout = opt['datasets']['train'].get('worker_timeout', LoaderOptions.worker_timeout)
         loop = start_loop(opt, loader, sampler)
         if loop.repeated:
             logger.warning(loop.repeated)

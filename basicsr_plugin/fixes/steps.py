@@ -11,8 +11,6 @@ from basicsr_plugin.fixes.source import contains
 
 __all__ = ['fix_steps']
 
-_MAX_SKIPPED = 20  # steps in a row, without train.max_skipped_steps
-
 
 def fix_steps() -> bool:
     """One batch whose loss or gradients are not finite makes all weights NaN, and training continues.
@@ -39,7 +37,9 @@ def _guarded(model: Any, make_step: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a method ``step`` of an optimizer that checks its gradients first."""
     import torch
 
-    limit = (model.opt.get('train') or {}).get('max_skipped_steps', _MAX_SKIPPED)
+    from basicsr_plugin.stock_sections import MAX_SKIPPED_STEPS
+
+    limit = (model.opt.get('train') or {}).get('max_skipped_steps', MAX_SKIPPED_STEPS)
     in_row = 0
 
     def step(optimizer: Any, *args: Any, **kwargs: Any) -> Any:

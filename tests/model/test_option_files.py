@@ -123,7 +123,7 @@ MISTAKES = {
         {'train__scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [2]}},
         'train.scheduler.periods: expected a list with a sum of at least total_iter (4), got [2]',
     ),
-    'no learning rate': ({'train__optim_g': {'type': 'Adam', 'lrr': 1e-3}}, "missing key 'lr'"),
+    'no learning rate': ({'train__optim_g': {'type': 'Adam', 'lrr': 1e-3}}, "unknown key 'lrr'; did you mean 'lr'?"),
     'no optimizer type': ({'train__optim_g': {'lr': 1e-3}}, "train.optim_g: missing key 'type'"),
     'misspelt key of the optimizer': (
         {'train__optim_g': {'type': 'Adam', 'lr': 1e-3, 'weight_decy': 0}},
@@ -149,6 +149,10 @@ MISTAKES = {
     'a batch larger than an epoch': (
         {'datasets__train__batch_size_per_gpu': 64},
         'datasets.train.batch_size_per_gpu: expected at most 16, the samples of an epoch, got 64',
+    ),
+    'a batch of one where batch norm needs two': (
+        {'datasets__train__batch_size_per_gpu': 1},
+        'datasets.train.batch_size_per_gpu: expected at least 2 with FusedDAT, whose batch norm needs so many samples',
     ),
     'unknown prior': ({'prior': 'caption'}, 'prior: expected estimated, none, captions'),
     'a prior of version 0.1': (

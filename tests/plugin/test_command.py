@@ -172,8 +172,13 @@ def test_file_that_holds_no_weights_is_one_line(workplace, capsys, content, line
     assert error_of(workplace, capsys, 'test', '-opt', workplace.write(opt)).startswith(line)
 
 
-def test_missing_photo_is_one_line_also_from_a_worker(workplace, capsys):
+def test_missing_photo_is_one_line_also_from_a_worker(workplace, capsys, monkeypatch):
     (workplace.path / 'names.txt').write_text('0.png (32,32,3)\ngone.png (32,32,3)\n')
+    opt = workplace.options(datasets__train__meta_info_file='names.txt')
+    line = error_of(workplace, capsys, 'train', '-opt', workplace.write(opt))
+    assert line.endswith('got one for lq/gone.png, which does not exist')
+    for module in ('image_sets', 'dataset_checks'):  # where it is not among those that are looked at before the run
+        monkeypatch.setattr(f'basicsr_plugin.{module}.sample', lambda pairs: pairs[:1])
     for workers in (0, 1):
         opt = workplace.options(datasets__train__num_worker_per_gpu=workers)
         opt['datasets']['train']['meta_info_file'] = 'names.txt'

@@ -194,7 +194,7 @@ def test_roots_of_experiments_and_results_may_be_elsewhere(parse, workplace):
 def test_number_of_gpus_is_one_that_the_machine_has(parse, workplace, monkeypatch, capsys, wanted, found, got, warning):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: found)
     opt = workplace.options(num_gpu=wanted)
-    opt['datasets']['train']['prefetch_mode'] = 'cuda'
+    opt['datasets']['train'].update(prefetch_mode='cuda', pin_memory=True)
     opt = parse(opt)
     assert opt['num_gpu'] == got
     assert opt['datasets']['train']['prefetch_mode'] == ('cuda' if got else None)

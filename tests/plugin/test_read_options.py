@@ -77,10 +77,34 @@ def test_each_mistake_is_one_line(changes, line):
     assert str(error.value) == line
 
 
-def test_missing_key_says_what_is_expected_and_others_are_counted():
+def test_all_faults_are_listed_each_in_one_line():
     with pytest.raises(OptionError) as error:
-        read_options(Options, {}, '')
-    assert str(error.value) == "options: missing key 'root'; expected text (and 1 more)"
+        read_options(Options, {'flag': 'x', 'inner': {'sigma': -1, 'jpg_range': 3}}, '')
+    assert str(error.value).splitlines() == [
+        "inner: unknown key 'jpg_range'; did you mean 'jpeg_range'?",
+        "options: missing key 'root'; expected text",
+        "options: missing key 'size'; expected a whole number >= 1",
+        'inner.sigma: expected a number greater than 0, got -1',
+        "flag: expected true or false, got 'x'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'line'),
+    [
+        ({'size': '4'}, "x.size: expected a whole number >= 1, got '4'"),
+        ({'size': True}, 'x.size: expected a whole number >= 1, got True'),
+        ({'flag': 1}, 'x.flag: expected true or false, got 1'),
+        ({'flag': 'yes'}, "x.flag: expected true or false, got 'yes'"),
+        ({'inner': {'jpeg_range': [30, '95']}}, "x.inner.jpeg_range[1]: expected a number, got '95'"),
+        ({'inner': {'sigma': float('nan')}}, 'x.inner.sigma: expected a finite number, got nan'),
+        ({'several': [{'sigma': '1'}]}, "x.several[0].sigma: expected a number > 0, got '1'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_never_converted(changes, line):
+    with pytest.raises(OptionError) as error:
+        read_options(Options, {**GOOD, **changes}, 'x')
+    assert str(error.value) == line
 
 
 def test_misspelt_key_comes_before_the_missing_key_that_it_explains():
