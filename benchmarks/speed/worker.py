@@ -163,7 +163,7 @@ def peak_of(step: Callable[[], object]) -> int:
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise what is kept free hides what the step needs
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')
     before = _status('VmRSS')
@@ -181,6 +181,10 @@ def main() -> None:
     tree, form, device, threads = sys.argv[1:5]
     sys.path[0] = tree
     torch.set_num_threads(int(threads))
+    with contextlib.suppress(ImportError):  # as the command `basicsr` does, from 0.3 on
+        from basicsr_plugin.memory import keep_freed_memory
+
+        keep_freed_memory()
     worker = Worker(form, device)
     for line in sys.stdin:
         try:
