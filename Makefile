@@ -54,6 +54,7 @@ schema: install
 
 bench: install
 	@$(PY) -m benchmarks.degradation.speed
+	@$(PY) -m benchmarks.speed --quick
 
 clean:
 	rm -rf $(VENV) experiments results tb_logger demo_data

@@ -26,5 +26,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_MMAP_THRESHOLD, 512 * _MIB), (_TRIM_THRESHOLD, 1024 * _MIB), (_TOP_PAD, 16 * _MIB))
-    return all([mallopt(key, value) for key, value in settings])
+    taken = mallopt(_MMAP_THRESHOLD, 512 * _MIB)
+    return bool(taken and mallopt(_TRIM_THRESHOLD, 1024 * _MIB) and mallopt(_TOP_PAD, 16 * _MIB))

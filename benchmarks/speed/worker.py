@@ -36,7 +36,6 @@ def build(form: str, **changes: Any) -> nn.Module:
         if name.startswith('fusion_blocks.') and value.is_floating_point():
             value.normal_(0, 0.02, generator=generator)
     if form == 'plain':
-        sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
         from benchmarks.speed.plain import as_published
 
         as_published(net)
@@ -117,6 +116,19 @@ class Worker:
         if self.device != 'cpu':
             torch.cuda.synchronize()
 
+    def products(self) -> dict[str, float]:
+        """As :func:`products`."""
+        return products(self.device)
+
+    def operations(self, size: int, batch: int) -> float:
+        """Returns the operations of a forward pass, two for each multiplication and addition."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        net, data = self.net({}, False), inputs(size, batch, self.device)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net(*data)
+        return counter.get_total_flops()
+
     def forget(self) -> None:
         """Frees networks and data."""
         self.nets, self.steps = {}, {}
@@ -158,6 +170,66 @@ class Worker:
         return {'kept': sum(kept.values()) / 2**20, 'peak': peak / 2**20}
 
 
+class Overhead(Worker):
+    """Times what the prior adds to a forward pass: estimator, projection and fusions."""
+
+    def overhead(self, name: str, size: int) -> dict[str, float]:
+        """Returns seconds of the estimator, of projection and fusions, and of the complete network."""
+        from deplsr_arch.level_distribution_arch import LevelDistribution
+
+        if 'estimator' not in self.nets:
+            estimator = LevelDistribution(num_degradation_types=8).to(self.device, memory_format=torch.channels_last)
+            self.nets['estimator'] = estimator.eval()
+            self.nets['FusedDAT-light'] = self.net({}, False)
+            self.nets['PlainResNet'] = plain_res_net().to(self.device, memory_format=torch.channels_last).eval()
+        net = self.nets[name]
+        x, xi, xd = inputs(size, 1, self.device)
+        x = x.to(memory_format=torch.channels_last)
+        width = net.fusion_blocks['0'].out.in_features
+        tokens = torch.rand(1, size * size, width, device=self.device)
+
+        def fuse() -> None:
+            content, degradation = net.adaptive_feat_channels(xi), net.adaptive_feat_channels(xd)
+            for block in net.fusion_blocks.values():
+                block(tokens, content, degradation)
+
+        runs = {'estimator': lambda: self.nets['estimator'].prior(x), 'fusion': fuse, 'net': lambda: net(x, xi, xd)}
+        seconds = {}
+        with torch.inference_mode():
+            for key, run in runs.items():
+                for _ in range(2):  # the first run warms up
+                    self.wait()
+                    start = time.perf_counter()
+                    run()
+                    self.wait()
+                    seconds[key] = time.perf_counter() - start
+        return seconds
+
+
+def plain_res_net() -> nn.Module:
+    """The network of benchmarks.prior with fusions."""
+    import benchmarks.prior.controls  # noqa: F401  registers
+    from deplsr_arch.fused_arch import Fused
+
+    return Fused(backbone={'type': 'PlainResNet'}, fuse_at=['body.0', 'body.4'], num_degradation_types=8)
+
+
+def products(device: str) -> dict[str, float]:
+    """Returns 10^9 operations a second of matrix products, as far as the device gets."""
+    found = {}
+    for name, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
+        a, b = (torch.rand(2048 if device == 'cpu' else 8192, 2048, device=device).to(dtype) for _ in range(2))
+        best = float('inf')
+        for _ in range(8):
+            start = time.perf_counter()
+            a @ b.T
+            if device != 'cpu':
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - start)
+        found[name] = 2 * a.shape[0] * b.shape[0] * a.shape[1] / best / 1e9
+    return found
+
+
 def peak_of(step: Callable[[], object]) -> int:
     """Bytes of the largest resident memory during a step, above that before it (Linux)."""
     import ctypes
@@ -180,12 +252,13 @@ def main() -> None:
     """Answers commands until the input ends."""
     tree, form, device, threads = sys.argv[1:5]
     sys.path[0] = tree
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # benchmarks
     torch.set_num_threads(int(threads))
     with contextlib.suppress(ImportError):  # as the command `basicsr` does, from 0.3 on
         from basicsr_plugin.memory import keep_freed_memory
 
         keep_freed_memory()
-    worker = Worker(form, device)
+    worker = Overhead(form, device)
     for line in sys.stdin:
         try:
             answer = {'result': worker.run(**json.loads(line))}
