@@ -176,7 +176,7 @@ class WindowAttention(ComputedNotStored):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves the kept biases out of copies and files."""
-        return {**self.__dict__, '_kept': None}
+        return {key: value for key, value in self.__dict__.items() if key != '_compiled_call_impl'} | {'_kept': None}
 
 
 class _WithoutEffect(torch.autograd.Function):

@@ -27,7 +27,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import torch
 
@@ -55,10 +55,10 @@ class Form:
 
     def __call__(self, do: str, **arguments: Any) -> Any:
         """Runs a command of the worker."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({'do': do, **arguments}) + '\n')
-        self._process.stdin.flush()
-        for line in self._process.stdout:
+        sent, answers = cast(TextIO, self._process.stdin), cast(TextIO, self._process.stdout)
+        sent.write(json.dumps({'do': do, **arguments}) + '\n')
+        sent.flush()
+        for line in answers:
             if line.startswith('='):
                 answer = json.loads(line[1:])
                 if 'error' in answer:

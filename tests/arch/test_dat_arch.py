@@ -17,6 +17,7 @@ from fused_dat_cases import (
     read_layouts,
 )
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from weight_rule import fill
 
 from deplsr_arch import DAT
@@ -125,11 +126,12 @@ def train_step(network, x, seed=0):
     return loss, {name: p.grad for name, p in network.named_parameters()}, statistics
 
 
-def test_checkpointing_changes_neither_gradients_nor_running_statistics():
-    network = DAT(**SMALL | {'drop_path_rate': 0.4, 'drop_rate': 0.1, 'attn_drop_rate': 0.1})
-    checkpointed = copy.deepcopy(network)
-    for group in checkpointed.layers:
-        group.use_chk = True
+@pytest.mark.parametrize('use_chk', [True, 'cheap'])
+def test_checkpointing_changes_neither_gradients_nor_running_statistics(use_chk):
+    rates = {'drop_path_rate': 0.4, 'drop_rate': 0.1, 'attn_drop_rate': 0.1}
+    network = DAT(**SMALL | rates, use_chk=False)
+    checkpointed = DAT(**SMALL | rates, use_chk=use_chk)
+    checkpointed.load_state_dict(network.state_dict())
     x = torch.rand(4, 3, 9, 11)
     for got, want in zip(train_step(checkpointed, x), train_step(network, x), strict=True):
         torch.testing.assert_close(got, want)
@@ -143,7 +145,32 @@ def test_checkpointing_keeps_fewer_tensors_for_the_backward_pass():
             network(torch.rand(2, 3, 16, 16))
         return sum(sizes)
 
-    assert kept(True) < kept(False) / 2
+    assert kept(True) < kept('cheap') / 2
+    assert kept('cheap') < 0.75 * kept(False)
+
+
+def test_biases_are_kept_in_evaluation_until_parameters_change():
+    network, x = DAT(**SMALL, pos_dim=3).eval(), torch.rand(1, 3, 16, 16)
+    fill(network)
+    attn = network.layers[0].blocks[0].attn.attns[0]
+    with torch.no_grad():
+        before = network(x)
+        assert attn.biases() is attn.biases()
+        attn.pos.pos3[2].weight.mul_(3)
+        after = network(x)
+        attn.pos.pos3[2].weight.data.div_(3)  # as an average of weights is written, which torch does not notice
+        again = network.eval()(x)
+    assert (after - before).abs().max() > 1e-4
+    torch.testing.assert_close(again, before)
+    assert copy.deepcopy(attn)._kept is None
+    assert attn.biases() is not attn.biases()  # with gradients
+
+
+@pytest.mark.parametrize('pos_dim', [1, 3])
+def test_every_parameter_gets_a_gradient(pos_dim):
+    network = DAT(**SMALL, pos_dim=pos_dim)
+    network(torch.rand(2, 3, 8, 8)).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
 
 
 def test_drop_path_drops_whole_samples_in_training_only():
@@ -220,7 +247,7 @@ def test_qkv_bias_and_qk_scale_are_used():
         ('drop_rate', 1.0),
         ('attn_drop_rate', -0.1),
         ('drop_path_rate', True),
-        ('use_chk', 1),
+        ('use_chk', 'all'),
         ('upscale', 6),
         ('upscale', 2.0),
         ('img_range', 0),
@@ -244,3 +271,18 @@ def test_a_wrong_input_is_refused_in_one_line(shape):
 def test_a_training_batch_of_one_is_refused_with_the_reason():
     with pytest.raises(ValueError, match=r'^x: expected two samples or more in training, got 1; use larger batches'):
         DAT(**SMALL).train()(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_not_compiled_again_for_another_size():
+    compiler = CompileCounter()  # dynamo without code generation
+    network = DAT(**SMALL).eval()
+    compiled = torch.compile(network, dynamic=True, backend=compiler)
+    with torch.no_grad():
+        for first, *others in (((24, 40), (32, 56), (48, 40)), ((17, 23), (29, 35), (43, 21))):
+            compiled(torch.rand(1, 3, *first))
+            compiled_once = compiler.frame_count
+            for size in others:
+                x = torch.rand(1, 3, *size)
+                torch.testing.assert_close(compiled(x), network(x))
+            assert compiler.frame_count == compiled_once

@@ -26,7 +26,7 @@ def test_the_plain_form_has_the_same_outputs_and_gradients(size, pos_dim, traini
     x = torch.rand(2, 3, *size)
     outputs = [one(x) for one in (net, plain)]
     torch.testing.assert_close(*outputs, atol=1e-4, rtol=1e-4)
-    for one, out in zip((net, plain), outputs, strict=True):
+    for out in outputs:
         (out**2).mean().backward()
     for (name, p), q in zip(net.named_parameters(), plain.parameters(), strict=True):
         assert (p.grad - q.grad).norm() <= 1e-3 * q.grad.norm() + 1e-4, name
