@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,12 +39,14 @@ def linear_part(layer: nn.Linear, x: Tensor, start: int, end: int) -> Tensor:
     return F.linear(x, layer.weight[start:end], None if layer.bias is None else layer.bias[start:end])
 
 
-def normalised(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+def normalised(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     """A convolution and its batch norm, in evaluation as one convolution."""
     if norm.training:
         return norm(conv(x))
-    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    bias = torch.addcmul(norm.bias, conv.bias - norm.running_mean, gain)
+    conv, norm = cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    gain = norm.weight * torch.rsqrt(variance + norm.eps)
+    bias = torch.addcmul(norm.bias, cast(Tensor, conv.bias) - mean, gain)
     return F.conv2d(x, conv.weight * gain.view(-1, 1, 1, 1), bias, padding=conv.padding, groups=conv.groups)
 
 
@@ -141,7 +143,7 @@ class WindowAttention(ComputedNotStored):
         dropout = self.attn_drop_rate if self.training else 0.0
         out = windows.attend(qk, v, self.window, self.shift, self.biases(), self.scale, dropout)
         if self.pos.is_constant and torch.is_grad_enabled():
-            out = _WithoutEffect.apply(out, *self.pos.parameters())  # type: ignore[no-untyped-call]
+            out = _WithoutEffect.apply(out, *self.pos.parameters())
         return out
 
     def biases(self) -> Biases:
@@ -188,7 +190,7 @@ class _WithoutEffect(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         return grad, *(torch.zeros_like(parameter) for parameter in ctx.saved_tensors)
 
 

@@ -33,7 +33,7 @@ def attention_on_cpu(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale
         q, k, v = q.float(), k.float(), v.float()
     bias = None if bias is None else bias.to(q.dtype)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, bias)):
-        out: Tensor = _Attention.apply(q, k, v, bias, scale)  # type: ignore[no-untyped-call]
+        out: Tensor = _Attention.apply(q, k, v, bias, scale)
     else:
         out = _forward(q, k, v, bias, scale)[0]
     return out.to(dtype)
@@ -54,7 +54,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Gradients:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
         if ctx.needs_input_grad[3]:
             return _backward_with_bias(ctx, grad)
         q, k, v, bias, out, sums = ctx.saved_tensors

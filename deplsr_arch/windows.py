@@ -110,8 +110,8 @@ def attend(
     for (qk, v), sorts in zip(rows, (biases[:2], biases[2:]), strict=True):
         columns = zip(*(_cut(x, window[1], shift[1], 2) for x in (qk, v)), sorts, strict=True)
         parts = [_attend_equal(qk, v, window, bias, scale, dropout) for qk, v, bias in columns]
-        strips.append(_put_back(*parts, shift[1], 2))
-    return _put_back(*strips, shift[0], 1)
+        strips.append(_put_back(parts[0], parts[1], shift[1], 2))
+    return _put_back(strips[0], strips[1], shift[0], 1)
 
 
 def _cut(x: Tensor, side: int, shift: int, dim: int) -> tuple[Tensor, Tensor]:
