@@ -17,7 +17,6 @@ from fused_dat_cases import (
     read_layouts,
 )
 from torch import nn
-from torch._dynamo.testing import CompileCounter
 from weight_rule import fill
 
 from deplsr_arch import DAT
@@ -275,6 +274,8 @@ def test_a_training_batch_of_one_is_refused_with_the_reason():
 
 @pytest.mark.slow
 def test_a_compiled_network_is_not_compiled_again_for_another_size():
+    from torch._dynamo.testing import CompileCounter  # slow to import
+
     compiler = CompileCounter()  # dynamo without code generation
     network = DAT(**SMALL).eval()
     compiled = torch.compile(network, dynamic=True, backend=compiler)
