@@ -59,6 +59,7 @@ schema: install
 
 bench: install
 	@$(PY) -m benchmarks.degradation.speed
+	@$(PY) -m benchmarks.speed --quick
 
 PHOTOS ?= data/photos
 SETS ?= data/sets

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
 
 from basicsr_plugin.compat import apply_fixes
 from basicsr_plugin.discovery import load_entry_points, load_plugins
+from basicsr_plugin.memory import keep_freed_memory
 
-__all__ = ['load_basicsr', 'paused_collection']
+__all__ = ['load_basicsr', 'paused_collection', 'postponed_imports']
+
+#: Functions that BasicSR, torchvision and this project's packages import from slow modules, and call later. Together
+#: these modules take as long as torch itself.
+_POSTPONED = {
+    'torch._dynamo.utils': ('is_compile_supported',),
+    'scipy.stats': ('multivariate_normal',),
+    'scipy.special': ('gamma', 'j1', 'ndtr', 'ndtri', 'pdtr'),
+    'scipy.ndimage.filters': ('convolve',),
+    'distutils.version': ('LooseVersion',),
+}
 
 
 def load_basicsr(plugins: Sequence[str] = ()) -> None:
@@ -19,7 +33,8 @@ def load_basicsr(plugins: Sequence[str] = ()) -> None:
     Raises:
         UserError: One of ``plugins`` cannot be imported.
     """
-    with paused_collection():
+    keep_freed_memory()
+    with paused_collection(), postponed_imports():
         apply_fixes()
         load_entry_points()
         load_plugins(plugins)
@@ -42,3 +57,37 @@ def paused_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextlib.contextmanager
+def postponed_imports() -> Iterator[None]:
+    """Postpones the import of some slow modules until one of their functions is called.
+
+    Inside the context such a module is a placeholder with the functions that are known to be imported; any other
+    attribute imports the module at once.
+    """
+    placeholders = {name: _Placeholder(name) for name in _POSTPONED if name not in sys.modules}
+    sys.modules.update(placeholders)
+    try:
+        yield
+    finally:
+        for placeholder in placeholders.values():
+            placeholder.remove()
+
+
+class _Placeholder(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        if name not in _POSTPONED[self.__name__]:
+            return getattr(self._module(), name)
+        return lambda *args, **kwargs: getattr(self._module(), name)(*args, **kwargs)
+
+    def _module(self) -> ModuleType:
+        self.remove()
+        return importlib.import_module(self.__name__)
+
+    def remove(self) -> None:
+        """Lets the next import find the module itself."""
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]

@@ -7,24 +7,54 @@ Parameter names are the published ones, so that public weights load.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deplsr_arch import windows
+from deplsr_arch.recompute import computed_again
 from deplsr_arch.windows import Size
+
+Biases = list[Tensor | None]
+
+EPS = 1e-12  # smallest norm by which is divided, as in F.normalize
 
 
 def to_image(tokens: Tensor, size: Size) -> Tensor:
     """Views tokens as an image: (B, H * W, C) -> (B, C, H, W), channels last in memory."""
-    return tokens.transpose(1, 2).unflatten(2, size)
+    # Strides as of a channels_last image also in a batch of one, without which a depth-wise convolution is 10x slower.
+    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
 
 
 def to_tokens(image: Tensor) -> Tensor:
     """Views an image as tokens: (B, C, H, W) -> (B, H * W, C)."""
-    return image.flatten(2).transpose(1, 2)
+    return image.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def linear_part(layer: nn.Linear, x: Tensor, start: int, end: int) -> Tensor:
+    """Computes outputs ``start`` to ``end`` of a linear layer, contiguous in memory."""
+    return F.linear(x, layer.weight[start:end], None if layer.bias is None else layer.bias[start:end])
+
+
+def normalised(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """A convolution and its batch norm, in evaluation as one convolution."""
+    if norm.training:
+        return norm(conv(x))
+    conv, norm = cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    gain = norm.weight * torch.rsqrt(variance + norm.eps)
+    bias = torch.addcmul(norm.bias, cast(Tensor, conv.bias) - mean, gain)
+    return F.conv2d(x, conv.weight * gain.view(-1, 1, 1, 1), bias, padding=conv.padding, groups=conv.groups)
+
+
+def run_all(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Runs layers one after the other."""
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 class ComputedNotStored(nn.Module):
@@ -52,6 +82,9 @@ class PositionBias(nn.Module):
 
     Shape:
         - offsets: (..., 2), in positions; returns (..., num_heads).
+
+    Attributes:
+        is_constant: Whether the bias is the same for all offsets, whatever the parameters are.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -60,6 +93,7 @@ class PositionBias(nn.Module):
         self.pos1 = self._layer(width, width)
         self.pos2 = self._layer(width, width)
         self.pos3 = self._layer(width, num_heads)
+        self.is_constant = width <= 1
 
     @staticmethod
     def _layer(width: int, width_out: int) -> nn.Sequential:
@@ -81,8 +115,12 @@ class WindowAttention(ComputedNotStored):
         scale: Factor of the logits.
         attn_drop_rate: Dropout rate on the attention weights.
 
+    In evaluation, without gradients, the biases are computed once for all images. They are computed again after
+    ``train()``, ``eval()`` or a change of the parameters.
+
     Shape:
-        - qkv: (B, H, W, 3, heads, d), H and W multiples of the window's sides; returns (B, H, W, heads * d).
+        - qk: (B, H, W, 2, heads, d); v: (B, H, W, 1, heads, d); H and W multiples of the window's sides.
+        - returns (B, H, W, heads, d).
     """
 
     computed = ('relative_position_index', 'rpe_biases')
@@ -98,26 +136,62 @@ class WindowAttention(ComputedNotStored):
         self.register_buffer('offsets', windows.offset_grid(window), persistent=False)
         masks = windows.shift_masks(window, shift) if any(shift) else None
         self.register_buffer('masks', masks, persistent=False)
+        self._kept: tuple[object, Biases] | None = None
 
-    def forward(self, qkv: Tensor) -> Tensor:
+    def forward(self, qk: Tensor, v: Tensor) -> Tensor:
         """Attends inside the windows of the (shifted) grid."""
-        down, right = self.shift
-        shifted = any(self.shift)
-        if shifted:
-            qkv = qkv.roll((-down, -right), dims=(1, 2))
-        q, k, v = windows.partition(qkv, self.window).transpose(3, 5).unbind(4)  # each (B, rows, columns, heads, L, d)
         dropout = self.attn_drop_rate if self.training else 0.0
-        out = windows.attend(q, k, v, self._bias(), self.scale, dropout)
-        out = windows.merge(out.transpose(3, 4).flatten(4), self.window)  # (B, H, W, heads * d)
-        return out.roll((down, right), dims=(1, 2)) if shifted else out
+        out = windows.attend(qk, v, self.window, self.shift, self.biases(), self.scale, dropout)
+        if self.pos.is_constant and torch.is_grad_enabled():
+            out = _WithoutEffect.apply(out, *self.pos.parameters())
+        return out
 
-    def _bias(self) -> Tensor:
-        """Bias by position, with the masks of a shifted grid: (1 or 4, heads, L, L)."""
-        table = self.pos(self.offsets).movedim(-1, 0)
-        bias = windows.bias_between_positions(table, self.window).unsqueeze(0)
+    def biases(self) -> Biases:
+        """Returns biases for :func:`~deplsr_arch.windows.attend`, kept in evaluation."""
+        parameters = list(self.pos.parameters())
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if self.training or torch.is_grad_enabled() or traced or any(p.is_inference() for p in parameters):
+            return self._compute_biases()
+        state = [(p.data_ptr(), p._version, p.dtype, p.device) for p in parameters]
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, self._compute_biases())
+        return self._kept[1]
+
+    def _compute_biases(self) -> Biases:
+        if self.pos.is_constant:
+            bias = None  # softmax ignores what is added to all logits of a row
+        else:
+            # float32 also in mixed precision: the table is small
+            with torch.autocast(self.offsets.device.type, enabled=False):
+                table = self.pos(self.offsets).movedim(-1, 0)
+            bias = windows.bias_between_positions(table, self.window).unsqueeze(0)
         if self.masks is None:
-            return bias
-        return bias + bias.new_zeros(()).masked_fill(self.masks.unsqueeze(1), windows.FORBIDDEN)
+            return [bias]
+        border = self.masks[1:, None, None]  # inner windows have no mask
+        zero = self.offsets.new_zeros(()) if bias is None else bias
+        return [bias, *(zero.masked_fill(mask, windows.FORBIDDEN) for mask in border)]
+
+    def train(self, mode: bool = True) -> WindowAttention:
+        """Sets the mode; also forgets the kept biases, since averages of weights are often written unnoticed."""
+        self._kept = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the kept biases out of copies and files."""
+        return {key: value for key, value in self.__dict__.items() if key != '_compiled_call_impl'} | {'_kept': None}
+
+
+class _WithoutEffect(torch.autograd.Function):
+    """Returns x; parameters that x does not depend on get gradients of zero, which distributed training waits for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.save_for_backward(*parameters)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        return grad, *(torch.zeros_like(parameter) for parameter in ctx.saved_tensors)
 
 
 class AdaptiveAttention(ComputedNotStored, ABC):
@@ -131,13 +205,15 @@ class AdaptiveAttention(ComputedNotStored, ABC):
         dim: Channels C, at least 16.
         qkv_bias: Whether the projection to q, k, v has a bias.
         drop_rate: Dropout rate after the last projection.
+        recompute: Whether the backward pass computes convolution, gates and interaction again, which are cheap.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
     """
 
-    def __init__(self, dim: int, qkv_bias: bool = True, drop_rate: float = 0.0) -> None:
+    def __init__(self, dim: int, qkv_bias: bool = True, drop_rate: float = 0.0, recompute: bool = False) -> None:
         super().__init__()
+        self.recompute = recompute
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(drop_rate)
@@ -150,8 +226,8 @@ class AdaptiveAttention(ComputedNotStored, ABC):
         return nn.Conv2d(dim, hidden, 1), nn.BatchNorm2d(hidden), nn.GELU(), nn.Conv2d(hidden, dim_out, 1)
 
     @abstractmethod
-    def attend(self, qkv: Tensor, size: Size) -> Tensor:
-        """Attends: qkv (B, H * W, 3 C) -> (B, H * W, C)."""
+    def attend(self, qk: Tensor, v: Tensor, size: Size) -> Tensor:
+        """Attends: qk (B, H * W, 2 C), v (B, H * W, C) -> (B, H * W, C)."""
 
     @abstractmethod
     def interact(self, far: Tensor, near: Tensor) -> Tensor:
@@ -159,18 +235,26 @@ class AdaptiveAttention(ComputedNotStored, ABC):
 
     def channel_gate(self, image: Tensor) -> Tensor:
         """One weight in 0..1 per channel: (B, C, H, W) -> (B, C, 1, 1)."""
-        return self.channel_interaction(image).sigmoid()
+        pool, conv, norm, *rest = self.channel_interaction
+        return run_all(rest, normalised(conv, norm, pool(image))).sigmoid()
 
     def spatial_gate(self, image: Tensor) -> Tensor:
         """One weight in 0..1 per pixel: (B, C, H, W) -> (B, 1, H, W)."""
-        return self.spatial_interaction(image).sigmoid()
+        conv, norm, *rest = self.spatial_interaction
+        return run_all(rest, normalised(conv, norm, image)).sigmoid()
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
         """Runs both branches on tokens (B, H * W, C)."""
-        qkv = self.qkv(x)
-        near = self.dwconv(to_image(qkv.chunk(3, dim=-1)[2], size))
-        far = to_image(self.attend(qkv, size), size)
-        return self.proj_drop(self.proj(to_tokens(self.interact(far, near))))
+        dim = x.shape[-1]
+        qk, v = linear_part(self.qkv, x, 0, 2 * dim), linear_part(self.qkv, x, 2 * dim, 3 * dim)
+        far = self.attend(qk, v, size)
+        joined = computed_again(self._join, self, far, v, size) if self.recompute else self._join(far, v, size)
+        return self.proj_drop(self.proj(joined))
+
+    def _join(self, far: Tensor, v: Tensor, size: Size) -> Tensor:
+        conv, norm, activation = self.dwconv
+        near = activation(normalised(conv, norm, to_image(v, size)))
+        return to_tokens(self.interact(to_image(far, size), near))
 
 
 class AdaptiveSpatialAttention(AdaptiveAttention):
@@ -189,6 +273,7 @@ class AdaptiveSpatialAttention(AdaptiveAttention):
         qkv_bias: Whether the projection to q, k, v has a bias.
         drop_rate: Dropout rate after the last projection.
         attn_drop_rate: Dropout rate on the attention weights.
+        recompute: As in :class:`AdaptiveAttention`.
 
     Shape:
         - x: (B, H * W, C), size: (H, W), any size; returns (B, H * W, C).
@@ -208,9 +293,10 @@ class AdaptiveSpatialAttention(AdaptiveAttention):
         qkv_bias: bool = True,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
+        recompute: bool = False,
     ) -> None:
-        super().__init__(dim, qkv_bias, drop_rate)
-        self.num_heads = num_heads
+        super().__init__(dim, qkv_bias, drop_rate, recompute)
+        self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.pad_side = windows.common_side(window)
         scale = qk_scale or (dim // num_heads) ** -0.5
         shift = (window[0] // 2, window[1] // 2) if shifted else (0, 0)
@@ -219,17 +305,17 @@ class AdaptiveSpatialAttention(AdaptiveAttention):
             for sides, steps in ((window, shift), (window[::-1], shift[::-1]))
         )
 
-    def attend(self, qkv: Tensor, size: Size) -> Tensor:
+    def attend(self, qk: Tensor, v: Tensor, size: Size) -> Tensor:
         """Attends in windows of both orientations."""
         height, width = size
-        qkv = windows.pad_to_multiple(qkv.unflatten(1, size), self.pad_side)  # (B, H', W', 3 C)
-        halves = qkv.unflatten(3, (3, 2, self.num_heads // 2, -1)).unbind(4)  # each (B, H', W', 3, heads / 2, d)
-        out = [attn(half)[:, :height, :width] for attn, half in zip(self.attns, halves, strict=True)]
-        return torch.cat(out, dim=-1).flatten(1, 2)
+        qk, v = (windows.pad_to_multiple(x.unflatten(1, size), self.pad_side) for x in (qk, v))
+        halves = (x.unflatten(3, (-1, 2, self.num_heads // 2, self.head_dim)).unbind(4) for x in (qk, v))
+        out = [attn(*half)[:, :height, :width] for attn, *half in zip(self.attns, *halves, strict=True)]
+        return torch.cat(out, dim=3).flatten(3).flatten(1, 2)
 
     def interact(self, far: Tensor, near: Tensor) -> Tensor:
         """Attention takes its channel weights from the convolution, which takes its pixel weights from attention."""
-        return far * self.channel_gate(near) + near * self.spatial_gate(far)
+        return torch.addcmul(far * self.channel_gate(near), near, self.spatial_gate(far))
 
 
 class AdaptiveChannelAttention(AdaptiveAttention):
@@ -241,27 +327,47 @@ class AdaptiveChannelAttention(AdaptiveAttention):
         qkv_bias: Whether the projection to q, k, v has a bias.
         drop_rate: Dropout rate after the last projection.
         attn_drop_rate: Dropout rate on the attention weights.
+        recompute: As in :class:`AdaptiveAttention`.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
     """
 
+    other_heads: Tensor
+
     def __init__(
-        self, dim: int, num_heads: int, *, qkv_bias: bool = True, drop_rate: float = 0.0, attn_drop_rate: float = 0.0
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        qkv_bias: bool = True,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        recompute: bool = False,
     ) -> None:
-        super().__init__(dim, qkv_bias, drop_rate)
+        super().__init__(dim, qkv_bias, drop_rate, recompute)
         self.num_heads = num_heads
         self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
+        head = torch.arange(dim) // (dim // num_heads)
+        self.register_buffer('other_heads', head[:, None] != head[None, :], persistent=False)
         self.attn_drop = nn.Dropout(attn_drop_rate)
 
-    def attend(self, qkv: Tensor, size: Size) -> Tensor:
-        """Attends between channels; ``size`` is not used."""
-        q, k, v = qkv.transpose(1, 2).unflatten(1, (3, self.num_heads, -1)).unbind(1)  # each (B, heads, d, N)
-        # Normalised before the product, not after: sums over thousands of positions leave the range of half precision.
-        weights = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)  # (B, heads, d, d)
-        weights = self.attn_drop((weights * self.temperature).softmax(dim=-1))
-        return (weights @ v).flatten(1, 2).transpose(1, 2)
+    def attend(self, qk: Tensor, v: Tensor, size: Size) -> Tensor:
+        """Attends between channels; ``size`` is not used.
+
+        All heads share one matrix product, in which other heads are masked: their tokens are not copied apart.
+        """
+        q, k = qk.chunk(2, dim=-1)
+        if q.dtype.itemsize > 2:
+            logits = q.transpose(1, 2) @ k  # (B, C, C)
+            norms = [x.square().sum(dim=1).sqrt().clamp_min(EPS) for x in (q, k)]
+            logits = logits / (norms[0].unsqueeze(2) * norms[1].unsqueeze(1))
+        else:  # normalised before the product: sums over thousands of positions leave the range of half precision
+            logits = F.normalize(q, dim=1).transpose(1, 2) @ F.normalize(k, dim=1)
+        temperature = self.temperature.view(-1).repeat_interleave(logits.shape[-1] // self.num_heads)
+        logits = (logits * temperature.unsqueeze(-1)).masked_fill(self.other_heads, -torch.inf)
+        return v @ self.attn_drop(logits.softmax(dim=-1)).transpose(1, 2).to(v.dtype)
 
     def interact(self, far: Tensor, near: Tensor) -> Tensor:
         """Attention takes its pixel weights from the convolution, which takes its channel weights from attention."""
-        return far * self.spatial_gate(near) + near * self.channel_gate(far)
+        return torch.addcmul(far * self.spatial_gate(near), near, self.channel_gate(far))

@@ -24,7 +24,7 @@ from deplsr_arch.checks import (
     expect_rates,
     is_count,
 )
-from deplsr_arch.dat_blocks import DATBlock, PixelsToTokens, ResiConnection, ResidualGroup, body_conv
+from deplsr_arch.dat_blocks import DATBlock, PixelsToTokens, ResiConnection, ResidualGroup, UseCheckpoint, body_conv
 from deplsr_arch.initialise import initialise
 from deplsr_arch.upsample import Upsampler, upsample_at_once, upsample_in_steps
 from deplsr_arch.windows import Size
@@ -66,7 +66,8 @@ class DAT(nn.Module):
         drop_rate: Dropout rate after projections and in feed-forward networks.
         attn_drop_rate: Dropout rate on attention weights.
         drop_path_rate: Stochastic depth rate of the last block; it rises linearly from 0 at the first.
-        use_chk: Whether to compute blocks again in the backward pass, which saves memory and costs a forward pass.
+        use_chk: What the backward pass computes again instead of keeping it: 'cheap', depth-wise convolutions, gates
+            and activations; true, complete blocks, which costs a forward pass; false, nothing.
         upscale: Scale: 3 or a power of two; any whole number with 'pixelshuffledirect'.
         img_range: Largest value of the input; 1.0 for images in 0..1.
         resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.
@@ -100,7 +101,7 @@ class DAT(nn.Module):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
-        use_chk: bool = False,
+        use_chk: UseCheckpoint = 'cheap',
         upscale: int = 4,
         img_range: float = 1.0,
         resi_connection: ResiConnection = '1conv',
@@ -111,7 +112,10 @@ class DAT(nn.Module):
         expect_counts(img_size=img_size, in_chans=in_chans, upscale=upscale)
         expect_positive(img_range=img_range, qk_scale=1.0 if qk_scale is None else qk_scale)
         expect_rates(drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate)
-        expect_flags(qkv_bias=qkv_bias, use_chk=use_chk)
+        expect_flags(qkv_bias=qkv_bias)
+        checkpointed = isinstance(use_chk, bool) or use_chk == 'cheap'
+        expect(checkpointed, 'use_chk', "true, false or 'cheap'", use_chk, "the default is 'cheap'")
+        recompute = use_chk == 'cheap'
         expect_choice('resi_connection', resi_connection, get_args(ResiConnection))
         expect_choice('upsampler', upsampler, get_args(Upsampler))
         _check_widths(embed_dim, split_size, expansion_factor, pos_dim)
@@ -126,7 +130,11 @@ class DAT(nn.Module):
         hidden = int(embed_dim * expansion_factor)
         drop_paths = (drop_path_rate * index / max(1, sum(depth) - 1) for index in range(sum(depth)))
         channel = partial(
-            AdaptiveChannelAttention, qkv_bias=qkv_bias, drop_rate=drop_rate, attn_drop_rate=attn_drop_rate
+            AdaptiveChannelAttention,
+            qkv_bias=qkv_bias,
+            drop_rate=drop_rate,
+            attn_drop_rate=attn_drop_rate,
+            recompute=recompute,
         )
         spatial = partial(
             AdaptiveSpatialAttention,
@@ -136,6 +144,7 @@ class DAT(nn.Module):
             qkv_bias=qkv_bias,
             drop_rate=drop_rate,
             attn_drop_rate=attn_drop_rate,
+            recompute=recompute,
         )
 
         def make_attention(group: int, block: int) -> AdaptiveAttention:
@@ -145,7 +154,7 @@ class DAT(nn.Module):
 
         def make_group(group: int, blocks: int) -> ResidualGroup:
             attentions = [make_attention(group, block) for block in range(blocks)]
-            made = [DATBlock(embed_dim, attn, hidden, drop_rate, next(drop_paths)) for attn in attentions]
+            made = [DATBlock(embed_dim, attn, hidden, drop_rate, next(drop_paths), recompute) for attn in attentions]
             return ResidualGroup(embed_dim, made, resi_connection, use_chk)
 
         self.layers = nn.ModuleList(make_group(group, blocks) for group, blocks in enumerate(depth))

@@ -6,17 +6,17 @@ spatial-gate feed-forward network: section 3.4). Parameter names are the publish
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from deplsr_arch.attention import AdaptiveAttention, to_image, to_tokens
+from deplsr_arch.attention import AdaptiveAttention, linear_part, to_image, to_tokens
+from deplsr_arch.recompute import computed_again
 from deplsr_arch.windows import Size
 
+UseCheckpoint = bool | Literal['cheap']
 ResiConnection = Literal['1conv', '3conv']
 
 
@@ -28,11 +28,33 @@ class PixelsToTokens(nn.Module):
         return to_tokens(image)
 
 
+class DropPath(nn.Module):
+    """Adds a residual branch, which it drops for some samples of a training batch (stochastic depth).
+
+    Source: Huang et al., Deep Networks with Stochastic Depth, ECCV 2016.
+
+    Args:
+        rate: Share of the samples, 0 <= rate < 1; what is kept is scaled up by 1 / (1 - rate).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Adds a residual branch to x, dropped for samples along the first axis."""
+        if self.training and self.rate:
+            kept = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1 - self.rate) / (1 - self.rate)
+            return torch.addcmul(x, branch.to(x.dtype), kept)
+        # In place: no layer in front of this one needs its output for the backward pass.
+        return branch.add_(x) if branch.dtype == x.dtype else x + branch
+
+
 class SpatialGate(nn.Module):
     """Multiplies half of the channels with a depth-wise convolution of the other half.
 
     Shape:
-        - x: (B, H * W, 2 C), size: (H, W); returns (B, H * W, C).
+        - kept, gate: (B, H * W, C), size: (H, W); returns (B, H * W, C).
     """
 
     def __init__(self, dim: int) -> None:
@@ -40,9 +62,8 @@ class SpatialGate(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
-    def forward(self, x: Tensor, size: Size) -> Tensor:
+    def forward(self, kept: Tensor, gate: Tensor, size: Size) -> Tensor:
         """Gates the first half of the channels by the second."""
-        kept, gate = x.chunk(2, dim=-1)
         return kept * to_tokens(self.conv(to_image(self.norm(gate), size)))
 
 
@@ -53,23 +74,31 @@ class SpatialGateFeedForward(nn.Module):
         dim: Channels C.
         hidden: Outputs of the first layer, even; the gate halves them.
         drop_rate: Dropout rate after each of the three steps.
+        recompute: Whether the backward pass computes what is between the linear layers again.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
     """
 
-    def __init__(self, dim: int, hidden: int, drop_rate: float = 0.0) -> None:
+    def __init__(self, dim: int, hidden: int, drop_rate: float = 0.0, recompute: bool = False) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
         self.sg = SpatialGate(hidden // 2)
         self.fc2 = nn.Linear(hidden // 2, dim)
         self.drop = nn.Dropout(drop_rate)
+        self.recompute = recompute
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
         """Maps tokens (B, H * W, C) to the same shape."""
-        x = self.drop(self.act(self.fc1(x)))
-        return self.drop(self.fc2(self.drop(self.sg(x, size))))
+        half = self.fc2.in_features
+        parts = (linear_part(self.fc1, x, 0, half), linear_part(self.fc1, x, half, 2 * half))
+        gated = computed_again(self._gate, self, *parts, size) if self.recompute else self._gate(*parts, size)
+        return self.drop(self.fc2(gated))
+
+    def _gate(self, kept: Tensor, gate: Tensor, size: Size) -> Tensor:
+        kept, gate = (self.drop(self.act(part)) for part in (kept, gate))
+        return self.drop(self.sg(kept, gate, size))
 
 
 class DATBlock(nn.Module):
@@ -81,27 +110,32 @@ class DATBlock(nn.Module):
         hidden: Outputs of the first feed-forward layer, even.
         drop_rate: Dropout rate of the feed-forward network.
         drop_path_rate: Share of the samples for which a branch is dropped in training.
+        recompute: Whether the backward pass computes the cheap parts of the feed-forward network again.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
     """
 
     def __init__(
-        self, dim: int, attn: AdaptiveAttention, hidden: int, drop_rate: float = 0.0, drop_path_rate: float = 0.0
+        self,
+        dim: int,
+        attn: AdaptiveAttention,
+        hidden: int,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
-        from timm.layers import DropPath  # here, since importing timm takes a sixth as long as importing torch
-
         self.norm1 = nn.LayerNorm(dim)
         self.attn = attn
         self.norm2 = nn.LayerNorm(dim)
-        self.ffn = SpatialGateFeedForward(dim, hidden, drop_rate)
+        self.ffn = SpatialGateFeedForward(dim, hidden, drop_rate, recompute)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
         """Maps tokens (B, H * W, C) to the same shape."""
-        x = x + self.drop_path(self.attn(self.norm1(x), size))
-        return x + self.drop_path(self.ffn(self.norm2(x), size))
+        x = self.drop_path(x, self.attn(self.norm1(x), size))
+        return self.drop_path(x, self.ffn(self.norm2(x), size))
 
 
 class ResidualGroup(nn.Module):
@@ -111,14 +145,14 @@ class ResidualGroup(nn.Module):
         dim: Channels C.
         blocks: The blocks.
         resi_connection: Convolution at the end, one of 3 x 3 or a bottleneck of three.
-        use_chk: Whether to keep only the inputs of blocks for the backward pass and compute the rest again.
+        use_chk: True to keep only the inputs of blocks for the backward pass and compute the rest again.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
     """
 
     def __init__(
-        self, dim: int, blocks: Sequence[DATBlock], resi_connection: ResiConnection, use_chk: bool = False
+        self, dim: int, blocks: Sequence[DATBlock], resi_connection: ResiConnection, use_chk: UseCheckpoint = False
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
@@ -129,7 +163,7 @@ class ResidualGroup(nn.Module):
         """Maps tokens (B, H * W, C) to the same shape."""
         out = x
         for block in self.blocks:
-            out = run_checkpointed(block, out, size) if self.use_chk else block(out, size)
+            out = computed_again(block, block, out, size) if self.use_chk is True else block(out, size)
         return x + to_tokens(self.conv(to_image(out, size)))
 
 
@@ -145,28 +179,3 @@ def body_conv(dim: int, resi_connection: ResiConnection) -> nn.Module:
         nn.LeakyReLU(0.2),
         nn.Conv2d(narrow, dim, 3, padding=1),
     )
-
-
-def run_checkpointed(block: nn.Module, x: Tensor, size: Size) -> Tensor:
-    """Runs a block so that the backward pass computes its inner tensors again instead of keeping them."""
-    if not torch.is_grad_enabled():
-        return block(x, size)
-
-    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), running_statistics_kept(block)
-
-    return checkpoint(block, x, size, use_reentrant=False, context_fn=contexts)
-
-
-@contextmanager
-def running_statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Keeps batch norms from counting a batch again while its forward pass is repeated for the backward pass."""
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    try:
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
-        yield
-    finally:
-        for norm, (momentum, num_batches_tracked) in zip(norms, kept, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, num_batches_tracked

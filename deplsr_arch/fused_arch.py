@@ -40,10 +40,11 @@ class _Pass:
 
     def fuse(self, key: str, features: Tensor) -> Tensor:
         """Fuses a map (B, C, h, w) or tokens (B, N, C)."""
-        tokens = features.flatten(2).transpose(1, 2) if features.ndim == 4 else features
+        # views also of channels_last maps, so that nothing is copied
+        tokens = features.permute(0, 2, 3, 1).flatten(1, 2) if features.ndim == 4 else features
         tokens, self.xi, self.xd = self.fusions[key](tokens, self.xi, self.xd)
         if features.ndim == 4:
-            tokens = tokens.transpose(1, 2).reshape(features.shape)
+            tokens = tokens.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)
         return tokens.to(features.dtype)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deplsr_arch.checks import expect, expect_counts
 from deplsr_arch.dat_arch import DAT
-from deplsr_arch.dat_blocks import ResiConnection
+from deplsr_arch.dat_blocks import ResiConnection, UseCheckpoint
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.fusion import (
     FUSION_PREFIXES,
@@ -48,7 +48,8 @@ class FusedDAT(DAT):
         drop_rate: Dropout rate after projections and in feed-forward networks; fusion has no dropout.
         attn_drop_rate: Dropout rate on attention weights; fusion has no dropout.
         drop_path_rate: Stochastic depth rate of the last block; fusion is never dropped.
-        use_chk: Whether blocks are computed again in the backward pass, which saves memory; fusions are not.
+        use_chk: What the backward pass computes again instead of keeping it: 'cheap', depth-wise convolutions, gates
+            and activations; true, complete blocks, which costs a forward pass; false, nothing. Fusions are always kept.
         upscale: Scale: 3 or a power of two; any whole number with 'pixelshuffledirect'.
         img_range: Largest value of the input; 1.0 for images in 0..1.
         resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.
@@ -89,7 +90,7 @@ class FusedDAT(DAT):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
-        use_chk: bool = False,
+        use_chk: UseCheckpoint = 'cheap',
         upscale: int = 4,
         img_range: float = 1.0,
         resi_connection: ResiConnection = '1conv',

@@ -149,7 +149,7 @@ class PriorModulation(nn.Module):
         self._expect_tokens(xi.shape[1], xd.shape[1])
         prior = torch.cat([xi, xd], dim=1).flatten(1)
         gain, shift = self.out(self.act(self.mix(prior))).unsqueeze(1).chunk(2, dim=-1)  # each (B, 1, C)
-        return x * (1 + gain) + shift, xi, xd
+        return torch.addcmul(shift, x, 1 + gain), xi, xd  # one pass over the tokens
 
     def _expect_tokens(self, content: int, degradation: int) -> None:
         if (content, degradation) == (1, self.num_degradation_types):

@@ -9,16 +9,19 @@ published code keeps or computes one mask per window.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Size = tuple[int, int]
-Triple = tuple[Tensor, Tensor, Tensor]
+from deplsr_arch.cpu_attention import attention_on_cpu
 
-# The published masks forbid with -100, not with -inf: exp(-100) is practically zero, and it is safe in half precision.
-FORBIDDEN = -100.0
+Size = tuple[int, int]
+
+# The published masks forbid with -100. In float32 exp(-100) is a denormal number, on which a CPU multiplies up to ten
+# times slower. No row is forbidden completely: a position attends to itself.
+FORBIDDEN = -math.inf
 
 
 def pad_to_multiple(x: Tensor, side: int) -> Tensor:
@@ -33,16 +36,19 @@ def common_side(window: Size) -> int:
 
 
 def partition(x: Tensor, window: Size) -> Tensor:
-    """Cuts images into windows: (B, H, W, ...) -> (B, H / height, W / width, L, ...)."""
+    """Cuts images into windows, by head: (B, H, W, n, heads, d) -> (n, windows, heads, L, d).
+
+    The windows are those of the first image row by row, then those of the next.
+    """
     height, width = window
-    x = x.unflatten(2, (-1, width)).unflatten(1, (-1, height))  # (B, rows, height, columns, width, ...)
-    return x.transpose(2, 3).flatten(3, 4)
+    x = x.unflatten(2, (-1, width)).unflatten(1, (-1, height))  # (B, rows, height, columns, width, n, heads, d)
+    return x.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(1, 3)
 
 
-def merge(windows: Tensor, window: Size) -> Tensor:
-    """Merges windows, the inverse of :func:`partition`: (B, rows, columns, L, ...) -> (B, H, W, ...)."""
-    x = windows.unflatten(3, window).transpose(2, 3)  # (B, rows, height, columns, width, ...)
-    return x.flatten(3, 4).flatten(1, 2)
+def merge(windows: Tensor, window: Size, grid: Size) -> Tensor:
+    """Merges windows of a grid (rows, columns): (windows, heads, L, d) -> (B, H, W, heads, d)."""
+    x = windows.unflatten(2, window).unflatten(0, (-1, *grid))  # (B, rows, columns, heads, height, width, d)
+    return x.permute(0, 1, 4, 2, 5, 3, 6).flatten(3, 4).flatten(1, 2)
 
 
 def offset_grid(window: Size) -> Tensor:
@@ -80,36 +86,59 @@ def shift_masks(window: Size, shift: Size) -> Tensor:
     return torch.stack(masks)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, dropout: float = 0.0) -> Tensor:
-    """Attention inside each window.
+def attend(
+    qk: Tensor,
+    v: Tensor,
+    window: Size,
+    shift: Size,
+    biases: Sequence[Tensor | None],
+    scale: float,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention inside each window of images whose sides are multiples of the window's.
 
     Shape:
-        - q, k, v: (B, rows, columns, heads, L, d); returns the same shape.
-        - bias: (1, heads, L, L) for all windows, or (4, heads, L, L) for inner, right, bottom and corner windows.
+        - qk: (B, H, W, 2, heads, d); v: (B, H, W, 1, heads, d); returns (B, H, W, heads, d).
+        - biases: one without a shift; with a cyclic shift (down, right) of the grid those of inner, right, bottom and
+          corner windows; each (1, heads or 1, L, L) or None.
     """
-    if bias.shape[0] == 1:
-        return _attend_equal((q, k, v), bias, scale, dropout)
+    if not any(shift):
+        return _attend_equal(qk, v, window, biases[0], scale, dropout)
+    # torch.roll copies everything once per axis: here only the windows across a border are put together.
     strips = []
-    for strip, biases in zip(_split_last((q, k, v), dim=1), bias.split(2), strict=True):
-        parts = zip(_split_last(strip, dim=2), biases.split(1), strict=True)
-        strips.append(torch.cat([_attend_equal(part, bias, scale, dropout) for part, bias in parts], dim=2))
-    return torch.cat(strips, dim=1)
+    rows = zip(*(_cut(x, window[0], shift[0], 1) for x in (qk, v)), strict=True)
+    for (qk, v), sorts in zip(rows, (biases[:2], biases[2:]), strict=True):
+        columns = zip(*(_cut(x, window[1], shift[1], 2) for x in (qk, v)), sorts, strict=True)
+        parts = [_attend_equal(qk, v, window, bias, scale, dropout) for qk, v, bias in columns]
+        strips.append(_put_back(parts[0], parts[1], shift[1], 2))
+    return _put_back(strips[0], strips[1], shift[0], 1)
 
 
-def _split_last(qkv: Triple, dim: int) -> tuple[Triple, Triple]:
-    """Splits windows along ``dim`` into the last and all before it, which come first."""
-    (q, q_last), (k, k_last), (v, v_last) = (x.split((x.shape[dim] - 1, 1), dim) for x in qkv)
-    return (q, k, v), (q_last, k_last, v_last)
+def _cut(x: Tensor, side: int, shift: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Cuts images into the inner windows of a shifted grid and those across the border, along one axis."""
+    first, inner, last = x.split((shift, x.shape[dim] - side, side - shift), dim)
+    return inner, torch.cat([last, first], dim)
 
 
-def _attend_equal(qkv: Triple, bias: Tensor, scale: float, dropout: float) -> Tensor:
-    """Attention in windows with the same bias (1, heads, L, L)."""
-    q, k, v = qkv
-    if q.numel() == 0:
-        return v
-    # Measured at 64 x 64 and 128 x 128, width 180, windows of 8 x 32, one core, against softmax(q k^T + bias + mask) v
-    # with a mask per window: evaluation 1.6x and 3.8x faster, a training step 0.8x and 1.3x as fast.
-    out = F.scaled_dot_product_attention(
-        q.flatten(0, 2), k.flatten(0, 2), v.flatten(0, 2), attn_mask=bias.to(q.dtype), dropout_p=dropout, scale=scale
-    )
-    return out.unflatten(0, q.shape[:3])
+def _put_back(inner: Tensor, border: Tensor, shift: int, dim: int) -> Tensor:
+    """The inverse of :func:`_cut`."""
+    last, first = border.split((border.shape[dim] - shift, shift), dim)
+    return torch.cat([first, inner, last], dim)
+
+
+def _attend_equal(qk: Tensor, v: Tensor, window: Size, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
+    """Attention in windows with the same bias."""
+    if v.numel() == 0:
+        return v.squeeze(3)
+    grid = (v.shape[1] // window[0], v.shape[2] // window[1])
+    q, k = partition(qk, window).unbind(0)
+    out = _attention(q, k, partition(v, window).squeeze(0), bias, scale, dropout)
+    return merge(out, window, grid)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if q.device.type == 'cpu' and not dropout and not traced:
+        return attention_on_cpu(q, k, v, bias, scale)
+    bias = None if bias is None else bias.to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)

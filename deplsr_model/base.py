@@ -71,8 +71,11 @@ class DePLSRBaseModel(BaseModel):
         super().__init__(opt)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Moves a network to the device as BasicSR does, in the memory format of option ``channels_last``."""
-        return super().model_to_device(net.to(memory_format=self.memory_format))
+        """Moves a network to the device as BasicSR does, with options ``channels_last`` and ``compile``."""
+        net = net.to(memory_format=self.memory_format)
+        if self.options.compile:
+            net.compile(dynamic=True)  # in place: names of parameters stay as they are
+        return super().model_to_device(net)
 
     @property
     def memory_format(self) -> torch.memory_format:

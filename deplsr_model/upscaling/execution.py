@@ -14,11 +14,14 @@ __all__ = ['CompiledNetwork', 'device_named']
 
 
 class CompiledNetwork:
-    """A compiled network; where the machine cannot compile, the network itself, with a warning."""
+    """A compiled network; where the machine cannot compile, the network itself, with a warning.
+
+    Sizes of images are variables of the compiled network, so that another size does not compile it again.
+    """
 
     def __init__(self, net: Callable[..., Tensor]) -> None:
         self._plain = net
-        self._run: Callable[..., Tensor] = torch.compile(net)
+        self._run: Callable[..., Tensor] = torch.compile(net, dynamic=True)
         self._works = False
 
     def __call__(self, *inputs: Tensor) -> Tensor:

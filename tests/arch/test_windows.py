@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deplsr_arch import windows
+from deplsr_arch.cpu_attention import attention_on_cpu
 
 WINDOWS = [(4, 8), (8, 4), (2, 3), (5, 5)]
 
@@ -19,14 +20,15 @@ def windows_by_hand(x, window):
 
 @pytest.mark.parametrize('window', WINDOWS)
 def test_partition_cuts_windows_row_by_row(window):
-    x = torch.randn(2, 2 * window[0], 3 * window[1], 5)
-    assert torch.equal(windows.partition(x, window).flatten(1, 2), windows_by_hand(x, window))
+    x = torch.randn(2, 2 * window[0], 3 * window[1], 3, 2, 5)
+    by_hand = windows_by_hand(x, window).flatten(0, 1)  # (windows, L, 3, 2, 5)
+    assert torch.equal(windows.partition(x, window), by_hand.permute(2, 0, 3, 1, 4))
 
 
 @pytest.mark.parametrize('window', WINDOWS)
 def test_merge_undoes_partition(window):
-    x = torch.randn(2, 3 * window[0], window[1], 5)
-    assert torch.equal(windows.merge(windows.partition(x, window), window), x)
+    x = torch.randn(2, 3 * window[0], window[1], 1, 2, 5)
+    assert torch.equal(windows.merge(windows.partition(x, window)[0], window, (3, 1)), x[:, :, :, 0])
 
 
 @pytest.mark.parametrize('window', WINDOWS)
@@ -46,17 +48,51 @@ def test_positions_attend_only_within_their_window_and_their_side_of_the_shift(w
     height, width = grid[0] * window[0], grid[1] * window[1]
     qkv = torch.randn(2, height, width, 3, 2, 6)
     bias = torch.randn(1, 2, window[0] * window[1], window[0] * window[1])
-    masked = bias + windows.FORBIDDEN * windows.shift_masks(window, shift).unsqueeze(1)
-    q, k, v = windows.partition(qkv, window).transpose(3, 5).unbind(4)
-    got = windows.attend(q, k, v, masked, scale=0.3)
+    masked = bias.masked_fill(windows.shift_masks(window, shift).unsqueeze(1), windows.FORBIDDEN)
+    qk, v = qkv.split((2, 1), dim=3)
+    got = windows.attend(qk, v, window, shift, masked.split(1), scale=0.3)  # (B, H, W, heads, d), not shifted
+    got = windows_by_hand(got.roll((-shift[0], -shift[1]), (1, 2)), window).transpose(2, 3)
 
     # a pixel came over the border with the shift if it is now among the last shift[...] rows or columns
     wrapped = 2 * (torch.arange(height) >= height - shift[0])[:, None] + (torch.arange(width) >= width - shift[1]).int()
     side = windows_by_hand(wrapped[None, ..., None], window)[0, :, :, 0]
     apart = (side[:, :, None] != side[:, None, :])[None, :, None]  # (1, windows, 1, L, L)
-    q, k, v = (windows_by_hand(qkv[:, :, :, i], window).transpose(2, 3) for i in range(3))
+    rolled = qkv.roll((-shift[0], -shift[1]), (1, 2))
+    q, k, v = (windows_by_hand(rolled[:, :, :, i], window).transpose(2, 3) for i in range(3))
     logits = (0.3 * q @ k.transpose(-2, -1) + bias).masked_fill(apart, -torch.inf)
-    torch.testing.assert_close(got.flatten(1, 2), logits.softmax(-1) @ v)
+    torch.testing.assert_close(got, logits.softmax(-1) @ v)
+
+
+@pytest.mark.parametrize('heads', [1, 3])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_attention_on_the_cpu_has_the_gradients_of_plain_products(heads, dtype):
+    q, k, v, upstream = (torch.randn(9, 3, 12, 5).to(dtype) for _ in range(4))
+    bias = torch.randn(1, heads, 12, 12)
+    forbidden = torch.zeros(12, 12, dtype=torch.bool)
+    forbidden[:5, 5:] = True
+    masked = bias.masked_fill(forbidden, windows.FORBIDDEN)
+    gradients = []
+    for attend in (
+        lambda q, k, v, bias: attention_on_cpu(q, k, v, bias, 0.3),
+        lambda q, k, v, bias: ((0.3 * q.float() @ k.float().mT + bias).softmax(-1) @ v.float()).to(dtype),
+    ):
+        leaves = [x.clone().requires_grad_() for x in (q, k, v, masked)]
+        out = attend(*leaves)
+        out.backward(upstream)
+        gradients.append([out, *(leaf.grad.masked_fill(leaf.isinf(), 0) for leaf in leaves)])
+    for got, want in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, want, **({'rtol': 2e-2, 'atol': 3e-2} if dtype == torch.bfloat16 else {}))
+
+
+def test_attention_on_the_cpu_takes_a_fixed_mask():
+    q, k, v = (torch.randn(2, 3, 12, 5, requires_grad=True) for _ in range(3))
+    mask = torch.zeros(1, 1, 12, 12)
+    mask[..., 6:, :6] = windows.FORBIDDEN
+    attention_on_cpu(q, k, v, mask, 0.3).sum().backward()
+    got = [x.grad for x in (q, k, v)]
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+    ((0.3 * q @ k.mT + mask).softmax(-1) @ v).sum().backward()
+    torch.testing.assert_close(got, [x.grad for x in (q, k, v)])
 
 
 def test_padding_reaches_the_next_multiple_with_zeros():

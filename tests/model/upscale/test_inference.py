@@ -206,7 +206,7 @@ def test_bf16_is_close_to_fp32(workplace):
 
 
 def test_a_network_that_cannot_be_compiled_runs_as_it_is(workplace, monkeypatch, capsys):
-    def failing(net):
+    def failing(net, dynamic):
         def run(*inputs):
             raise RuntimeError('no compiler')
 

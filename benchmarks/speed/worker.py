@@ -1,0 +1,271 @@
+"""A process that times one version of FusedDAT-light: `python worker.py TREE FORM`, commands on standard input.
+
+Each version runs in a process of its own, because they have the same module names. The processes wait while another
+one measures. A command is a line of JSON, ``{"do": "infer", "size": 64, ...}``, and so is the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LIGHT: dict[str, Any] = {
+    **{'upscale': 4, 'split_size': [8, 32], 'depth': [18], 'embed_dim': 60, 'num_heads': [6], 'expansion_factor': 2},
+    **{'resi_connection': '3conv', 'upsampler': 'pixelshuffledirect', 'num_degradation_types': 8},
+}
+GRADIENT = 1e-3  # of the loss, so that products in the backward pass have usual sizes
+
+
+def build(form: str, **changes: Any) -> nn.Module:
+    """Returns a network with the same weights in each version."""
+    from deplsr_arch.fused_dat_arch import FusedDAT
+
+    torch.manual_seed(0)
+    net: nn.Module = FusedDAT(**{**LIGHT, **changes})
+    state = net.state_dict()
+    generator = torch.Generator().manual_seed(1)
+    for name, value in sorted(state.items()):  # the fusions start at zero, and would do nothing
+        if name.startswith('fusion_blocks.') and value.is_floating_point():
+            value.normal_(0, 0.02, generator=generator)
+    if form == 'plain':
+        from benchmarks.speed.plain import as_published
+
+        as_published(net)
+    return net
+
+
+def inputs(size: int, batch: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns images and prior."""
+    generator = torch.Generator().manual_seed(2)
+    shapes = ((batch, 3, size, size), (batch, 1, 512), (batch, 8, 512))
+    x, xi, xd = (torch.rand(shape, generator=generator) for shape in shapes)
+    prior = (nn.functional.normalize(2 * y - 1, dim=-1) for y in (xi, xd))
+    return tuple(y.to(device) for y in (x, *prior))  # type: ignore[return-value]
+
+
+class Worker:
+    """Runs commands; networks are built once."""
+
+    def __init__(self, form: str, device: str) -> None:
+        self.form, self.device = form, device
+        self.nets: dict[str, nn.Module] = {}
+        self.steps: dict[str, Callable[[], object]] = {}
+
+    def run(self, do: str, **arguments: Any) -> Any:
+        """Runs a command."""
+        return getattr(self, do)(**arguments)
+
+    def net(self, changes: dict[str, Any], training: bool, compiled: bool = False) -> nn.Module:
+        """Returns a network with some arguments changed."""
+        key = json.dumps([changes, training, compiled], sort_keys=True)
+        if key not in self.nets:
+            net = build(self.form, **changes).to(self.device, memory_format=torch.channels_last).train(training)
+            self.nets[key] = torch.compile(net, dynamic=True) if compiled else net  # type: ignore[assignment]
+        return self.nets[key]
+
+    def step(
+        self,
+        what: str,
+        size: int,
+        batch: int,
+        amp: bool = False,
+        compiled: bool = False,
+        changes: dict[str, Any] | None = None,
+    ) -> Callable[[], Tensor]:
+        """Returns a function that runs one forward pass, or one training step without the optimizer."""
+        net = self.net(changes or {}, what == 'train', compiled)
+        data = inputs(size, batch, self.device)
+        precision = torch.autocast(torch.device(self.device).type, torch.bfloat16) if amp else contextlib.nullcontext()
+
+        def infer() -> Tensor:
+            with torch.inference_mode(), precision:
+                return net(*data).float()
+
+        def train() -> Tensor:
+            net.zero_grad(set_to_none=True)
+            with precision:
+                out = net(*data).float()
+            loss = GRADIENT * out.abs().sum()
+            loss.backward()
+            return loss.detach()
+
+        return infer if what == 'infer' else train
+
+    def time(self, **arguments: Any) -> dict[str, float]:
+        """Seconds of one run, by the clock and of the CPU."""
+        key = json.dumps(arguments, sort_keys=True)
+        if key not in self.steps:
+            self.steps[key] = self.step(**arguments)
+            self.steps[key]()
+        self.wait()
+        start, start_cpu = time.perf_counter(), time.process_time()
+        self.steps[key]()
+        self.wait()
+        return {'wall': time.perf_counter() - start, 'cpu': time.process_time() - start_cpu}
+
+    def wait(self) -> None:
+        """Waits for a GPU."""
+        if self.device != 'cpu':
+            torch.cuda.synchronize()
+
+    def products(self) -> dict[str, float]:
+        """As :func:`products`."""
+        return products(self.device)
+
+    def operations(self, size: int, batch: int) -> float:
+        """Returns the operations of a forward pass, two for each multiplication and addition."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        net, data = self.net({}, False), inputs(size, batch, self.device)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net(*data)
+        return counter.get_total_flops()
+
+    def forget(self) -> None:
+        """Frees networks and data."""
+        self.nets, self.steps = {}, {}
+
+    def save(self, path: str, **arguments: Any) -> None:
+        """Writes the output of one run to a file."""
+        torch.save(self.step(**arguments)().cpu(), path)
+
+    def gradients(self, path: str, **arguments: Any) -> None:
+        """Writes the gradients of one training step to a file."""
+        arguments.setdefault('changes', {})
+        arguments['changes']['drop_path_rate'] = 0.0
+        self.step('train', **arguments)()
+        net = self.net(arguments['changes'], True)
+        torch.save({name: p.grad.cpu() for name, p in net.named_parameters() if p.grad is not None}, path)
+
+    def memory(self, **arguments: Any) -> dict[str, float]:
+        """MiB that a training step keeps for its backward pass, and its peak above what was used before."""
+        step = self.step(what='train', **arguments)
+        step()
+        if self.device != 'cpu':
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            step()
+            peak = torch.cuda.max_memory_allocated() - before
+        else:
+            peak = peak_of(step)
+        own = {p.untyped_storage().data_ptr() for net in self.nets.values() for p in net.parameters()}
+        kept: dict[int, int] = {}
+
+        def keep(saved: Tensor) -> Tensor:
+            storage = saved.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+            step()
+        return {'kept': sum(kept.values()) / 2**20, 'peak': peak / 2**20}
+
+
+class Overhead(Worker):
+    """Times what the prior adds to a forward pass: estimator, projection and fusions."""
+
+    def overhead(self, name: str, size: int) -> dict[str, float]:
+        """Returns seconds of the estimator, of projection and fusions, and of the complete network."""
+        from deplsr_arch.level_distribution_arch import LevelDistribution
+
+        if 'estimator' not in self.nets:
+            estimator = LevelDistribution(num_degradation_types=8).to(self.device, memory_format=torch.channels_last)
+            self.nets['estimator'] = estimator.eval()
+            self.nets['FusedDAT-light'] = self.net({}, False)
+            self.nets['PlainResNet'] = plain_res_net().to(self.device, memory_format=torch.channels_last).eval()
+        net = self.nets[name]
+        x, xi, xd = inputs(size, 1, self.device)
+        x = x.to(memory_format=torch.channels_last)
+        width = net.fusion_blocks['0'].out.in_features
+        tokens = torch.rand(1, size * size, width, device=self.device)
+
+        def fuse() -> None:
+            content, degradation = net.adaptive_feat_channels(xi), net.adaptive_feat_channels(xd)
+            for block in net.fusion_blocks.values():
+                block(tokens, content, degradation)
+
+        runs = {'estimator': lambda: self.nets['estimator'].prior(x), 'fusion': fuse, 'net': lambda: net(x, xi, xd)}
+        seconds = {}
+        with torch.inference_mode():
+            for key, run in runs.items():
+                for _ in range(2):  # the first run warms up
+                    self.wait()
+                    start = time.perf_counter()
+                    run()
+                    self.wait()
+                    seconds[key] = time.perf_counter() - start
+        return seconds
+
+
+def plain_res_net() -> nn.Module:
+    """The network of benchmarks.prior with fusions."""
+    import benchmarks.prior.controls  # noqa: F401  registers
+    from deplsr_arch.fused_arch import Fused
+
+    return Fused(backbone={'type': 'PlainResNet'}, fuse_at=['body.0', 'body.4'], num_degradation_types=8)
+
+
+def products(device: str) -> dict[str, float]:
+    """Returns 10^9 operations a second of matrix products, as far as the device gets."""
+    found = {}
+    for name, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
+        a, b = (torch.rand(2048 if device == 'cpu' else 8192, 2048, device=device).to(dtype) for _ in range(2))
+        best = float('inf')
+        for _ in range(8):
+            start = time.perf_counter()
+            a @ b.T
+            if device != 'cpu':
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - start)
+        found[name] = 2 * a.shape[0] * b.shape[0] * a.shape[1] / best / 1e9
+    return found
+
+
+def peak_of(step: Callable[[], object]) -> int:
+    """Bytes of the largest resident memory during a step, above that before it (Linux)."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise what is kept free hides what the step needs
+    with open('/proc/self/clear_refs', 'w') as file:
+        file.write('5')
+    before = _status('VmRSS')
+    step()
+    return _status('VmHWM') - before
+
+
+def _status(key: str) -> int:
+    with open('/proc/self/status') as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(key))
+
+
+def main() -> None:
+    """Answers commands until the input ends."""
+    tree, form, device, threads = sys.argv[1:5]
+    sys.path[0] = tree
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # benchmarks
+    torch.set_num_threads(int(threads))
+    with contextlib.suppress(ImportError):  # as the command `basicsr` does, from 0.3 on
+        from basicsr_plugin.memory import keep_freed_memory
+
+        keep_freed_memory()
+    worker = Overhead(form, device)
+    for line in sys.stdin:
+        try:
+            answer = {'result': worker.run(**json.loads(line))}
+        except Exception as error:  # noqa: BLE001  it is the answer
+            answer = {'error': f'{type(error).__name__}: {error}'}
+        print('=' + json.dumps(answer), flush=True)
+
+
+if __name__ == '__main__':
+    main()
