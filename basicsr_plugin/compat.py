@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from basicsr_plugin.fixes.building import fix_building, fix_metrics
-from basicsr_plugin.fixes.datasets import fix_image_reading, fix_lists, fix_lmdb
+from basicsr_plugin.fixes.datasets import fix_decoding, fix_lists, fix_lmdb
 from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg, fix_tensor2img
 from basicsr_plugin.fixes.loop import fix_exact_resume, fix_loop
 from basicsr_plugin.fixes.models import fix_distributed, fix_ema, fix_real_esrgan
@@ -43,7 +43,7 @@ FIXES: dict[str, Callable[[], bool]] = {
     'tensor2img': fix_tensor2img,
     'lists': fix_lists,
     'lmdb': fix_lmdb,
-    'image_reading': fix_image_reading,
+    'decoding': fix_decoding,
     'output_names': fix_output_names,
     'small_images': fix_small_images,
     'saving': fix_saving,

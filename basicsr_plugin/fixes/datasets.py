@@ -11,7 +11,7 @@ from typing import Any
 from basicsr_plugin.errors import UserError, first_line
 from basicsr_plugin.fixes.source import contains, replace_everywhere
 
-__all__ = ['fix_image_reading', 'fix_lists', 'fix_lmdb']
+__all__ = ['fix_decoding', 'fix_lists', 'fix_lmdb']
 
 _LIMIT = 10  # unreadable images that a training set of BasicSR may have
 _SETS = {
@@ -97,7 +97,7 @@ def fix_lmdb() -> bool:
     return True
 
 
-def fix_image_reading() -> bool:
+def fix_decoding() -> bool:
     """Images that cannot be decoded are a traceback without their name, truncated ones are gray, 16 bits are cut to 8.
 
     With this fix the images of a training set that cannot be read, up to ten, are replaced by the next ones.
