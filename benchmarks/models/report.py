@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from basicsr_plugin.presets import presets
 from benchmarks.models.card import table
+from benchmarks.models.choice import candidates_table, gain_table
 from benchmarks.models.measure import DRAWN, FIXED, SR_PRESETS
 from benchmarks.models.pack import add_measured
 from benchmarks.prior.report import write_tables
@@ -50,7 +51,7 @@ def report(results: Path = RESULTS, page: Path = PAGE, cards: bool = True) -> No
         cards: Whether to write the cards of the presets too.
     """
     kept: Kept = json.loads(results.read_text(encoding='utf-8')) if results.exists() else {}
-    write_tables(tables(kept), page)
+    write_tables({**tables(kept), **_kept_tables(results.parent)}, page)
     for preset in presets() if cards and kept else ():
         add_measured(preset.path, _card_rows(kept, preset.name))
 
@@ -62,6 +63,19 @@ def tables(kept: Kept) -> dict[str, str]:
         'models_targets': _targets, 'models_estimator': _estimator, 'models_cost': _cost,
     }  # fmt: skip
     return {name: (make(kept) if kept.get('values') else '') or _NOTHING for name, make in made.items()}
+
+
+def _kept_tables(folder: Path) -> dict[str, str]:
+    """Tables of what was kept of the trainings."""
+    made: dict[str, tuple[str, Callable[[Any], str]]] = {
+        'models_candidates': ('model_candidates.json', candidates_table),
+        'models_gain': ('model_training.json', gain_table),
+    }
+    found = {name: (folder / file, make) for name, (file, make) in made.items()}
+    return {
+        name: make(json.loads(path.read_text(encoding='utf-8'))) if path.exists() else _NOTHING
+        for name, (path, make) in found.items()
+    }
 
 
 def by_unit(kept: Kept, name: str, model: str) -> np.ndarray | None:

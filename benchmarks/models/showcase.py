@@ -37,9 +37,9 @@ class Shown(NamedTuple):
 
 
 ROWS = (
-    Shown('kde_foresthouse.png', 'realesrgan', 3, (100, 200)),
-    Shown('gb82_nyc.png', 'camera', 1, (120, 160)),
-    Shown('kde_gereatheron.png', 'bsrgan', 2, (60, 160)),
+    Shown('gb82_city.png', 'camera', 0, (160, 160)),
+    Shown('ski_coffee.png', 'camera', 0, (60, 180)),
+    Shown('gb82_dog.png', 'realesrgan', 0, (120, 160)),
 )
 _SIDE, _GAP, _LINE = 256, 4, 15
 
