@@ -198,8 +198,9 @@ def _targets_over_bicubic(kept: Kept) -> Iterator[list[str]]:
     if values is None:
         return
     found = bootstrap(values)
-    cell = f'{found[0]:.2f} dB ({found[1]:.2f} to {found[2]:.2f})'
-    yield ['Set14-SE: mean', f'{_SET14SE} dB', cell, _met(found[0], _SET14SE)]
+    mean = float(values.mean())
+    cell = f'{mean:.4f} dB ({found[1]:.2f} to {found[2]:.2f})'
+    yield ['Set14-SE: mean', f'{_SET14SE} dB', cell, _met(mean, _SET14SE)]
     rate = _rate(kept, values)
     if rate:
         cell = f'{rate[0]:.2f} ({rate[1]:.2f} to {rate[2]:.2f})'
