@@ -3,7 +3,7 @@
     make models                                                                # the same as the next line
     python -m benchmarks.models --photos data/photos --sets data/sets          # some hours on two cores; resumable
     python -m benchmarks.models --photos data/photos --sets data/sets --only pack measure   # from what is trained
-    python -m benchmarks.models --report                                       # docs/models.md from the kept results
+    python -m benchmarks.models --only report                                     # docs/models.md from the kept results
 
 `--photos` holds train/, heldout/ and manifest.tsv; only train/ is trained on. `--sets` holds RealSR100 and Set14SE.
 Pairs, the estimator and the held-out degradations are those of benchmarks.gain, in the same folder.
