@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from basicsr_plugin.errors import OptionError, UserError
 from basicsr_plugin.lmdb_files import lmdb_key
 from basicsr_plugin.text_files import read_lines
 
-__all__ = ['ImageSet', 'find_images', 'image_size', 'sample']
+__all__ = ['ImageSet', 'find_images', 'image_size', 'sample', 'without_images']
 
 _SAMPLED = 64  # images whose sizes are read before a run
 _ORIENTATION, _TURNED = 0x0112, 5  # EXIF, which OpenCV obeys
@@ -93,14 +92,17 @@ def _with_none(paths: Iterable[str], key: str) -> list[tuple[str | None, str | N
     return [(path, None) if key == 'dataroot_lq' else (None, path) for path in paths]
 
 
+def without_images(folder: str, where: str) -> str:
+    """Returns one line on a folder without images, and on those in its subfolders, which BasicSR does not search."""
+    inside = sum(len(names) for inner, _, names in os.walk(folder) if inner != folder)
+    hint = f'; it has {inside} files in subfolders, which BasicSR does not search: name one of these' if inside else ''
+    return f"{where}: expected a folder with images, got '{folder}' with none{hint}"
+
+
 def _files(folder: str, where: str) -> list[str]:
     names = sorted(one.name for one in os.scandir(folder) if not one.name.startswith('.') and one.is_file())
     if not names:
-        inner = sum(1 for path in Path(folder).glob('*/*') if path.is_file())
-        hint = (
-            f'; it has {inner} files in subfolders, which BasicSR does not search: name one of these' if inner else ''
-        )
-        raise OptionError(f"{where}: expected a folder with images, got '{folder}' with none{hint}")
+        raise OptionError(without_images(folder, where))
     return names
 
 
