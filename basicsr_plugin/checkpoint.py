@@ -92,7 +92,7 @@ def read_file(path: str | Path, where: str = 'checkpoint', hint: str = _SAVE_HIN
     Raises:
         UserError: The file is missing, damaged, cannot be read, or holds more than plain tensors.
     """
-    start = _start_of(path, where)
+    start = _start_of(path, where, None if hint is _SAVE_HINT else hint)
     try:
         if _is_safetensors(start):
             return load_file(path)
@@ -127,8 +127,8 @@ def read_metadata(path: str | Path, where: str = 'checkpoint') -> dict[str, str]
         return {}
 
 
-def _start_of(path: str | Path, where: str) -> bytes:
-    """Returns the first bytes of a file that may be a checkpoint.
+def _start_of(path: str | Path, where: str, hint: str | None = None) -> bytes:
+    """Returns the first bytes of a file that may be a checkpoint; ``hint`` replaces that for files of another sort.
 
     Raises:
         UserError: It is missing, a folder, unreadable, empty, or something else; one line.
@@ -150,8 +150,10 @@ def _start_of(path: str | Path, where: str) -> bytes:
         raise UserError(f'{where}: expected a checkpoint, got {path}, which is empty; copy or download it again')
     foreign = foreign_content(start)
     if foreign:
-        what, hint = foreign
-        raise UserError(f'{where}: {path} cannot be read as a checkpoint of plain tensors (it is {what}); {hint}')
+        what, usual_hint = foreign
+        raise UserError(
+            f'{where}: {path} cannot be read as a checkpoint of plain tensors (it is {what}); {hint or usual_hint}'
+        )
     return start
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from basicsr_plugin.fixes.building import fix_building, fix_metrics
+from basicsr_plugin.fixes.building import fix_building
 from basicsr_plugin.fixes.datasets import fix_decoding, fix_lists, fix_lmdb
 from basicsr_plugin.fixes.images import fix_filter2d, fix_jpeg, fix_tensor2img
 from basicsr_plugin.fixes.loop import fix_exact_resume, fix_loop
@@ -20,7 +20,7 @@ from basicsr_plugin.fixes.schedule import fix_last_iteration, fix_warmup
 from basicsr_plugin.fixes.split_validation import fix_validation
 from basicsr_plugin.fixes.steps import fix_steps
 from basicsr_plugin.fixes.training import fix_epochs, fix_options, fix_prefetch, fix_resume, fix_sampler
-from basicsr_plugin.fixes.validation import fix_output_names, fix_small_images
+from basicsr_plugin.fixes.validation import fix_metrics, fix_output_names
 from basicsr_plugin.fixes.weights import fix_load_network, fix_vgg
 
 __all__ = ['FIXES', 'alias_functional_tensor', 'apply_fixes']
@@ -45,7 +45,6 @@ FIXES: dict[str, Callable[[], bool]] = {
     'lmdb': fix_lmdb,
     'decoding': fix_decoding,
     'output_names': fix_output_names,
-    'small_images': fix_small_images,
     'saving': fix_saving,
     'image_files': fix_image_files,
     'archive': fix_archive,

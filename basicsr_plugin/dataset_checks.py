@@ -11,12 +11,12 @@ from basicsr_plugin.image_sets import ImageSet, find_images, image_size, sample
 from basicsr_plugin.signatures import named_parameters
 from basicsr_plugin.stock_checks import check_block, is_stock, registered_as, stock_options
 from basicsr_plugin.stock_datasets import IOBackendOptions, LoaderOptions
+from basicsr_plugin.stock_parts import smallest_side, too_small
 
 __all__ = ['check_dataset', 'check_images']
 
 _PADDED = 400  # side to which RealESRGANDataset crops and pads its images
 _STOCK_POOL = 180  # RealESRGANModel's queue_size
-_SSIM_WINDOW, _NIQE_BLOCK = 11, 96
 _MOST_MISMATCH = 16  # GT pixels that may be left over where LQ was made of a slightly cropped GT
 _CHANNELS = ('num_in_ch', 'in_chans', 'num_out_ch')
 _TRAIN_KEYS = ('gt_size', 'use_hflip', 'use_rot')
@@ -187,7 +187,7 @@ def _check_sizes(
         if lq_size and gt_size:
             _check_pair(dataset, where, scale, (str(lq), lq_size), (str(gt), gt_size))
         if lq_size and metrics:
-            _check_metrics(metrics, str(lq), min(lq_size) * scale, where)
+            _check_metrics(metrics, str(lq), min(lq_size) * scale)
 
 
 def _check_pair(
@@ -213,17 +213,13 @@ def _check_pair(
         )
 
 
-def _check_metrics(metrics: Mapping[str, Any], path: str, side: int, where: str) -> None:
+def _check_metrics(metrics: Mapping[str, Any], path: str, side: int) -> None:
     for name, (block, function) in metrics.items():
         if not is_stock(function):
             continue
         border = block.get('crop_border', 0)
-        needed = {'calculate_niqe': _NIQE_BLOCK, 'calculate_ssim': _SSIM_WINDOW}.get(function.__name__, 1)
-        if side - 2 * border < needed:
-            raise OptionError(
-                f'val.metrics.{name}: expected output images of {needed + 2 * border} pixels or more with crop_border: '
-                f'{border}, got {side} from {path} of {where}; lower crop_border, leave the metric or the image out'
-            )
+        if side < smallest_side(function.__name__, border):
+            raise OptionError(f"val.metrics.{name}: '{path}': {too_small(function.__name__, border, side)}")
 
 
 def _check_channels(opt: Mapping[str, Any], dataset: Mapping[str, Any], where: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from basicsr_plugin.errors import OptionError
+from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.lmdb_files import lmdb_key
+from basicsr_plugin.text_files import read_lines
 
-__all__ = ['ImageSet', 'find_images', 'image_size', 'sample']
+__all__ = ['ImageSet', 'find_images', 'image_size', 'sample', 'without_images']
 
 _SAMPLED = 64  # images whose sizes are read before a run
 _ORIENTATION, _TURNED = 0x0112, 5  # EXIF, which OpenCV obeys
@@ -91,29 +92,27 @@ def _with_none(paths: Iterable[str], key: str) -> list[tuple[str | None, str | N
     return [(path, None) if key == 'dataroot_lq' else (None, path) for path in paths]
 
 
+def without_images(folder: str, where: str) -> str:
+    """Returns one line on a folder without images, and on those in its subfolders, which BasicSR does not search."""
+    inside = sum(len(names) for inner, _, names in os.walk(folder) if inner != folder)
+    hint = f'; it has {inside} files in subfolders, which BasicSR does not search: name one of these' if inside else ''
+    return f"{where}: expected a folder with images, got '{folder}' with none{hint}"
+
+
 def _files(folder: str, where: str) -> list[str]:
     names = sorted(one.name for one in os.scandir(folder) if not one.name.startswith('.') and one.is_file())
     if not names:
-        inner = sum(1 for path in Path(folder).glob('*/*') if path.is_file())
-        hint = (
-            f'; it has {inner} files in subfolders, which BasicSR does not search: name one of these' if inner else ''
-        )
-        raise OptionError(f"{where}: expected a folder with images, got '{folder}' with none{hint}")
+        raise OptionError(without_images(folder, where))
     return names
 
 
 def _listed(dataset: Mapping[str, Any], roots: Mapping[str, str], key: str, where: str) -> ImageSet:
-    try:
-        lines = Path(dataset[key]).read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"{where}.{key}: expected a text file in UTF-8, got '{dataset[key]}' ({error})") from None
-    if not any(line.strip() for line in lines):
+    lines = _lines(dataset[key], f'{where}.{key}')
+    if not lines:
         raise OptionError(f"{where}.{key}: expected a name in each line, got the empty file '{dataset[key]}'")
     pairs: list[tuple[str | None, str | None]] = []
     two = 'dataroot_gt' in roots and 'dataroot_lq' in roots
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise OptionError(f'{where}.{key}: expected a name in each line, got none in line {number}; remove it')
+    for number, line in lines:
         if two and key == 'meta_info':
             names = line.strip().split(', ')
             if len(names) != 2:
@@ -139,6 +138,13 @@ def _listed(dataset: Mapping[str, Any], roots: Mapping[str, str], key: str, wher
                     f'{where}.{key}: expected names of images in the folder, got one for {path}, which does not exist'
                 )
     return ImageSet(len(pairs), pairs)
+
+
+def _lines(path: str, where: str) -> list[tuple[int, str]]:
+    try:
+        return list(read_lines(path, where))
+    except UserError as error:  # one that is listed with the other mistakes of the file
+        raise OptionError(str(error)) from None
 
 
 def _paired(dataset: Mapping[str, Any], names: Mapping[str, list[str]], where: str) -> ImageSet:
@@ -189,8 +195,7 @@ def _lmdb_count(roots: Mapping[str, str], where: str) -> int:
         for name in ('meta_info.txt', 'data.mdb'):
             if not os.path.isfile(os.path.join(root, name)):
                 raise OptionError(f"{where}.{key}: expected '{name}' in '{root}', which has none; make the LMDB again")
-        with open(os.path.join(root, 'meta_info.txt'), encoding='utf-8') as file:
-            keys[key] = {line.split('.')[0] for line in file}
+        keys[key] = {lmdb_key(line) for _, line in _lines(os.path.join(root, 'meta_info.txt'), f'{where}.{key}')}
         if not keys[key]:
             raise OptionError(f"{where}.{key}: expected names in '{root}/meta_info.txt', got none; make the LMDB again")
     if len({frozenset(found) for found in keys.values()}) > 1:

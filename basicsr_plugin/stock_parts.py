@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-__all__ = ['LOSSES', 'METRICS', 'OPTIMIZERS', 'SCHEDULERS', 'CosineAnnealingRestartOptions', 'MultiStepOptions']
+__all__ = [
+    'LOSSES',
+    'METRICS',
+    'OPTIMIZERS',
+    'SCHEDULERS',
+    'CosineAnnealingRestartOptions',
+    'MultiStepOptions',
+    'smallest_side',
+    'too_small',
+]
+
+_SMALLEST = {'calculate_niqe': 96, 'calculate_ssim': 11}  # a block, and a window
 
 Weight = Annotated[float, Field(ge=0, le=1_000_000)]
 _Rate = Annotated[float, Field(gt=0, le=10)]
@@ -201,3 +212,16 @@ SCHEDULERS: dict[str, Any] = {
     'MultiStepLR': MultiStepOptions,
     'MultiStepRestartLR': MultiStepOptions,
 }
+
+
+def smallest_side(metric: str, border: int) -> int:
+    """Returns the shorter side of the smallest image that a metric of BasicSR can measure with a ``crop_border``."""
+    return _SMALLEST.get(metric, 1) + 2 * border
+
+
+def too_small(metric: str, border: int, side: int) -> str:
+    """Returns the message on an image whose shorter side is below :func:`smallest_side`."""
+    return (
+        f'expected output images of {smallest_side(metric, border)} pixels or more for {metric} with crop_border: '
+        f'{border}, got {side}; lower crop_border, leave the metric or the image out'
+    )

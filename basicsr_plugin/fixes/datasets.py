@@ -173,13 +173,15 @@ def _imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> 
 def _name_images(dataset: Any) -> None:
     """Wraps a data set of BasicSR: what is wrong with an image is one line that names it."""
     from basicsr_plugin.image_decoding import PhotoError
+    from basicsr_plugin.image_sets import without_images
 
     build, get = dataset.__init__, dataset.__getitem__
 
     def init(self: Any, opt: dict[str, Any]) -> None:
         build(self, opt)
         if not self.paths:
-            raise UserError(_without_images(self))
+            key = 'dataroot_lq' if 'dataroot_lq' in self.opt else 'dataroot_gt'
+            raise UserError(without_images(self.opt[key], f'{_place(self)}.{key}'))
         self.unreadable = RawArray('b', max(1, len(self.paths)))  # shared with the workers of a loader
 
     def getitem(self: Any, index: Any) -> Any:
@@ -195,17 +197,6 @@ def _name_images(dataset: Any) -> None:
         raise UserError(f'{_place(self)}: expected images that can be read, got none; check the data set')
 
     dataset.__init__, dataset.__getitem__ = init, getitem
-
-
-def _without_images(self: Any) -> str:
-    """Returns one line on a data set without images, and on those in subfolders, which BasicSR does not read."""
-    key = 'dataroot_lq' if 'dataroot_lq' in self.opt else 'dataroot_gt'
-    root = self.opt[key]
-    inside = sum(len(names) for folder, _, names in os.walk(root) if folder != root)
-    hint = (
-        f'; its subfolders, which are not read, hold {inside} files: name one of them' if inside else '; check the path'
-    )
-    return f"{_place(self)}.{key}: expected images, found none in '{root}'{hint}"
 
 
 def _checked_item(self: Any, index: Any, get: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from types import MethodType
 from typing import Any
 
@@ -21,9 +22,10 @@ def fix_steps() -> bool:
     from basicsr.models.base_model import BaseModel
 
     build = BaseModel.get_optimizer
-    if not contains(build, 'torch.optim.Adam(params, lr'):
+    if hasattr(build, '__wrapped__') or not contains(build, 'torch.optim.Adam(params, lr'):
         return False
 
+    @wraps(build)  # checks read the names of optimizers in its source
     def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **kwargs: Any) -> Any:
         optimizer = build(self, optim_type, params, lr, **kwargs)
         optimizer.step = MethodType(_guarded(self, optimizer.step), optimizer)

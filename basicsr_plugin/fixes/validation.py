@@ -1,4 +1,4 @@
-"""Fixes of BasicSR's validation: names of output images, and images that are too small for a metric."""
+"""Fixes of BasicSR's validation: names of output images, and images that a metric cannot measure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from typing import Any
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.fixes.source import contains, replace_everywhere
+from basicsr_plugin.stock_parts import smallest_side, too_small
 
-__all__ = ['fix_output_names', 'fix_small_images']
-
-#: Sides of the smallest image that a metric can compare, without borders.
-_SMALLEST = {'calculate_ssim': 11, 'calculate_niqe': 96}
+__all__ = ['fix_metrics', 'fix_output_names']
 
 
-class _TooSmallError(UserError):
-    """An image is too small for a metric."""
+class _MetricError(UserError):
+    """A metric cannot measure an image."""
 
 
 def fix_output_names() -> bool:
@@ -41,8 +39,8 @@ def fix_output_names() -> bool:
         self.feed_data = feed_data
         try:
             validate(self, dataloader, current_iter, tb_logger, save_img)
-        except _TooSmallError as error:
-            raise UserError(f"'{path}': {error}") from None
+        except _MetricError as error:
+            raise UserError(f"val.metrics: '{path}': {error}") from None
         except RuntimeError as error:
             if 'adding size should be less than' not in str(error):
                 raise
@@ -64,8 +62,8 @@ def fix_output_names() -> bool:
     return True
 
 
-def fix_small_images() -> bool:
-    """The metric of an image that is smaller than its window or its borders is NaN, and so is that of the data set."""
+def fix_metrics() -> bool:
+    """A metric of an image below its window or its borders, or of another size than GT, is NaN or a traceback."""
     from basicsr import metrics
 
     calculate = metrics.calculate_metric
@@ -73,13 +71,16 @@ def fix_small_images() -> bool:
         return False
 
     def calculate_metric(data: dict[str, Any], opt: dict[str, Any]) -> Any:
-        border = int(opt.get('crop_border') or 0)
-        height, width = data['img'].shape[:2]
-        least = _SMALLEST.get(opt['type'], 1) + 2 * border
-        if min(height, width) < least:
-            raise _TooSmallError(
-                f'expected at least {least} x {least} pixels for {opt["type"]} with crop_border {border}, got '
-                f'{height} x {width} in the output; remove it, or leave the metric out'
+        sizes = {key: image.shape[:2] for key, image in data.items() if hasattr(image, 'shape')}
+        needed = smallest_side(opt['type'], int(opt.get('crop_border') or 0))
+        for side in (min(size) for size in sizes.values()):
+            if side < needed:
+                raise _MetricError(too_small(opt['type'], int(opt.get('crop_border') or 0), side))
+        if len(set(sizes.values())) > 1:
+            (height, width), (gt_height, gt_width) = sizes['img'], sizes['img2']
+            raise _MetricError(
+                f'expected an output of {gt_width}x{gt_height} pixels, the size of GT, got {width}x{height} for '
+                f'{opt["type"]}; check scale and the pairs of the data set'
             )
         return calculate(data, opt)
 

@@ -84,21 +84,25 @@ def test_a_network_that_can_be_built_is_that_of_basicsr():
 @pytest.mark.parametrize(
     ('metric', 'sides', 'line'),
     [
-        ({'type': 'calculate_niqe', 'crop_border': 0}, (95,), 'expected images of 96 pixels or more for calculate_n'),
+        (
+            {'type': 'calculate_niqe', 'crop_border': 0},
+            (95,),
+            'expected output images of 96 pixels or more for calc',
+        ),
         (
             {'type': 'calculate_ssim', 'crop_border': 4},
             (18, 18),
-            'expected images of 19 pixels or more for calculate_s',
+            'expected output images of 19 pixels or more for calc',
         ),
         (
             {'type': 'calculate_psnr', 'crop_border': 8},
             (16, 16),
-            'expected images of 17 pixels or more for calculate_p',
+            'expected output images of 17 pixels or more for calc',
         ),
         (
             {'type': 'calculate_psnr', 'crop_border': 0},
             (16, 32),
-            'expected an output of 32 x 32 pixels, the size of GT',
+            'expected an output of 32x32 pixels, the size of GT',
         ),
     ],
 )

@@ -267,7 +267,7 @@ def read_schemas(folder):
 
 def test_written_schemas_and_tables_are_up_to_date(generated):
     assert read_schemas(ROOT) == read_schemas(generated), 'run make schema'
-    assert sum(path.stat().st_size for path in ROOT.glob('options/schema/*.json')) < 170_000
+    assert sum(path.stat().st_size for path in ROOT.glob('options/schema/*.json')) < 175_000
     assert (ROOT / 'docs/options.md').read_text() == (generated / 'options.md').read_text(), 'run make schema'
 
 

@@ -88,7 +88,11 @@ MISTAKES = [
         {'val__metrics__psnr__crop_border': 1e15},
         'val.metrics.psnr.crop_border: expected a number less than or equal',
     ),
-    ((), {'val__metrics__psnr__crop_border': 16}, 'val.metrics.psnr: expected output images of 33 pixels or more'),
+    (
+        (),
+        {'val__metrics__psnr__crop_border': 16},
+        "val.metrics.psnr: 'lq/0.png': expected output images of 33 pixels or more",
+    ),
     ((), {'network_g__num_feat': '64'}, "network_g.num_feat: expected a whole number from 1 upwards, got '64'"),
     ((), {'network_g__num_feat': -4}, 'network_g.num_feat: expected a whole number from 1 upwards, got -4'),
     # values of another type

@@ -219,7 +219,7 @@ def test_a_codec_that_pillow_lacks_is_never_drawn_and_refused_in_one_line(monkey
         ({'type': 'bsrgan', 'rounds': 3}, ["unknown key 'rounds'"]),
         ({'type': 'camera', 'codec_list': ['jpeg', 'gif']}, ['.codec_list', 'gif']),
         ({'type': 'camera', 'codec_list': ['jpeg']}, ['as many numbers in codec_prob', '4 and 1']),
-        ({'type': 'camera', 'codec_list': [], 'codec_prob': []}, ['.codec_list', 'one codec or more']),
+        ({'type': 'camera', 'codec_list': []}, ['.codec_list', 'one codec or more']),
         ({'type': 'camera', 'resize_range': [0.5, 2]}, ['.resize_range', 'sizes relative to LR 1 <= low']),
         ({'type': 'camera', 'chroma_noise_size': [0, 2]}, ['.chroma_noise_size', 'sizes in pixels']),
         ({'type': 'camera', 'sharpen_amount': [-1, 2]}, ['.sharpen_amount', 'amounts']),
