@@ -36,4 +36,4 @@ def to_pixels(band: Tensor, like: np.ndarray) -> np.ndarray:
     if like.dtype == np.float32:
         return band.numpy()
     top = np.iinfo(like.dtype).max
-    return band.clamp(0, 1).mul(top).round().numpy().astype(like.dtype)
+    return band.clamp(0, 1).mul_(top).round_().numpy().astype(like.dtype)

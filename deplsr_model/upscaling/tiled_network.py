@@ -141,6 +141,7 @@ class TiledNetwork:
             rows = band.shape[-2]
             large[row : row + rows] = to_pixels(band[0], large)
             row += rows
+            del band  # before the next tiles run
 
     def _forward(self, lq: Tensor, prior: Prior | None) -> Tensor:
         """Runs the network on (1, 3, h, w)."""
