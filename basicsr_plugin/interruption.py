@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -181,5 +182,12 @@ def start_worker(initialise: Callable[[int], object] | None, worker: int) -> Non
     if hasattr(signal, 'alarm'):
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE))
+    sys.excepthook = _without_lost_connections
     if initialise is not None:
         initialise(worker)
+
+
+def _without_lost_connections(name: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Prints an error in a thread of a worker, except that the training has ended while it took a batch."""
+    if not isinstance(error, (EOFError, ConnectionError)):
+        sys.__excepthook__(name, error, trace)

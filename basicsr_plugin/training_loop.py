@@ -90,7 +90,8 @@ class TrainingLoop:
             self.save()
             if self.opt['dist']:  # torchrun ends the others when one has ended
                 wait_for_all()
-            self._deaths.end_workers()
+            if self._has_workers:
+                self._deaths.end_workers()
             self._end(number, error)
         self._files = batch.get('gt_path') or batch.get('lq_path') or [] if isinstance(batch, dict) else []
         return batch

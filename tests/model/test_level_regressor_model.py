@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -32,11 +33,12 @@ def test_a_data_set_without_levels_is_refused_in_one_line(workplace, regressor, 
     pairs = {
         'type': 'PairedImageDataset',
         'dataroot_gt': 'photos',
-        'dataroot_lq': 'photos',
+        'dataroot_lq': 'lq',
         'io_backend': {'type': 'disk'},
     }
     loader = {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2, 'gt_size': 32, 'use_hflip': True, 'use_rot': True}
     datasets = {'train': {'name': 'pairs', **pairs, **loader}}
+    shutil.copytree('photos', 'lq')
     assert workplace.run('train', {**regressor, 'datasets': datasets, 'scale': 1}) == 2
     assert 'expected photos with levels in stage 1' in capsys.readouterr().err
 

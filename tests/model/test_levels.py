@@ -107,7 +107,8 @@ def test_estimators_of_version_0_1_have_nominal_levels(name):
 def test_a_run_is_not_resumed_with_other_levels(workplace, stage1, capsys):
     assert workplace.run('train', stage1) == 0
     capsys.readouterr()
-    assert workplace.run('train', with_levels(stage1, 'nominal'), '--auto_resume', train__total_iter=6) == 2
+    longer = {'train__total_iter': 6, 'train__scheduler__periods': [6]}
+    assert workplace.run('train', with_levels(stage1, 'nominal'), '--auto_resume', **longer) == 2
     assert 'expected an estimator of nominal levels, got one of effective levels in ' in error_of(capsys)
 
 
