@@ -6,7 +6,6 @@ from typing import Any
 
 from basicsr_plugin.errors import UserError
 from basicsr_plugin.fixes.source import contains, replace_everywhere
-from basicsr_plugin.stock_parts import smallest_side, too_small
 
 __all__ = ['fix_metrics', 'fix_output_names']
 
@@ -69,6 +68,7 @@ def fix_metrics() -> bool:
     calculate = metrics.calculate_metric
     if not contains(calculate, 'METRIC_REGISTRY.get(metric_type)(**data, **opt)'):
         return False
+    from basicsr_plugin.stock_parts import smallest_side, too_small  # pydantic is slow to import
 
     def calculate_metric(data: dict[str, Any], opt: dict[str, Any]) -> Any:
         sizes = {key: image.shape[:2] for key, image in data.items() if hasattr(image, 'shape')}
