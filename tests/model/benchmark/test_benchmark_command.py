@@ -195,7 +195,7 @@ def test_a_checkpoint_with_its_option_file_is_the_model_of_upscale(workplace, ca
     assert found.facts()['options'] == options
     assert entries.find_model_entry(f'edsr2.pth:{options}', 'cpu', 'fp32', None).name == 'edsr2'
     for text, message in (
-        (f'none.pth:{options}', 'got none.pth, which does not exist'),
+        (f'none.pth:{options}', "got 'none.pth', which does not exist"),
         ('edsr2.pth:none.yml', 'none.yml'),
         ('edsr2.pth', 'name its option file as CHECKPOINT:YAML'),
     ):
