@@ -22,8 +22,9 @@ _MISUSE = """\
 - **Text and number plates**: characters that cannot be read in the photo may come out as other characters.
 """
 _SR_LIMITS = """\
-- Trained for fidelity (L1): it removes noise, blocks and ringing and sharpens what is there. It invents no detail, so
-  strongly degraded photos stay soft.
+- Trained for fidelity (L1): it removes noise, blocks and ringing and sharpens what is there. It adds no texture on
+  purpose, so strongly degraded photos stay soft; under very strong noise, smears and streaks appear that are not in the
+  scene.
 - Trained on {photos} photos. Subjects that they do not show (documents, screens, drawings, microscopy) may look worse.
 - Degradations beyond the recipe (strong motion blur, lens flare, scratches, film damage) are not removed. Where the
   estimator marks a photo as outside of its training, the prior fades out.
@@ -63,12 +64,12 @@ def card_of(preset: Path, facts: Mapping[str, Any]) -> str:
         '## Training',
         table([['fact', 'value'], *([name, _text(value)] for name, value in facts['training'].items())]),
         '## Photos',
-        f'{photos} free photographs; crops of one photo count once. `{ATTRIBUTION}` next to this card lists each with '
-        'author, source and licence, as the sources state them. No image of the measurements is among them.',
+        f'{photos} photographs published as free; crops of one photo count once. `{ATTRIBUTION}` next to this card '
+        'lists each with author, source and licence, as the sources state them. No test image is among them.',
         table([['licence', 'photos'], *([name, str(count)] for name, count in facts['licences_of_photos'].items())]),
         '## Licence',
         f'The weights: {stated["license"]}. Whether weights are a work derived from the photos is not settled. Some of '
-        'the photos are under CC BY-SA, so the weights are too: a careful choice, and no legal advice. Name this '
+        'the photos are under CC BY-SA, so the weights are too: a cautious choice, not legal advice. Name this '
         f'project and keep `{ATTRIBUTION}` with the weights. The code has a licence of its own (Apache-2.0).',
     ]
     return '\n\n'.join(parts) + '\n'

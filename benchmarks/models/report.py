@@ -23,6 +23,7 @@ __all__ = ['report', 'tables']
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS, PAGE = ROOT / 'benchmarks' / 'results' / 'models.json', ROOT / 'docs' / 'models.md'
 OURS, BLIND, BICUBIC = 'small-x4', 'constant-x4', 'bicubic-x4'
+_SHOWN = {BLIND: 'the same without prior', BICUBIC: 'bicubic'}
 _NOTHING = '*Not measured yet.*'
 _TITLES = {
     'medium': 'held-out, medium', 'heavy': 'held-out, heavy', DRAWN: "held-out, Real-ESRGAN's recipe",
@@ -132,7 +133,7 @@ def _models_of_set14se(kept: Kept) -> Iterator[tuple[str, float | None, np.ndarr
         values = by_unit(kept, 'Set14SE', model)
         if values is not None:
             count = kept['facts'].get(model, {}).get('parameters')
-            yield model, None if count is None else count / 1e6, values
+            yield _SHOWN.get(model, model), None if count is None else count / 1e6, values
     for model, values in kept['published']['Set14SE'].items():
         yield f'{model}, published', _SIZES.get(model), np.array(values)
 
@@ -163,7 +164,11 @@ def _realsr(kept: Kept) -> str:
     if 'RealSR100' not in kept['values']:
         return ''
     rows = [
-        [model, _mean(kept, 'RealSR100', model), _interval(difference(kept, 'RealSR100', model, BICUBIC))]
+        [
+            _SHOWN.get(model, model),
+            _mean(kept, 'RealSR100', model),
+            _interval(difference(kept, 'RealSR100', model, BICUBIC)),
+        ]
         for model in (OURS, BLIND, BICUBIC)
         if by_unit(kept, 'RealSR100', model) is not None
     ]
@@ -180,7 +185,7 @@ def _targets(kept: Kept) -> str:
     rows.append(['90% intervals of `small`, all recipes', f'{low:.0%} to {high:.0%}', _share(shares), held])
     for precision, most in _SECONDS.items():
         found = kept['seconds'][OURS]
-        title = f'a megapixel out, {precision}, {found["threads"]} threads'
+        title = f'a megapixel out, {precision}, {found["threads"]} {"thread" if found["threads"] == 1 else "threads"}'
         rows.append([title, f'below {most} s', f'{found[precision]:.2f} s', _met(most, found[precision])])
     return table([['target', 'wanted', 'found', ''], *rows])
 

@@ -48,7 +48,11 @@ examples:
 An edit is a percentage of the estimated degradation (-50%), a shift of its level (+0.5, -2), or a level (40). Write the
 equals sign before a minus. To resume an interrupted command, run it again: photos that exist are skipped.
 """
-_SHORTCUTS = {'noise': 'noise, in grey levels of 255', 'blur': 'blur, sigma in pixels', 'jpeg': 'JPEG quality factor'}
+_SHORTCUTS = {
+    'noise': 'noise, in grey levels of 255',
+    'blur': 'blur, sigma in pixels of the output',
+    'jpeg': 'JPEG quality factor',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +91,7 @@ def model_or_preset(args: argparse.Namespace, preset: str) -> str | None:
     """Returns the model that the arguments name, or a preset, with a note, where neither -m nor -opt is there."""
     if args.model is not None or args.opt is not None:
         return args.model
-    print(f'no model is named (-m); using the preset {preset}', file=sys.stderr, flush=True)
+    print(f'no -m given: using the preset {preset}', file=sys.stderr, flush=True)
     return preset
 
 
@@ -195,8 +199,11 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt('run the same command again to resume') from None
     more = f', {result.elsewhere} in work by another process' if result.elsewhere else ''
+    kept = (
+        ' (existing outputs are kept, whatever their settings; --overwrite makes them again)' if result.existed else ''
+    )
     print(
-        f'{args.output}: {result.made} photos upscaled, {result.existed} existed, {result.failed} failed{more}'
+        f'{args.output}: {result.made} photos upscaled, {result.existed} existed, {result.failed} failed{more}{kept}'
         f'; {len(jobs)} photos found{f", {left_out_text(left_out)}" if left_out else ""}'
     )
     return 1 if result.failed else 0

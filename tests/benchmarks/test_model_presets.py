@@ -64,7 +64,7 @@ def test_a_packed_preset_needs_nothing_else_and_has_a_card(folder):
     text = sr.with_suffix('.md').read_text(encoding='utf-8')
     for line in ('# tiny-x2', '| recipe | semantic 0.5, clean 0.5 |', '| steps | 1,000 |', '| CC-BY-SA-4.0 | 1 |'):
         assert line in text.splitlines()
-    assert 'no legal advice' in text
+    assert 'not legal advice' in text
     with (folder / 'out' / ATTRIBUTION).open(encoding='utf-8') as file:
         rows = list(csv.DictReader(file, delimiter='\t'))
     assert [(row['photo'], row['author'], row['licence']) for row in rows] == [
