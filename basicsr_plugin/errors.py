@@ -138,7 +138,9 @@ def no_batch(error: Exception) -> str | None:
         return text
     if isinstance(error, RuntimeError) and text.startswith('DataLoader timed out'):
         return f'datasets.train.worker_timeout: no batch {text.rpartition("after ")[2]}, a worker hangs; check the disk'
-    if isinstance(error, RuntimeError) and text.startswith('DataLoader worker'):
+    # A worker that dies while it hands a batch over is a lost connection in the main process.
+    lost = isinstance(error, (ConnectionError, EOFError)) and not text.startswith('Caught ')
+    if lost or (isinstance(error, RuntimeError) and text.startswith('DataLoader worker')):
         return 'datasets.train: a worker was killed, perhaps for lack of memory; lower num_worker_per_gpu'
     if type(error) is OSError or isinstance(error, (TimeoutError, ConnectionError)):
         return f'datasets.train: {first_line(OSError(without_worker_traceback(text)))}'

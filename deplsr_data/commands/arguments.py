@@ -97,8 +97,9 @@ def killed_worker_in_one_line() -> Iterator[None]:
     """Turns the error of a loader whose worker was killed into one line."""
     try:
         yield
-    except RuntimeError as error:
-        if 'DataLoader worker' not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        lost = isinstance(error, (ConnectionError, EOFError)) and not str(error).startswith('Caught ')
+        if not lost and 'DataLoader worker' not in str(error):
             raise
         raise UserError(
             '--workers: expected all to finish, got one that was killed, perhaps for lack of memory; '

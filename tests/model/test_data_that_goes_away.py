@@ -150,3 +150,16 @@ def test_a_worker_that_dies_within_a_step_is_raised_when_the_next_batch_is_taken
     finally:
         deaths.remove()
         signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.parametrize(('error', 'line'), [
+    (ConnectionResetError(errno.ECONNRESET, 'Connection reset by peer'), 'datasets.train: a worker was killed'),
+    (EOFError(), 'datasets.train: a worker was killed'),
+    (ConnectionResetError('Caught ConnectionResetError in DataLoader worker process 0.\nx'), 'datasets.train: '),
+])  # fmt: skip
+def test_a_connection_that_is_lost_with_a_worker_is_named_as_its_end(error, line):
+    from basicsr_plugin.errors import no_batch
+
+    found = no_batch(error)
+    assert found.startswith(line)
+    assert ('worker was killed' in found) == ('worker was killed' in line)

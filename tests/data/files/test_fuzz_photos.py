@@ -45,8 +45,7 @@ def readable(content):
     return True
 
 
-def test_each_of_2000_files_is_delivered_as_a_pair_or_named_once(tmp_path, caplog, impatient, monkeypatch):
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)  # a run in this process switches it off
+def test_each_of_2000_files_is_delivered_as_a_pair_or_named_once(tmp_path, caplog, impatient):
     files = sorted(damaged_files(FILES))
     for file in files:
         (tmp_path / file.name).write_bytes(file.content)
@@ -64,7 +63,8 @@ def test_each_of_2000_files_is_delivered_as_a_pair_or_named_once(tmp_path, caplo
             assert item['record'] == to_json(record)
             _check(item)
             delivered.add(item['gt_path'])
-    messages = [record.getMessage() for record in caplog.records]
+    records = {id(record): record for record in caplog.records}  # a record with two handlers is listed twice
+    messages = [record.getMessage() for record in records.values() if record.levelno >= logging.WARNING]
     messages = [message for message in messages if 'alpha channel is dropped' not in message]  # of a delivered one
     named = [re.search(r"'([^']*)'", message)[1] for message in messages]
     assert len(named) == len(set(named))
