@@ -1,6 +1,6 @@
-"""Perceptual hashes, to check that no held-out photo is among the training photos.
+"""Perceptual hashes, to check that no held-out photo and no test image is among the training photos.
 
-    python -m benchmarks.prior.hashes --photos data/photos    # writes benchmarks/results/photos.tsv
+    python -m benchmarks.prior.hashes --photos data/photos --sets data/sets    # writes benchmarks/results/photos.tsv
 
 The file has the name, split and hashes of every photo of docs/prior_nominal.md; a test compares all pairs in it.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+#: Ground truth of the test sets, by split.
+SETS = {'RealSR100': 'RealSR100/GT', 'Set14SE': 'Set14SE/GTmod12'}
 #: Two images with fewer different bits (of 256) count as the same photo; unrelated ones differ in about 128.
 SAME = 48
 
@@ -49,12 +51,18 @@ def main() -> None:
     """Writes the file, or lists the pairs and fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--photos', required=True, type=Path, help='folder with train/ and heldout/')
+    parser.add_argument('--sets', required=True, type=Path, help='folder of RealSR100 and Set14SE')
     parser.add_argument('--output', type=Path, default=Path(__file__).parents[1] / 'results' / 'photos.tsv')
     options = parser.parse_args()
     splits = {part: hash_folder(options.photos / part) for part in ('train', 'heldout')}
-    pairs = same_photos(splits['train'], splits['heldout'])
-    if pairs:
-        lines = [f'train/{one} is heldout/{other} ({bits} bits differ)' for one, other, bits in pairs]
+    splits |= {name: hash_folder(options.sets / folder) for name, folder in SETS.items()}
+    lines = [
+        f'train/{one} is {part}/{other} ({bits} bits differ)'
+        for part in splits
+        if part != 'train'
+        for one, other, bits in same_photos(splits['train'], splits[part])
+    ]
+    if lines:
         raise SystemExit('\n'.join(lines))
     lines = [
         f'{name}\t{part}\t{upright:064x}\t{mirrored:064x}'

@@ -56,14 +56,16 @@ def test_a_run_that_was_trained_for_other_steps_is_refused(tmp_path):
         train.train_all({'sr_constant': (Setup().stage2('constant', 30), None)}, tmp_path, 1, 0.0)
 
 
-def test_no_held_out_photo_is_in_the_training_set():
+def test_no_held_out_photo_and_no_test_image_is_in_the_training_set():
     rows = list(csv.DictReader((RESULTS / 'photos.tsv').open(encoding='utf-8'), delimiter='\t'))
     splits = {
         part: {row['name']: (int(row['hash'], 16), int(row['mirrored'], 16)) for row in rows if row['split'] == part}
-        for part in ('train', 'heldout')
+        for part in ('train', 'heldout', 'RealSR100', 'Set14SE')
     }
-    assert {part: len(photos) for part, photos in splits.items()} == {'train': 234, 'heldout': 30}
-    assert same_photos(splits['train'], splits['heldout']) == []
+    counts = {part: len(photos) for part, photos in splits.items()}
+    assert counts == {'train': 234, 'heldout': 30, 'RealSR100': 100, 'Set14SE': 14}
+    for part in ('heldout', 'RealSR100', 'Set14SE'):
+        assert same_photos(splits['train'], splits[part]) == []
 
 
 def test_a_photo_is_recognized_resized_compressed_and_mirrored_and_not_confused_with_others():
