@@ -18,6 +18,7 @@ __all__ = [
     'UserError',
     'cause',
     'first_line',
+    'is_lost_worker',
     'no_batch',
     'user_mistake',
     'warn',
@@ -138,13 +139,18 @@ def no_batch(error: Exception) -> str | None:
         return text
     if isinstance(error, RuntimeError) and text.startswith('DataLoader timed out'):
         return f'datasets.train.worker_timeout: no batch {text.rpartition("after ")[2]}, a worker hangs; check the disk'
-    # A worker that dies while it hands a batch over is a lost connection in the main process.
-    lost = isinstance(error, (ConnectionError, EOFError)) and not text.startswith('Caught ')
-    if lost or (isinstance(error, RuntimeError) and text.startswith('DataLoader worker')):
+    if is_lost_worker(error):
         return 'datasets.train: a worker was killed, perhaps for lack of memory; lower num_worker_per_gpu'
     if type(error) is OSError or isinstance(error, (TimeoutError, ConnectionError)):
         return f'datasets.train: {first_line(OSError(without_worker_traceback(text)))}'
     return None
+
+
+def is_lost_worker(error: Exception) -> bool:
+    """Whether a loader's worker has died: while it handed a batch over, that is a lost connection."""
+    if isinstance(error, (ConnectionError, EOFError)):
+        return not str(error).startswith('Caught ')  # in the worker itself
+    return isinstance(error, RuntimeError) and str(error).startswith('DataLoader worker')
 
 
 def warn(message: str) -> None:

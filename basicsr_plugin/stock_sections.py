@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from basicsr_plugin.stock_datasets import Range
+
 __all__ = [
     'DEGRADATION_KEYS',
     'MAX_SKIPPED_STEPS',
@@ -41,12 +43,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def _check_range(values: tuple[float, float]) -> tuple[float, float]:
-    if not 0 < values[0] <= values[1]:
-        raise ValueError(f'expected 0 < low <= high, got {list(values)}; correct them')
-    return values
-
-
 def _check_jpeg(values: tuple[float, float]) -> tuple[float, float]:
     if not 1 <= values[0] <= values[1] <= _BEST_JPEG:
         raise ValueError(f'expected two quality factors 1 <= low <= high <= {_BEST_JPEG}, got {list(values)}')
@@ -60,7 +56,6 @@ def _check_chances(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 _Name = Annotated[str, AfterValidator(check_name)]
-_Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
 _Jpeg = Annotated[tuple[float, float], AfterValidator(_check_jpeg)]
 _Chances = Annotated[tuple[_Share, _Share, _Share], AfterValidator(_check_chances)]
 
@@ -84,18 +79,18 @@ class TopLevelOptions:
     gan_gt_usm: bool | None = None
     gt_size: _Iterations | None = None
     resize_prob: _Chances | None = None
-    resize_range: _Range | None = None
+    resize_range: Range | None = None
     gaussian_noise_prob: _Share | None = None
-    noise_range: _Range | None = None
-    poisson_scale_range: _Range | None = None
+    noise_range: Range | None = None
+    poisson_scale_range: Range | None = None
     gray_noise_prob: _Share | None = None
     jpeg_range: _Jpeg | None = None
     second_blur_prob: _Share | None = None
     resize_prob2: _Chances | None = None
-    resize_range2: _Range | None = None
+    resize_range2: Range | None = None
     gaussian_noise_prob2: _Share | None = None
-    noise_range2: _Range | None = None
-    poisson_scale_range2: _Range | None = None
+    noise_range2: Range | None = None
+    poisson_scale_range2: Range | None = None
     gray_noise_prob2: _Share | None = None
     jpeg_range2: _Jpeg | None = None
 

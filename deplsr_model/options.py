@@ -13,6 +13,7 @@ from pydantic import Field
 
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import SetWhenRead
+from basicsr_plugin.stock_sections import MAX_SKIPPED_STEPS
 from deplsr_data.degradation.level_tables import LevelName
 from deplsr_model.precision import Amp
 
@@ -147,7 +148,7 @@ class TrainOptions:
     warmup_iter: int = -1
     accumulate: Positive = 1
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
-    max_skipped_steps: Positive = 20
+    max_skipped_steps: Positive = MAX_SKIPPED_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
+
+from deplsr_model.upscaling.image_files import TURNS
 
 __all__ = ['BadImage', 'bad_images']
 
@@ -103,7 +104,7 @@ def _odd(rng: np.random.Generator) -> list[BadImage]:
     for turn in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = turn
-        upright = _TURNS[turn](pixels)
+        upright = TURNS[turn](pixels)
         found.append(BadImage(f'EXIF {turn}', '.jpg', _saved(photo, 'JPEG', exif=exif, quality=98), upright))
     for side in (1, 2, 3, 4, 8):
         tiny = photo.resize((side, side))
@@ -118,16 +119,6 @@ def _odd(rng: np.random.Generator) -> list[BadImage]:
     return found
 
 
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda p: p,
-    2: lambda p: p[:, ::-1],
-    3: lambda p: p[::-1, ::-1],
-    4: lambda p: p[::-1],
-    5: lambda p: p.swapaxes(0, 1),
-    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
-    7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda p: p.swapaxes(0, 1)[::-1],
-}
 _NO_IMAGES = {
     'empty.png': b'',
     'empty.jpg': b'',

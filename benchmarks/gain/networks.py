@@ -18,19 +18,18 @@ from benchmarks.gain.settings import CONTEXT, LQ_SIZE, SCALE, Run, Sizes, parts_
 from deplsr_arch.number_tokens import distribution_tokens
 
 __all__ = [
-    'DROPOUT',
     'Pairs',
     'Patches',
     'build',
-    'draw_batch',
     'estimated_tokens',
     'load_network',
+    'make_step',
     'prior_of',
     'tokens_of',
     'train_network',
 ]
 
-_RATE, DROPOUT = 1e-3, 0.1
+_RATE, _DROPOUT = 1e-3, 0.1
 
 
 def build(run: Run) -> nn.Module:
@@ -98,17 +97,30 @@ def train_network(folder: Path, pools: Path, estimators: Path, run: Run, sizes: 
     training, weights = Training(folder, net, optimizer, total), np.array(list(parts.values()))
     for step in training.steps():
         rng = np.random.default_rng((run.seed, step, 1))
-        for group in optimizer.param_groups:
-            group['lr'] = _RATE * cosine(step / total)
-        lq, gt, tokens = draw_batch(pairs, weights, patches, rng)
-        kept = torch.from_numpy(rng.random(patches.batch) >= DROPOUT)
-        degradation = tokens * kept[:, None, None] if run.prior != 'constant' else tokens
-        loss = (net(lq, lq.new_zeros(patches.batch, 1, PRIOR_DIM), degradation) - gt).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        training.record(step, float(loss.detach()))
+        rate = _RATE * cosine(step / total)
+        training.record(step, make_step(net, optimizer, rate, pairs, weights, patches, rng))
     training.finish()
+
+
+def make_step(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    pairs: list[Pairs],
+    weights: np.ndarray,
+    patches: Patches,
+    rng: np.random.Generator,
+) -> float:
+    """Makes a step on a batch of patches, some of them without their prior; returns the loss (L1)."""
+    for group in optimizer.param_groups:
+        group['lr'] = rate
+    lq, gt, tokens = draw_batch(pairs, weights, patches, rng)
+    kept = torch.from_numpy(rng.random(patches.batch) >= _DROPOUT)
+    loss = (net(lq, lq.new_zeros(patches.batch, 1, PRIOR_DIM), tokens * kept[:, None, None]) - gt).abs().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
 
 
 def draw_batch(

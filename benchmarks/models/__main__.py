@@ -30,14 +30,13 @@ from benchmarks.models.draw import draw_training
 from benchmarks.models.measure import measure
 from benchmarks.models.pack import pack_estimator, pack_sr
 from benchmarks.models.report import report
-from benchmarks.models.settings import MODELS, graded_of, pools_of
-from benchmarks.models.train import DRAWS, train_model, validation_samples
+from benchmarks.models.settings import DRAWS, MODELS, graded_of, pools_of
+from benchmarks.models.train import train_model, validation_samples
 from deplsr_model.presets import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
 WEIGHTS_FOLDER = Path(__file__).parent / 'weights'  # what is compared with and not installed
-STEPS = ('pairs', 'train', 'pack', 'measure', 'report')
 
 
 def main() -> None:
@@ -49,7 +48,7 @@ def main() -> None:
         return
     for step in (options.only or STEPS) if options.photos else ('report',):
         print(f'== {step}', flush=True)
-        globals()[f'_{step}'](options)
+        STEPS[step](options)
 
 
 def parse() -> argparse.Namespace:
@@ -62,7 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         '--work', type=os.path.abspath, default='experiments/gain', help='pairs and weights (experiments/gain)'
     )
-    parser.add_argument('--only', nargs='+', choices=STEPS, help='these steps')
+    parser.add_argument('--only', nargs='+', choices=tuple(STEPS), help='these steps')
     parser.add_argument('--jobs', type=int, default=2, help='trainings at a time, each with one thread (2)')
     parser.add_argument('--train', choices=list(MODELS), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -108,7 +107,9 @@ def _train_in_process(name: str, options: argparse.Namespace) -> None:
 def _train_one(name: str, options: argparse.Namespace) -> None:
     model, work = MODELS[name], Path(options.work)
     (work / 'models' / name).mkdir(parents=True, exist_ok=True)
-    (work / 'models' / name / 'commit').write_text(_commit(), encoding='utf-8')
+    commit = work / 'models' / name / 'commit'
+    if not commit.exists():  # that of the training, not of the latest call
+        commit.write_text(_commit(), encoding='utf-8')
     heldout = load_photos(Path(options.photos) / 'heldout')
     validation = validation_samples(work / graded_of(model.patches.scale), heldout)
     train_model(model, work / 'models' / name, work, validation)
@@ -164,6 +165,8 @@ def _commit() -> str:
     found = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=ROOT, capture_output=True, text=True)
     return found.stdout.strip() or 'unknown'
 
+
+STEPS = {'pairs': _pairs, 'train': _train, 'pack': _pack, 'measure': _measure, 'report': _report}
 
 if __name__ == '__main__':
     main()

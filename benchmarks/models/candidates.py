@@ -21,11 +21,11 @@ from basicsr.archs import build_network
 
 from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, load_estimator
 from benchmarks.gain.measure import load_photos
-from benchmarks.gain.networks import DROPOUT, Pairs, Patches, draw_batch, estimated_tokens
-from benchmarks.gain.pairs import load_pool
-from benchmarks.gain.settings import MIXTURE, WEIGHTS, parts_of
-from benchmarks.models.settings import RATE, plain
-from benchmarks.models.train import validate, validation_samples
+from benchmarks.gain.networks import make_step
+from benchmarks.gain.settings import MIXTURE, parts_of
+from benchmarks.models.draw import mixture_psnr
+from benchmarks.models.settings import RATE, Model, plain
+from benchmarks.models.train import pairs_of, validate, validation_samples
 
 RESULTS = Path(__file__).resolve().parents[1] / 'results' / 'model_candidates.json'
 CANDIDATES = {
@@ -56,27 +56,15 @@ def main() -> None:
 
 
 def _try(network: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    estimator_folder = options.work / 'estimators' / MIXTURE
-    parts, patches, estimator = parts_of(MIXTURE), Patches(), load_estimator(estimator_folder)
-    pairs = [
-        Pairs(load_pool(pool), estimated_tokens(pool, patches.crops, estimator_folder))
-        for pool in (options.work / 'pools' / name for name in parts)
-    ]
+    model, estimator = Model('candidate', network), load_estimator(options.work / 'estimators' / MIXTURE)
+    pairs, weights = pairs_of(model, options.work), np.array(list(parts_of(MIXTURE).values()))
     torch.manual_seed(0)
     net = build_network(deepcopy(network)).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
     start, step = time.process_time(), 0
     while (progress := (time.process_time() - start) / options.seconds) < 1:
-        for group in optimizer.param_groups:
-            group['lr'] = RATE * cosine(progress)
         rng = np.random.default_rng((0, step, 1))
-        lq, gt, tokens = draw_batch(pairs, np.array(list(parts.values())), patches, rng)
-        kept = torch.from_numpy(rng.random(patches.batch) >= DROPOUT)
-        output = net(lq, lq.new_zeros(patches.batch, 1, PRIOR_DIM), tokens * kept[:, None, None])
-        loss = (output - gt).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        make_step(net, optimizer, RATE * cosine(progress), pairs, weights, model.patches, rng)
         step += 1
     net.eval()
     photos = load_photos(options.photos / 'heldout')
@@ -87,7 +75,7 @@ def _try(network: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]
         'parameters': sum(parameter.numel() for parameter in net.parameters()),
         'seconds_256': round(_seconds(net), 2),
         'psnr': means,
-        'mixture': round(sum(WEIGHTS[name] * value for name, value in means.items()), 3),
+        'mixture': round(mixture_psnr(scores), 3),
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.gain.settings import MIXTURE, parts_of
+from benchmarks.models.settings import DRAWS
 from deplsr_model.statistics import bootstrap
 
 __all__ = ['Line', 'draw_training', 'gain_points', 'mixture_psnr']
@@ -63,8 +64,7 @@ def gain_points(training: dict[str, Any], recipe: str) -> dict[int, list[float]]
     found = {}
     for step in (step for step in ours if step in blind):
         gains = np.array(ours[step][recipe]) - np.array(blind[step][recipe])
-        photos = len(gains) // 2  # two degradations each
-        found[int(step)] = bootstrap(gains.reshape(photos, -1).mean(1))
+        found[int(step)] = bootstrap(gains.reshape(-1, DRAWS).mean(1))
     return found
 
 

@@ -10,6 +10,7 @@ from benchmarks.gain.networks import Patches
 from benchmarks.gain.settings import SCALE
 
 RATE, WARM_UP, DECAY = 1e-3, 200, 0.999  #: learning rate, steps until it is reached, decay of the moving average
+DRAWS = 2  #: degradations of each held-out photo in a validation
 #: Shares of the steps after which a network is validated.
 VALIDATED = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 

@@ -15,16 +15,14 @@ import deplsr_arch  # noqa: F401  registers
 from basicsr_plugin.atomic import write_file
 from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, load_estimator
 from benchmarks.gain.measure import Sample, psnr, samples
-from benchmarks.gain.networks import DROPOUT, Pairs, draw_batch, estimated_tokens
+from benchmarks.gain.networks import Pairs, estimated_tokens, make_step
 from benchmarks.gain.pairs import load_pool
 from benchmarks.gain.progress import Training
 from benchmarks.gain.settings import MIXTURE, RECIPES, SCALE, Sizes, parts_of
-from benchmarks.models.settings import DECAY, RATE, VALIDATED, WARM_UP, Model, pools_of
+from benchmarks.models.settings import DECAY, DRAWS, RATE, VALIDATED, WARM_UP, Model, pools_of
 from deplsr_arch.level_distribution_arch import LevelDistribution
 
-__all__ = ['load_model', 'train_model', 'validate', 'validation_samples']
-
-DRAWS = 2  # degradations of each held-out photo in a validation
+__all__ = ['load_model', 'pairs_of', 'train_model', 'validate', 'validation_samples']
 
 
 def train_model(model: Model, folder: Path, work: Path, validation: dict[str, list[Sample]]) -> None:
@@ -40,7 +38,7 @@ def train_model(model: Model, folder: Path, work: Path, validation: dict[str, li
         return
     parts, patches = parts_of(MIXTURE), model.patches
     estimator = load_estimator(work / 'estimators' / MIXTURE)
-    pairs = [_pairs(model, work, name) for name in parts]
+    pairs = pairs_of(model, work)
     torch.manual_seed(0)
     net = build_network(deepcopy(model.network)).to(memory_format=torch.channels_last).train()
     if model.start:
@@ -52,19 +50,12 @@ def train_model(model: Model, folder: Path, work: Path, validation: dict[str, li
     validated = {round(share * model.steps) for share in VALIDATED}
     for step in training.steps():
         rng = np.random.default_rng((0, step, 1))
-        for group in optimizer.param_groups:
-            group['lr'] = RATE * min(1, (step + 1) / WARM_UP) * cosine(step / model.steps)
-        lq, gt, tokens = draw_batch(pairs, weights, patches, rng)
-        kept = torch.from_numpy(rng.random(patches.batch) >= DROPOUT)
-        degradation = tokens * kept[:, None, None]
-        loss = (net(lq, lq.new_zeros(patches.batch, 1, PRIOR_DIM), degradation) - gt).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        rate = RATE * min(1, (step + 1) / WARM_UP) * cosine(step / model.steps)
+        loss = make_step(net, optimizer, rate, pairs, weights, patches, rng)
         _average(average, net, min(DECAY, (step + 1) / (step + 10)))
         if step + 1 in validated:
             scores.add(step + 1, average, estimator if model.prior == 'estimated' else None)
-        training.record(step, float(loss.detach()))
+        training.record(step, loss)
     training.finish()
 
 
@@ -78,6 +69,11 @@ def load_model(model: Model, folder: Path) -> nn.Module:
 def validation_samples(graded: Path, photos: list[np.ndarray]) -> dict[str, list[Sample]]:
     """The held-out images that a network is validated on, by recipe."""
     return {name: list(samples(name, graded, photos, None, Sizes(draws=DRAWS))) for name in RECIPES}
+
+
+def pairs_of(model: Model, work: Path) -> list[Pairs]:
+    """The pairs of each recipe that a model is trained on."""
+    return [_pairs(model, work, name) for name in parts_of(MIXTURE)]
 
 
 def _pairs(model: Model, work: Path, name: str) -> Pairs:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from basicsr_plugin.errors import UserError, warn
+from basicsr_plugin.errors import UserError, is_lost_worker, warn
 from deplsr_data.files.bad_photos import too_many
 
 __all__ = [
@@ -98,8 +98,7 @@ def killed_worker_in_one_line() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:
-        lost = isinstance(error, (ConnectionError, EOFError)) and not str(error).startswith('Caught ')
-        if not lost and 'DataLoader worker' not in str(error):
+        if not is_lost_worker(error):
             raise
         raise UserError(
             '--workers: expected all to finish, got one that was killed, perhaps for lack of memory; '

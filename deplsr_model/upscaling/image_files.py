@@ -6,6 +6,7 @@ import dataclasses
 import io
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -16,7 +17,16 @@ from PIL.PngImagePlugin import PngInfo
 from basicsr_plugin.errors import first_line
 from deplsr_data.files.photos import PhotoError, decode_with, has_16_bits
 
-__all__ = ['EXTENSIONS', 'ImageFile', 'decode_image', 'encode_image', 'header_size', 'read_note', 'suitable_extension']
+__all__ = [
+    'EXTENSIONS',
+    'TURNS',
+    'ImageFile',
+    'decode_image',
+    'encode_image',
+    'header_size',
+    'read_note',
+    'suitable_extension',
+]
 
 #: Formats of output files.
 EXTENSIONS = ('png', 'jpg', 'webp')
@@ -24,7 +34,8 @@ EXTENSIONS = ('png', 'jpg', 'webp')
 NOTE_KEY = 'deplsr'
 
 _ORIENTATION, _IMAGE_HISTORY = 0x0112, 0x9213  # EXIF tags; the second is "what has been done to the image"
-_TURNS = {
+#: What each orientation of EXIF does to pixels (h, w, ...).
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
@@ -88,7 +99,7 @@ def header_size(path: str) -> tuple[int, int]:
 def _image_file(image: Image.Image, content: bytes) -> ImageFile:
     deep = has_16_bits(image)  # before the metadata of a PNG is read, which decodes it
     exif = image.getexif()
-    turn = _TURNS.get(exif.get(_ORIENTATION, 1), _TURNS[1])
+    turn = TURNS.get(exif.get(_ORIENTATION, 1), TURNS[1])
     dpi = image.info.get('dpi')
     profile = image.info.get('icc_profile') or None
     if deep:
