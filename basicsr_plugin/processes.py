@@ -20,7 +20,10 @@ __all__ = [
 
 _LONGEST = timedelta(days=2)  # that the fastest process waits for the slowest
 #: How gloo and NCCL report a process that was killed, or that does not answer.
-_LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken pipe', 'Timed out waiting', 'Timeout')
+_LOST = (
+    *('Connection closed', 'Connection reset', 'Connection refused', 'Broken pipe'),
+    *('Timed out waiting', 'Timeout', 'Application timeout'),
+)
 T = TypeVar('T')
 
 

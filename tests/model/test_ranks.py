@@ -95,6 +95,27 @@ def test_a_lost_process_ends_the_others_in_one_line(workplace, stage1, monkeypat
     assert 'Traceback' not in error
 
 
+@pytest.mark.parametrize(
+    ('text', 'what'),
+    [
+        ('Connection closed by peer [127.0.0.1]:20147', 'has ended'),
+        ('Timed out waiting 5000ms for recv operation to complete', 'does not answer'),
+        ('Application timeout caused pair closure', 'does not answer'),  # gloo's other phrase for the same, seen once
+    ],
+)
+def test_each_phrase_of_gloo_for_a_lost_process_is_recognised(monkeypatch, text, what):
+    from torch import distributed
+
+    from basicsr_plugin.processes import lost_process
+
+    monkeypatch.setattr(distributed, 'is_initialized', lambda: True)
+    monkeypatch.setattr(distributed, 'get_rank', lambda: 0)
+    assert (
+        str(lost_process(RuntimeError(text), 'hint')) == f'process 0: another process {what}; see its last lines; hint'
+    )
+    assert lost_process(RuntimeError('shapes do not fit'), 'hint') is None
+
+
 def test_all_processes_save_when_one_has_no_data(workplace, stage1, monkeypatch, capfd):
     from basicsr_plugin.errors import UnavailableError
     from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset
