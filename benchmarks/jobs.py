@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Condition
+from typing import Any
 
-__all__ = ['ROOT', 'deadline_after', 'run_all', 'run_process']
+__all__ = ['ROOT', 'deadline_after', 'fork_pool', 'run_all', 'run_process']
 
 #: Of the repository.
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,3 +98,19 @@ def run_process(name: str, arguments: Sequence[str], log: Path, deadline: float,
     outcome = {0: 'done', None: 'stopped; the same command resumes it'}.get(code, f'FAILED, see {log}')
     print(f'{name}: {outcome} after {(time.time() - start) / 60:.1f} minutes', flush=True)
     return not code
+
+
+@contextlib.contextmanager
+def fork_pool(
+    workers: int, start: Callable[..., None], arguments: tuple[Any, ...]
+) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yields a map over ``workers`` forked processes, in each of which ``start(*arguments)`` was called.
+
+    What ``arguments`` hold is shared with the processes and not copied. One worker is this process.
+    """
+    if workers == 1:
+        start(*arguments)
+        yield map
+        return
+    with multiprocessing.get_context('fork').Pool(workers, start, arguments) as pool:
+        yield pool.imap_unordered

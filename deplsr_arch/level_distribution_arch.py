@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
@@ -46,10 +48,11 @@ class LevelDistribution(nn.Module):
 
     Temperatures, interval margins and the range of features are buffers, which
     :func:`deplsr_model.calibration.calibrate` sets after training; until then intervals are those of the softmax and
-    no photo is out of range.
+    no photo is out of range. The range ends at a distance from the training photos, and for each degradation type whose
+    stronger levels the calibration was shown, where the features become those of such photos.
 
     Sources: temperature scaling (Guo et al., ICML 2017); conformalized quantile regression (Romano et al., NeurIPS
-    2019); Mahalanobis distance of features (Lee et al., NeurIPS 2018).
+    2019); Mahalanobis distance of features (Lee et al., NeurIPS 2018); outlier exposure (Hendrycks et al., ICLR 2019).
 
     Args:
         prior_dim: Width D of the SR network's prior, at least twice ``num_degradation_types``; 512 by default.
@@ -76,6 +79,8 @@ class LevelDistribution(nn.Module):
     centre: Tensor
     whitening: Tensor
     threshold: Tensor
+    beyond_weight: Tensor
+    beyond_bias: Tensor
 
     def __init__(
         self,
@@ -113,6 +118,8 @@ class LevelDistribution(nn.Module):
         self.register_buffer('centre', torch.zeros(channels))
         self.register_buffer('whitening', torch.zeros(channels, channels))
         self.register_buffer('threshold', torch.ones(()))
+        self.register_buffer('beyond_weight', torch.zeros(num_degradation_types, channels))
+        self.register_buffer('beyond_bias', torch.zeros(num_degradation_types))
 
     def features(self, lq: Tensor) -> Tensor:
         """Returns features (B, F) of photos."""
@@ -136,7 +143,9 @@ class LevelDistribution(nn.Module):
 
     def distance(self, features: Tensor) -> Tensor:
         """Returns the distance (B,) of features (B, F) from those of the training photos; 1 is the end of the range."""
-        return ((features - self.centre) @ self.whitening).square().mean(dim=1).sqrt() / self.threshold
+        distance = ((features - self.centre) @ self.whitening).square().mean(dim=1).sqrt() / self.threshold
+        beyond = F.linear(features, self.beyond_weight, self.beyond_bias)
+        return torch.maximum(distance, beyond.amax(dim=1))
 
     def moments(self, share: Tensor) -> tuple[Tensor, Tensor]:
         """Returns means and standard deviations (B, K) of distributions (B, K, L)."""
@@ -154,6 +163,15 @@ class LevelDistribution(nn.Module):
         mean, deviation = self.moments(share)
         low, high = self.interval(share)
         return LevelEstimate(mean, deviation, low.minimum(mean), high.maximum(mean), self.distance(features))
+
+    def own_names(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds what a state dict of version 0.2.0 does not have: no level is beyond its range."""
+        missing = {name: torch.zeros_like(getattr(self, name)) for name in ('beyond_weight', 'beyond_bias')}
+        return {**missing, **state}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in torch; also takes what :meth:`own_names` does."""
+        return super().load_state_dict(self.own_names(state_dict), strict=strict, assign=assign)
 
     def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """The condition of the SR network: zeros as content (B, 1, D), mean and deviation of levels as (B, K, D)."""

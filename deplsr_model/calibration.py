@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deplsr_arch.level_distribution_arch import LevelDistribution, interval
@@ -14,6 +17,8 @@ __all__ = ['Crops', 'calibrate', 'level_cross_entropy']
 Crops = list[tuple[Tensor, Tensor]]
 COVERAGE = 0.9  #: of the intervals
 FAMILIAR = 0.98  #: share of the calibration photos that is within range
+_PENALTY = 1e-3  # of the squared weights of a classifier
+_PART = 64  # photos at a time
 
 
 def level_cross_entropy(logits: Tensor, positions: Tensor) -> Tensor:
@@ -27,21 +32,23 @@ def level_cross_entropy(logits: Tensor, positions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def calibrate(net: LevelDistribution, crops: Crops) -> None:
+def calibrate(net: LevelDistribution, crops: Crops, beyond: Mapping[int, Tensor] | None = None) -> None:
     """Sets the temperatures, the margins of the intervals and the range of features.
 
     A temperature for each degradation type minimises the cross entropy (Guo et al., ICML 2017). Then the 5% and 95%
     quantiles are moved by the same margin in or out, so that they hold the true level of 90% of the photos (Romano et
-    al., NeurIPS 2019). Out of range is what is further from the mean of the features than 98% of the photos, by the
-    Mahalanobis distance.
+    al., NeurIPS 2019). Out of range are the 2% of the photos that are furthest from the mean of the features, by the
+    Mahalanobis distance or by a linear classifier of photos beyond the range of a degradation type.
 
     Args:
         net: The trained estimator; it is changed in place and left in evaluation mode.
         crops: Photos that it was not trained on, degraded as in training.
+        beyond: Photos (N, 3, h, w), uint8 or float in 0..1, with a level of a degradation type (its number) that is
+            above those of the training.
     """
     net.eval()
     device = net.temperature.device
-    features = torch.cat([net.features(_unit(lq.to(device))).float() for lq, _ in crops])
+    features = torch.cat([_features(net, lq) for lq, _ in crops])
     positions = torch.cat([known for _, known in crops]).to(device)
     logits = net.logits(features)
     net.temperature.copy_(_temperatures(logits, positions))
@@ -52,8 +59,51 @@ def calibrate(net: LevelDistribution, crops: Crops) -> None:
     ridge = 0.01 * covariance.diagonal().mean() * torch.eye(len(covariance), device=device)
     values, vectors = torch.linalg.eigh(covariance + ridge)
     net.whitening.copy_(vectors * values.rsqrt())
-    distance = ((features - net.centre) @ net.whitening).square().mean(dim=1).sqrt()
-    net.threshold.copy_(distance.quantile(FAMILIAR))
+    net.threshold.fill_(1)
+    net.beyond_weight.zero_()
+    net.beyond_bias.zero_()
+    net.threshold.copy_(net.distance(features).quantile(FAMILIAR))
+    for number, photos in (beyond or {}).items():
+        further = torch.cat([_features(net, part) for part in photos.split(_PART)])
+        weight, bias = _beyond(net, features, further)
+        net.beyond_weight[number], net.beyond_bias[number] = weight, bias
+    end = net.distance(features).quantile(FAMILIAR)  # of all of them together
+    net.threshold.mul_(end)
+    net.beyond_weight.div_(end)
+    net.beyond_bias.div_(end)
+
+
+def _features(net: LevelDistribution, lq: Tensor) -> Tensor:
+    lq = lq.to(net.temperature.device)
+    return net.features(lq.float() / 255 if lq.dtype == torch.uint8 else lq).float()
+
+
+def _beyond(net: LevelDistribution, features: Tensor, further: Tensor) -> tuple[Tensor, Tensor]:
+    """Separates photos in range from those beyond by logistic regression on their whitened features.
+
+    Returns:
+        A weight (F,) and a bias () of features: 1 for the last of the photos in range, 2 in the middle of the others.
+    """
+    inside, outside = ((one - net.centre) @ net.whitening for one in (features, further))
+    x = torch.cat([inside, outside])
+    target = torch.cat([x.new_zeros(len(inside)), x.new_ones(len(outside))])
+    balance = torch.where(target > 0, len(inside) / len(outside), 1.0)
+    weight, bias = x.new_zeros(x.shape[1], requires_grad=True), x.new_zeros((), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        error = F.binary_cross_entropy_with_logits(x @ weight + bias, target, weight=balance)
+        total = error + _PENALTY * weight.square().sum()
+        total.backward()
+        return total
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    weight = weight.detach()
+    end, middle = (inside @ weight).quantile(FAMILIAR), (outside @ weight).median()
+    weight = net.whitening @ weight / (middle - end).clamp(min=1e-6)
+    return weight, 1 - end / (middle - end).clamp(min=1e-6) - net.centre @ weight
 
 
 def _margins(share: Tensor, positions: Tensor) -> Tensor:
@@ -70,7 +120,3 @@ def _temperatures(logits: Tensor, positions: Tensor) -> Tensor:
     target = neighbour_shares(positions, logits.shape[-1])
     losses = torch.stack([-(target * (logits / one).log_softmax(dim=-1)).sum(dim=(0, 2)) for one in grid])
     return grid[losses.argmin(dim=0)]
-
-
-def _unit(lq: Tensor) -> Tensor:
-    return lq.float() / 255 if lq.dtype == torch.uint8 else lq

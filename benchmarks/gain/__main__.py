@@ -31,7 +31,17 @@ from benchmarks.gain.networks import train_network
 from benchmarks.gain.pairs import Source, make_pool
 from benchmarks.gain.report import collect, report
 from benchmarks.gain.results import measure_estimator, measure_network, write
-from benchmarks.gain.settings import ESTIMATORS, RECIPES, RUNS, SMOKE, SMOKE_ESTIMATORS, SMOKE_RUNS, Sizes, parts_of
+from benchmarks.gain.settings import (
+    BEYOND,
+    ESTIMATORS,
+    RECIPES,
+    RUNS,
+    SMOKE,
+    SMOKE_ESTIMATORS,
+    SMOKE_RUNS,
+    Sizes,
+    parts_of,
+)
 from benchmarks.jobs import ROOT, deadline_after, run_all, run_process
 
 RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
@@ -102,6 +112,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--sets', type=os.path.abspath, help='folder of the test sets')
     parser.add_argument('--work', type=os.path.abspath, help='folder for pairs and weights (experiments/gain)')
     parser.add_argument('--jobs', type=int, default=2, help='jobs at a time, each with one thread (2)')
+    parser.add_argument('--workers', type=int, default=1, help='processes of each job that makes pairs (1)')
+    parser.add_argument('--device', default='cpu', help='device of torch on which estimators are trained (cpu)')
     parser.add_argument('--minutes', type=float, help='stop after so many; the same command resumes')
     parser.add_argument('--only', nargs='+', metavar='JOB', help='these jobs and what they need')
     parser.add_argument('--job', help=argparse.SUPPRESS)
@@ -118,28 +130,32 @@ def all_jobs(options: argparse.Namespace, work: Path, sizes: Sizes) -> dict[str,
     pools, graded, estimators = work / 'pools', work / 'graded', work / 'estimators'
     chosen_runs, chosen = (SMOKE_RUNS, SMOKE_ESTIMATORS) if options.smoke else (RUNS, tuple(ESTIMATORS))
     jobs: dict[str, Job] = {}
-    for name, block in RECIPES.items():
+    made = {name: (block, sizes.lq, sizes.pairs) for name, block in RECIPES.items()}
+    made |= {f'beyond_{name}': (block, sizes.beyond, 0) for name, block in BEYOND.items()}
+    for name, arguments in made.items():
         jobs[f'pairs_{name}'] = Job(
             f'pools/{name}/done', (),
-            lambda name=name, block=block: make_pool(
-                pools / name, block, Source(load_photos(photos / 'train')), sizes.lq, sizes.pairs, 1
+            lambda name=name, arguments=arguments: make_pool(
+                pools / name, arguments[0], Source(load_photos(photos / 'train')), *arguments[1:], 1,
+                workers=options.workers,
             ),
         )  # fmt: skip
     draws = 1 if options.smoke else GRADE_DRAWS
     jobs['graded_heldout'] = Job(
         'graded/heldout/jpeg_out/done', (),
-        lambda: make_graded(graded / 'heldout', load_photos(photos / 'heldout'), draws),
+        lambda: make_graded(graded / 'heldout', load_photos(photos / 'heldout'), draws, workers=options.workers),
     )  # fmt: skip
     if sets:
         jobs['graded_sets'] = Job(
-            'graded/sets/jpeg_out/done', (), lambda: make_graded(graded / 'sets', _set_photos(sets), min(draws, 6))
-        )
+            'graded/sets/jpeg_out/done', (),
+            lambda: make_graded(graded / 'sets', _set_photos(sets), min(draws, 6), workers=options.workers),
+        )  # fmt: skip
     for training in chosen:
-        needs = (*(f'pairs_{part}' for part in parts_of(training)),)
+        needs = (*(f'pairs_{part}' for part in parts_of(training)), *(f'pairs_beyond_{name}' for name in BEYOND))
         jobs[f'estimator_{training}'] = Job(
             f'estimators/{training}/weights.pth', needs,
             lambda training=training: train_estimator(
-                estimators / training, pools, training, groups_of(photos / 'train'), sizes
+                estimators / training, pools, training, groups_of(photos / 'train'), sizes, options.device
             ),
         )  # fmt: skip
     for run in chosen_runs:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.gain.pairs import EFFECTIVE, NOMINAL, Pool, load_pool
 from benchmarks.gain.progress import Training
-from benchmarks.gain.settings import ESTIMATORS, Sizes, parts_of
+from benchmarks.gain.settings import BEYOND, ESTIMATORS, Sizes, parts_of
 from deplsr_arch.level_distribution_arch import LevelDistribution
 from deplsr_model.calibration import calibrate, level_cross_entropy
 from deplsr_model.level_text import level_positions
@@ -40,7 +40,9 @@ def build() -> LevelDistribution:
     return LevelDistribution(prior_dim=PRIOR_DIM, num_degradation_types=len(TYPES))
 
 
-def train_estimator(folder: Path, pools: Path, training: str, groups: np.ndarray, sizes: Sizes, seed: int = 0) -> None:
+def train_estimator(
+    folder: Path, pools: Path, training: str, groups: np.ndarray, sizes: Sizes, device: str = 'cpu', seed: int = 0
+) -> None:
     """Trains an estimator and calibrates it; resumed from its last state.
 
     Args:
@@ -49,6 +51,7 @@ def train_estimator(folder: Path, pools: Path, training: str, groups: np.ndarray
         training: See :func:`~benchmarks.gain.settings.parts_of`.
         groups: Group of each training photo; crops of one photo belong to one group.
         sizes: How much is trained.
+        device: Device of torch.
         seed: Of weights and batches.
     """
     if (folder / 'weights.pth').exists():
@@ -56,7 +59,7 @@ def train_estimator(folder: Path, pools: Path, training: str, groups: np.ndarray
     parts = parts_of(training)
     loaded = [_Crops(load_pool(pools / name), sizes.pairs, groups) for name in parts]
     torch.manual_seed(seed)
-    net = build().to(memory_format=torch.channels_last).train()
+    net = build().to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(net.parameters(), _RATE, betas=(0.9, 0.98), weight_decay=0.05)
     total = int(sizes.estimator_steps * ESTIMATORS[training])
     run = Training(folder, net, optimizer, total)
@@ -68,14 +71,15 @@ def train_estimator(folder: Path, pools: Path, training: str, groups: np.ndarray
         counts = rng.multinomial(_BATCH, weights)
         drawn = [crops.draw(count, rng) for crops, count in zip(loaded, counts, strict=True) if count]
         lq, positions = (torch.cat(column) for column in zip(*drawn, strict=True))
-        lq = augment(lq, rng)
-        loss = level_cross_entropy(net(lq), positions).mean()
+        lq = augment(lq.to(device), rng)
+        loss = level_cross_entropy(net(lq), positions.to(device)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         run.record(step, float(loss.detach()))
     lq, positions = calibration_crops(loaded, weights)
-    calibrate(net, list(zip(lq.split(64), positions.split(64), strict=True)))
+    beyond = {TYPES.index(name): torch.from_numpy(load_pool(pools / f'beyond_{name}').lq[:]) for name in BEYOND}
+    calibrate(net, list(zip(lq.split(64), positions.split(64), strict=True)), beyond)
     run.finish()
 
 

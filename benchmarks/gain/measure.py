@@ -45,13 +45,13 @@ def load_photos(folder: Path, least: int = 0) -> list[np.ndarray]:
     return [image for image in images if min(image.shape[:2]) >= least]
 
 
-def make_graded(folder: Path, photos: list[np.ndarray], draws: int, scale: int = SCALE) -> None:
+def make_graded(folder: Path, photos: list[np.ndarray], draws: int, scale: int = SCALE, workers: int = 1) -> None:
     """Makes the pools that estimators and networks are measured on: each recipe, clean ones, and out of range."""
     graded = {**RECIPES, CLEAN: {'type': 'clean', 'identity_prob': 1.0}, **OUT_OF_RANGE}
     for name, block in graded.items():
         count = 1 if name == CLEAN else draws
         total = count * len(photos)
-        make_pool(folder / name, block, Source(photos, count), total, total, SEED, scale)
+        make_pool(folder / name, block, Source(photos, count), total, total, SEED, scale, workers)
 
 
 def samples(name: str, graded: Path, photos: list[np.ndarray], sets: Path | None, sizes: Sizes) -> Iterator[Sample]:

@@ -10,26 +10,28 @@ import torch
 from torch import Tensor, nn
 
 import deplsr_arch  # noqa: F401  registers
+from benchmarks.gain.batches import Batches, Patches
 from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, effective_positions, load_estimator, nominal_positions
 from benchmarks.gain.fusions import build_fused
 from benchmarks.gain.pairs import Pool, load_pool
 from benchmarks.gain.progress import Training
-from benchmarks.gain.settings import CONTEXT, LQ_SIZE, SCALE, Run, Sizes, parts_of
+from benchmarks.gain.settings import Run, Sizes, parts_of
 from deplsr_arch.number_tokens import distribution_tokens
 
 __all__ = [
+    'RATE',
     'Pairs',
-    'Patches',
     'build',
     'estimated_tokens',
     'load_network',
     'make_step',
     'prior_of',
+    'take_batch',
     'tokens_of',
     'train_network',
 ]
 
-_RATE, _DROPOUT = 1e-3, 0.1
+RATE = 1e-3  #: at first; it falls along half a cosine
 
 
 def build(run: Run) -> nn.Module:
@@ -43,22 +45,22 @@ def tokens_of(positions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def estimated_tokens(pool: Path, count: int, estimator: Path, suffix: str = '') -> Tensor:
+def estimated_tokens(pool: Path, count: int, estimator: Path, suffix: str = '', device: str = 'cpu') -> Tensor:
     """What an estimator finds in the first ``count`` crops of a pool; kept as POOL SUFFIX.npy at the estimator."""
     kept = estimator / f'{pool.name}{suffix}.npy'
     if not kept.exists():
-        net, lq = load_estimator(estimator), load_pool(pool).lq[:count]
-        found = [net.prior(torch.from_numpy(lq[i : i + 64]).float() / 255)[1] for i in range(0, count, 64)]
-        np.save(kept, torch.cat(found).numpy())
+        net, lq = load_estimator(estimator).to(device), load_pool(pool).lq[:count]
+        found = [net.prior(torch.from_numpy(lq[i : i + 64]).to(device).float() / 255)[1] for i in range(0, count, 64)]
+        np.save(kept, torch.cat(found).cpu().numpy())
     return torch.from_numpy(np.load(kept))
 
 
-def prior_of(run: Run, pool_folder: Path, pool: Pool, count: int, estimators: Path) -> Tensor:
+def prior_of(run: Run, pool_folder: Path, pool: Pool, count: int, estimators: Path, device: str = 'cpu') -> Tensor:
     """The prior's tokens (count, K, D) of the first crops of a pool."""
     if run.prior == 'constant':
         return torch.zeros(count, len(TYPES), PRIOR_DIM)
     if run.prior == 'estimated':
-        return estimated_tokens(pool_folder, count, estimators / run.estimator)
+        return estimated_tokens(pool_folder, count, estimators / run.estimator, device=device)
     if run.prior == 'true_nominal':
         return tokens_of(nominal_positions(np.array(pool.nominal[:count])))
     return tokens_of(effective_positions(np.array(pool.levels[:count])))
@@ -69,15 +71,6 @@ class Pairs(NamedTuple):
 
     pool: Pool
     tokens: Tensor
-
-
-class Patches(NamedTuple):
-    """What a batch is made of: patches, their side in LR pixels, and the crops of a pool that they come from."""
-
-    batch: int = 16
-    side: int = LQ_SIZE
-    crops: int = Sizes.pairs
-    scale: int = SCALE
 
 
 def train_network(folder: Path, pools: Path, estimators: Path, run: Run, sizes: Sizes) -> None:
@@ -91,14 +84,13 @@ def train_network(folder: Path, pools: Path, estimators: Path, run: Run, sizes: 
         pairs.append(Pairs(pool, prior_of(run, pools / name, pool, sizes.pairs, estimators)))
     torch.manual_seed(run.seed)
     net = build(run).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.Adam(net.parameters(), _RATE, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
     total = int(sizes.steps * run.share)
-    patches = Patches(crops=sizes.pairs)
-    training, weights = Training(folder, net, optimizer, total), np.array(list(parts.values()))
+    batches = Batches(run.seed, parts, Patches(crops=sizes.pairs))
+    training = Training(folder, net, optimizer, total)
     for step in training.steps():
-        rng = np.random.default_rng((run.seed, step, 1))
-        rate = _RATE * cosine(step / total)
-        training.record(step, make_step(net, optimizer, rate, pairs, weights, patches, rng))
+        loss = make_step(net, optimizer, RATE * cosine(step / total), pairs, batches.patches, batches[step])
+        training.record(step, loss)
     training.finish()
 
 
@@ -107,38 +99,31 @@ def make_step(
     optimizer: torch.optim.Optimizer,
     rate: float,
     pairs: list[Pairs],
-    weights: np.ndarray,
     patches: Patches,
-    rng: np.random.Generator,
+    rows: np.ndarray,
 ) -> float:
     """Makes a step on a batch of patches, some of them without their prior; returns the loss (L1)."""
     for group in optimizer.param_groups:
         group['lr'] = rate
-    lq, gt, tokens = draw_batch(pairs, weights, patches, rng)
-    kept = torch.from_numpy(rng.random(patches.batch) >= _DROPOUT)
-    loss = (net(lq, lq.new_zeros(patches.batch, 1, PRIOR_DIM), tokens * kept[:, None, None]) - gt).abs().mean()
+    lq, gt, tokens = take_batch(pairs, patches, rows)
+    loss = (net(lq, lq.new_zeros(len(lq), 1, PRIOR_DIM), tokens) - gt).abs().mean()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     return float(loss.detach())
 
 
-def draw_batch(
-    pairs: list[Pairs], weights: np.ndarray, patches: Patches, rng: np.random.Generator
-) -> tuple[Tensor, ...]:
-    """Draws LR patches (B, 3, h, h) and GT (B, 3, scale h, scale h) in 0..1, and the tokens of their crops."""
+def take_batch(pairs: list[Pairs], patches: Patches, rows: np.ndarray) -> tuple[Tensor, ...]:
+    """Returns LR patches (B, 3, h, w) and GT (B, 3, scale h, scale w) in 0..1, and the tokens of their crops."""
     lq, gt, tokens = [], [], []
-    for place in rng.choice(len(pairs), patches.batch, p=weights):
-        row = int(rng.integers(patches.crops))
-        top, left = rng.integers(CONTEXT - patches.side + 1, size=2)
-        flips = rng.random(3) < 0.5
-        for images, pixels, times in ((lq, pairs[place].pool.lq, 1), (gt, pairs[place].pool.gt, patches.scale)):
+    for recipe, row, top, left, in_x, in_y, diagonal, kept in rows.tolist():
+        for images, pixels, times in ((lq, pairs[recipe].pool.lq, 1), (gt, pairs[recipe].pool.gt, patches.scale)):
             y, x, side = top * times, left * times, patches.side * times
             image = pixels[row, :, y : y + side, x : x + side]
-            image = image[..., ::-1] if flips[0] else image
-            image = image[..., ::-1, :] if flips[1] else image
-            images.append(image.transpose(0, 2, 1) if flips[2] else image)
-        tokens.append(pairs[place].tokens[row])
+            image = image[..., ::-1] if in_x else image
+            image = image[..., ::-1, :] if in_y else image
+            images.append(image.transpose(0, 2, 1) if diagonal else image)
+        tokens.append(pairs[recipe].tokens[row] * kept)
     images = (torch.from_numpy(np.stack(one)).to(memory_format=torch.channels_last).float() / 255 for one in (lq, gt))
     return *images, torch.stack(tokens)
 

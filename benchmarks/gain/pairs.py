@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +12,11 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from benchmarks.gain.settings import CONTEXT, SCALE
+from benchmarks.jobs import fork_pool
 from deplsr_data.degradation.apply_batch import apply_batch
 from deplsr_data.degradation.level_tables import level_table
 from deplsr_data.degradation.packing import pack
+from deplsr_data.degradation.recipe_table import Recipe
 from deplsr_data.degradation.recipes import draw, read_recipe, rounds_of
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_data.files.crops import centre_crop, draw_crop, draw_shrunk_side
@@ -48,41 +49,85 @@ class Source(NamedTuple):
     draws: int = 0
 
 
+class _Task(NamedTuple):
+    """A pool that is made."""
+
+    pool: Pool
+    recipe: Recipe
+    source: Source
+    seed: int
+    scale: int
+    finished: np.ndarray
+
+
 def make_pool(
-    folder: Path, block: dict[str, Any], source: Source, count: int, with_gt: int, seed: int, scale: int = SCALE
+    folder: Path,
+    block: dict[str, Any],
+    source: Source,
+    count: int,
+    with_gt: int,
+    seed: int,
+    scale: int = SCALE,
+    workers: int = 1,
 ) -> None:
-    """Degrades ``count`` crops by a recipe; the first ``with_gt`` are kept with their GT. Resumed by batches."""
+    """Degrades ``count`` crops by a recipe; the first ``with_gt`` are kept with their GT. Resumed by batches.
+
+    Args:
+        folder: Of the pool.
+        block: The recipe, as in an option file.
+        source: Where crops come from.
+        count: Crops.
+        with_gt: So many of them have their GT.
+        seed: Of crops and degradations.
+        scale: Scale.
+        workers: Processes; the result is the same with any number of them.
+    """
     if (folder / 'done').exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    recipe, side = read_recipe(dict(block), 'recipe'), CONTEXT * scale
+    side = CONTEXT * scale
     shapes = {
         'lq': ((count, 3, CONTEXT, CONTEXT), np.uint8), 'gt': ((with_gt, 3, side, side), np.uint8),
         'levels': ((count, len(EFFECTIVE.types)), np.float32), 'nominal': ((count, len(NOMINAL.types)), np.float32),
-        'photo': ((count,), np.int32),
+        'photo': ((count,), np.int32), 'finished': ((-(-count // _BATCH),), np.uint8),
     }  # fmt: skip
-    progress = folder / 'progress'
-    done = int(progress.read_text()) if progress.exists() else 0
-    mode = 'r+' if done else 'w+'
-    pool = Pool(*(open_memmap(folder / f'{name}.npy', mode, dtype, shape) for name, (shape, dtype) in shapes.items()))
-    for first in tqdm(range(done, count, _BATCH), folder.name, leave=False):
-        index = range(first, min(first + _BATCH, count))
-        photos, crops = zip(*(_clean(source, seed, i, scale) for i in index), strict=True)
-        records = [draw(recipe, scale, rng_for(seed, 0, i, 0, 'degradation'), (side, side)) for i in index]
-        packed = [pack(record, (side, side), recipe.largest_kernel, rounds_of(recipe)) for record in records]
-        gt = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        rows = slice(index.start, index.stop)
-        pool.lq[rows] = apply_batch(default_collate(packed), gt).mul(255).round().byte().numpy()
-        kept = max(0, min(with_gt - first, len(index)))
-        pool.gt[first : first + kept] = gt[:kept].mul(255).round().byte().numpy()
-        for row, record, crop in zip(index, records, crops, strict=True):
-            pool.levels[row] = EFFECTIVE.levels(record, EFFECTIVE.statistics(crop))
-            pool.nominal[row] = NOMINAL.levels(record)
-        pool.photo[rows] = photos
-        progress.write_text(str(index.stop))
-    for array in pool:
+    mode = 'r+' if (folder / 'finished.npy').exists() else 'w+'
+    arrays = [open_memmap(folder / f'{name}.npy', mode, dtype, shape) for name, (shape, dtype) in shapes.items()]
+    task = _Task(Pool(*arrays[:-1]), read_recipe(dict(block), 'recipe'), source, seed, scale, arrays[-1])
+    left = np.flatnonzero(task.finished == 0).tolist()
+    with fork_pool(workers, _set_task, (task,)) as run:
+        for _ in tqdm(run(_fill, left), folder.name, len(left), leave=False):
+            pass
+    for array in arrays:
         array.flush()
     (folder / 'done').touch()
+
+
+_task: list[_Task] = []  # of this process
+
+
+def _set_task(task: _Task) -> None:
+    _task[:] = [task]
+
+
+def _fill(number: int) -> None:
+    """Makes a batch of a pool."""
+    pool, recipe, source, seed, scale, finished = _task[0]
+    side, first = CONTEXT * scale, number * _BATCH
+    index = range(first, min(first + _BATCH, len(pool.lq)))
+    photos, crops = zip(*(_clean(source, seed, i, scale) for i in index), strict=True)
+    records = [draw(recipe, scale, rng_for(seed, 0, i, 0, 'degradation'), (side, side)) for i in index]
+    packed = [pack(record, (side, side), recipe.largest_kernel, rounds_of(recipe)) for record in records]
+    gt = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+    rows = slice(index.start, index.stop)
+    pool.lq[rows] = apply_batch(default_collate(packed), gt).mul(255).round().byte().numpy()
+    kept = max(0, min(len(pool.gt) - first, len(index)))
+    pool.gt[first : first + kept] = gt[:kept].mul(255).round().byte().numpy()
+    for row, record, crop in zip(index, records, crops, strict=True):
+        pool.levels[row] = EFFECTIVE.levels(record, EFFECTIVE.statistics(crop))
+        pool.nominal[row] = NOMINAL.levels(record)
+    pool.photo[rows] = photos
+    finished[number] = 1
 
 
 def _clean(source: Source, seed: int, index: int, scale: int) -> tuple[int, np.ndarray]:
@@ -108,10 +153,3 @@ def _clean(source: Source, seed: int, index: int, scale: int) -> tuple[int, np.n
 def load_pool(folder: Path) -> Pool:
     """Opens a pool for reading."""
     return Pool(*(np.load(folder / f'{name}.npy', mmap_mode='r') for name in Pool._fields))
-
-
-def batches(count: int, size: int, steps: int, seed: int, weights: list[float]) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yields for each step the pool (size,) and the row (size,) of every sample; pools are drawn by weight."""
-    rng = np.random.default_rng((seed, 7))
-    for _ in range(steps):
-        yield rng.choice(len(weights), size, p=weights), rng.integers(count, size=size)

@@ -24,6 +24,10 @@ class Training:
         net: The network. optimizer: Its optimizer. Both are set to the saved state.
         total: Steps.
         average: The moving average of the network, if one is kept; it is saved and, in the end, written.
+        saves: Whether the state is saved every 250 steps; otherwise by :meth:`save` only.
+
+    Attributes:
+        first: The step that it begins or is resumed with.
     """
 
     def __init__(
@@ -33,11 +37,12 @@ class Training:
         optimizer: torch.optim.Optimizer,
         total: int,
         average: nn.Module | None = None,
+        saves: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._net, self._optimizer, self._total = folder, net, optimizer, total
-        self._average = average
-        self._first, self._losses, self._seconds = 0, list[float](), 0.0
+        self._average, self._saves = average, saves
+        self.first, self._losses, self._seconds = 0, list[float](), 0.0
         state = folder / 'state.pth'
         if state.exists():
             saved = torch.load(state, weights_only=True)
@@ -47,21 +52,22 @@ class Training:
             optimizer.load_state_dict(saved['optimizer'])
             if average is not None:
                 average.load_state_dict(saved['average'])
-            self._first, self._losses, self._seconds = saved['step'], saved['losses'], saved['seconds']
+            self.first, self._losses, self._seconds = saved['step'], saved['losses'], saved['seconds']
         self._began, self._recent = time.time(), list[float]()
 
     def steps(self) -> Iterator[int]:
         """Yields the steps that are left."""
-        bar = tqdm(range(self._first, self._total), self._folder.name, self._total - self._first, leave=False)
+        bar = tqdm(range(self.first, self._total), self._folder.name, self._total - self.first, leave=False)
         yield from bar
 
     def record(self, step: int, loss: float) -> None:
-        """Notes the loss of a finished step; saves every so often."""
+        """Records the loss of a finished step; saves every so often."""
         self._recent.append(loss)
         if (step + 1) % _EVERY == 0 or step + 1 == self._total:
             self._losses.append(round(sum(self._recent) / len(self._recent), 5))
             self._recent = []
-            self._save(step + 1)
+            if self._saves:
+                self.save(step + 1)
 
     def finish(self) -> None:
         """Writes the weights and the log."""
@@ -71,7 +77,8 @@ class Training:
         net = self._net if self._average is None else self._average
         save_tensors(net.state_dict(), self._folder / 'weights.pth')
 
-    def _save(self, step: int) -> None:
+    def save(self, step: int) -> None:
+        """Saves the state after so many steps."""
         state = {
             'net': self._net.state_dict(), 'optimizer': self._optimizer.state_dict(), 'step': step,
             'losses': self._losses, 'seconds': self._seconds + time.time() - self._began, 'total': self._total,

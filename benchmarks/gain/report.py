@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,18 @@ import numpy as np
 
 from benchmarks.gain.draw import draw_curves
 from benchmarks.gain.measure import CLEAN, FIXED
-from benchmarks.gain.settings import ESTIMATORS, FUSIONS, MIXTURE, RECIPES, RUNS, SHORT, Run, Sizes
+from benchmarks.gain.settings import (
+    ESTIMATORS,
+    FUSIONS,
+    LARGE,
+    MIXTURE,
+    RECIPES,
+    RUNS,
+    SHARES,
+    WEIGHTS,
+    Run,
+    Sizes,
+)  # fmt: skip
 from benchmarks.prior.report import write_tables
 from deplsr_model.statistics import bootstrap
 
@@ -54,10 +66,11 @@ def summarize(kept: dict[str, Any]) -> dict[str, Any]:
         'left_out': ('mixture-realesrgan', 'realesrgan'),
         'set14se_shuffled': (MIXTURE, 'set14se_shuffled'),
         'realsr100': (MIXTURE, 'realsr100'),
+        **{f'left_out_{name}': (f'mixture-{name}', name) for name in ('bsrgan', 'camera')},
         **{f'mixture_{part}': (MIXTURE, part) for part in (*RECIPES, CLEAN)},
     }
     gain = {
-        name: {prior: found for prior in PRIORS if (found := gain_of(kept, recipe, prior, part))}
+        name: {prior: found for prior in PRIORS if (found := gain_of(kept, Run(recipe, prior), part))}
         for name, (recipe, part) in sources.items()
     }
     grades = kept['estimators'].get(MIXTURE, {})
@@ -75,27 +88,25 @@ def share(grade: dict[str, Any]) -> float:
     return round(float(np.mean(list(grade['coverage'].values()))), 4)
 
 
-def gain_of(
-    kept: dict[str, Any], recipe: str, prior: str, part: str, share: float = 1.0, fusion: str = 'film'
-) -> list[float] | None:
+def gain_of(kept: dict[str, Any], run: Run, part: str) -> list[float] | None:
     """Gain over the constant and its interval, averaged over the seeds that both have; None if not measured."""
-    values = differences(kept, recipe, prior, part, share, fusion)
+    values = differences(kept, run, part)
     return None if values is None else bootstrap(values)
 
 
-def differences(
-    kept: dict[str, Any], recipe: str, prior: str, part: str, share: float = 1.0, fusion: str = 'film'
-) -> np.ndarray | None:
-    """Gain of each photo, of each image of a real set, or of each degradation of Set14-SE."""
+def differences(kept: dict[str, Any], run: Run, part: str) -> np.ndarray | None:
+    """Gain of each photo, of each image of a real set, or of each degradation of Set14-SE, for a run of any seed."""
+    if part == MIXTURE:
+        each = {recipe: differences(kept, run, recipe) for recipe in RECIPES}
+        known = {recipe: one for recipe, one in each.items() if one is not None}
+        return sum(WEIGHTS[recipe] * one for recipe, one in known.items()) if len(known) == len(RECIPES) else None
     name = 'set14se' if part.startswith('set14se') else part
     found = []
-    for run in RUNS:
-        usual = (run.blocks, run.channels) == (8, 32) and run.fusion == fusion
-        if not usual or (run.recipe, run.prior, run.share) != (recipe, prior, share):
-            continue
-        ours, theirs = (kept['networks'].get(one.name, {}).get(name) for one in (run, run.against()))
-        if ours is not None and theirs is not None:
-            found.append(np.array(ours) - np.array(theirs))
+    for seed in {one.seed for one in RUNS}:
+        ours = replace(run, seed=seed)
+        scores = [kept['networks'].get(one.name, {}).get(name) for one in (ours, ours.against())]
+        if all(score is not None for score in scores):
+            found.append(np.subtract(*scores))
     if not found:
         return None
     each = np.mean(found, axis=0)
@@ -124,7 +135,7 @@ def _gain_own(kept: dict[str, Any]) -> str:
     columns = [('semantic', part) for part in FIXED] + [('semantic', 'semantic'), ('realesrgan', 'realesrgan')]
     rows = []
     for prior in PRIORS:
-        cells = [_cell(gain_of(kept, recipe, prior, part)) for recipe, part in columns]
+        cells = [_cell(gain_of(kept, Run(recipe, prior), part)) for recipe, part in columns]
         if any(cell != '' for cell in cells):
             rows.append([_LABELS[prior], *cells])
     return _table(['gain over `constant`, dB', *(f'{r} ({p})' if r != p else r for r, p in columns)], rows)
@@ -139,16 +150,15 @@ def _gain_wild(kept: dict[str, Any]) -> str:
         scores = [kept['networks'].get(one, {}).get(name) for one in ('bicubic', Run(MIXTURE, 'constant').name)]
         if any(score is None for score in scores):
             continue
-        gains = [gain_of(kept, MIXTURE, prior, part) for prior in ('estimated', 'true_effective')]
-        each = differences(kept, MIXTURE, 'estimated', part)
+        gains = [gain_of(kept, Run(MIXTURE, prior), part) for prior in ('estimated', 'true_effective')]
+        each = differences(kept, Run(MIXTURE, 'estimated'), part)
         worst = '' if each is None else f'{each.min():+.2f}'
         means = [f'{np.mean(score):.2f}' if part == name else '' for score in scores]
         rows.append([f'`{part}`', *means, *(_cell(gain) for gain in gains), worst])
     for recipe in ('realesrgan', 'bsrgan', 'camera'):
-        gain = gain_of(kept, f'mixture-{recipe}', 'estimated', recipe)
-        if gain:
-            each = differences(kept, f'mixture-{recipe}', 'estimated', recipe)
-            assert each is not None
+        each = differences(kept, Run(f'mixture-{recipe}', 'estimated'), recipe)
+        if each is not None:
+            gain = bootstrap(each)
             rows.append([f'`{recipe}`, left out of the mixture', '', '', _cell(gain), '', f'{each.min():+.2f}'])
     head = ['PSNR-Y, dB', 'bicubic', '`constant`', 'estimated: gain', 'true levels: gain', 'worst photo or degradation']
     return _table(head, rows)
@@ -177,39 +187,44 @@ def _estimates(kept: dict[str, Any]) -> str:
 
 
 def _curve(kept: dict[str, Any]) -> str:
-    """Gain against training steps."""
+    """Gain against training steps, and of a larger network."""
+    points = {(recipe, prior, share_): gain for recipe, prior, share_, gain in curve_points(kept)}
+    shares = sorted({point[2] for point in points})
     rows = []
-    for recipe, prior, share_, gain in curve_points(kept):
-        rows.append([f'`{recipe}`', _LABELS[prior], f'{int(Sizes().steps * share_):,}', _cell(gain)])
-    return _table(['recipe', 'conditioned on', 'steps', 'gain over `constant`, dB'], rows)
+    for recipe, prior in dict.fromkeys(point[:2] for point in points):
+        cells = [_cell(points.get((recipe, prior, share_))) for share_ in shares]
+        large = gain_of(kept, Run(recipe, prior, **LARGE), recipe)
+        rows.append([f'`{recipe}`', _LABELS[prior], *cells, _cell(large)])
+    steps = [f'{int(Sizes().steps * share_):,} steps' for share_ in shares]
+    return _table(['gain over `constant`, dB', 'conditioned on', *steps, f'1 M, {Sizes().steps:,} steps'], rows)
 
 
 def curve_points(kept: dict[str, Any]) -> Iterable[tuple[str, str, float, list[float]]]:
     """Recipe, prior, share of the steps, and gain; the mixture on all its recipes together."""
-    for recipe, part in (('realesrgan', 'realesrgan'), (MIXTURE, 'realesrgan')):
-        for prior in PRIORS:
-            for share_ in sorted({run.share for run in RUNS}):
-                gain = gain_of(kept, recipe, prior, part, share_)
+    for recipe in ('semantic', 'realesrgan', MIXTURE):
+        for prior in ('estimated', 'true_effective'):
+            for share_ in sorted((1.0, *SHARES)):
+                gain = gain_of(kept, Run(recipe, prior, share=share_), recipe)
                 if gain:
                     yield recipe, prior, share_, gain
 
 
 def _fusions(kept: dict[str, Any]) -> str:
-    """Gain of the true levels by each fusion."""
+    """Gain by each fusion."""
     rows = []
     for fusion in FUSIONS:
-        gains = [gain_of(kept, MIXTURE, 'true_effective', part, SHORT, fusion) for part in (*RECIPES, 'blur')]
-        run = Run(MIXTURE, 'true_effective', share=SHORT, fusion=fusion).name
-        seconds = kept['training'].get(run, {}).get('seconds')
+        gains = [gain_of(kept, Run(MIXTURE, 'estimated', fusion=fusion), part) for part in (MIXTURE, *RECIPES, 'blur')]
         if any(gains):
-            rows.append([f'`{fusion}`', *(_cell(gain) for gain in gains), f'{seconds / 60:.1f}' if seconds else ''])
-    return _table(['gain of true levels, dB', *RECIPES, 'blur', 'minutes'], rows)
+            rows.append([f'`{fusion}`', *(_cell(gain) for gain in gains)])
+    return _table(['estimated over `constant`, dB', 'mixture', *RECIPES, 'semantic (blur)'], rows)
 
 
 def _hours(kept: dict[str, Any]) -> str:
     """Time of all trainings."""
     seconds = sum(log['seconds'] for log in kept['training'].values())
-    return f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs of one thread each.'
+    return (
+        f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs, eight at a time on one GPU.'
+    )
 
 
 def _cell(gain: list[float] | None) -> str:

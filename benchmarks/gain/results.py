@@ -21,7 +21,7 @@ WITHOUT_LEVELS = ('realsr100', 'set14se')
 
 def parts_measured(run: Run | None) -> tuple[str, ...]:
     """The parts that a network, or bicubic, is measured on: all for a mixture, else its own recipe and a real set."""
-    if run and run.share != 1:  # curve and fusions
+    if run and not run.usual:  # curve, size and fusions
         return (*RECIPES, 'blur') if run.recipe == MIXTURE else (run.recipe,)
     if run is None or run.recipe.startswith('mixture'):
         return PARTS

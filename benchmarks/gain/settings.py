@@ -44,18 +44,20 @@ class Sizes:
         estimator_steps: Steps of 32 crops.
         steps: Steps of 16 patches, SR networks.
         draws: Degradations of each held-out photo.
+        beyond: Crops of each of :data:`BEYOND`.
         set14se: The first so many degradations of Set14-SE.
     """
 
-    lq: int = 20000
-    pairs: int = 6000
-    estimator_steps: int = 8000
-    steps: int = 2500
+    lq: int = 40_000
+    pairs: int = 12_000
+    estimator_steps: int = 30_000
+    steps: int = 8000
     draws: int = 6
     set14se: int = 100
+    beyond: int = 1200
 
 
-SMOKE = Sizes(lq=96, pairs=48, estimator_steps=20, steps=20, draws=1, set14se=2)
+SMOKE = Sizes(lq=96, pairs=48, estimator_steps=20, steps=20, draws=1, set14se=2, beyond=24)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class Run:
         fusion = '' if self.fusion == 'film' else f'_{self.fusion}'
         return f'{self.recipe}_{self.prior}_{self.seed}{size}{length}{fusion}'
 
+    @property
+    def usual(self) -> bool:
+        """Whether it has the usual size, steps and fusion."""
+        return (self.blocks, self.channels, self.share, self.fusion) == (8, 32, 1, 'film')
+
     def against(self) -> Run:
         """The constant run that it is compared with."""
         return replace(self, prior='constant', estimator=MIXTURE, fusion='film')
@@ -101,37 +108,34 @@ OUT_OF_RANGE: dict[str, dict[str, Any]] = {
     'jpeg_out': {**SEMANTIC, 'jpeg_range': [3.0, 12.0]},
 }
 
+#: Levels beyond the training range, weaker than those of OUT_OF_RANGE, that the calibration is shown; by type.
+BEYOND: dict[str, dict[str, Any]] = {
+    'blur': {**SEMANTIC, 'blur_sigma': [14.0, 22.0]},
+    'noise': {**SEMANTIC, 'noise_range': [36.0, 56.0]},
+    'jpeg': {**SEMANTIC, 'jpeg_range': [13.0, 26.0]},
+}
+
 #: Estimators in the order of training, and the share of ``Sizes.estimator_steps`` that each is trained for.
 ESTIMATORS = {MIXTURE: 1.0, 'mixture-realesrgan': 0.5, 'mixture-bsrgan': 0.5, 'mixture-camera': 0.5}
-SHORT = 0.4  #: share of the steps in the comparison of fusions
 FUSIONS = ('film', 'film_all', 'film_upsampler', 'hypernetwork', 'dynamic_kernels')
+SHARES = (0.25, 4.0)  #: of the steps, in the curve of gain against steps
+LARGE = {'blocks': 10, 'channels': 64}  #: 1 M parameters
+_TRAINED_ON = ('realesrgan', MIXTURE, 'semantic')
+_PRIORS = ('constant', 'estimated', 'true_effective')
+_LEFT_OUT = tuple(name for name in ESTIMATORS if name != MIXTURE)
 #: SR networks, in the order of training.
 RUNS = (
-    Run('realesrgan', 'constant'),
-    Run('realesrgan', 'true_effective'),
-    Run(MIXTURE, 'constant'),
-    Run('realesrgan', 'estimated'),
-    Run(MIXTURE, 'estimated'),
-    Run('semantic', 'constant'),
-    Run('semantic', 'estimated'),
-    Run('realesrgan', 'true_nominal'),
-    Run('realesrgan', 'constant', 1),
-    Run('realesrgan', 'estimated', 1),
-    Run(MIXTURE, 'constant', 1),
-    Run(MIXTURE, 'estimated', 1),
-    Run('semantic', 'true_effective'),
-    Run(MIXTURE, 'true_effective'),
-    Run('mixture-realesrgan', 'constant'),
-    Run('mixture-realesrgan', 'estimated', estimator='mixture-realesrgan'),
-    *(Run('realesrgan', prior, share=4) for prior in ('constant', 'estimated', 'true_effective')),
-    Run(MIXTURE, 'constant', share=SHORT),
-    *(Run(MIXTURE, 'true_effective', share=SHORT, fusion=fusion) for fusion in FUSIONS),
-    Run('mixture-bsrgan', 'constant'),
-    Run('mixture-bsrgan', 'estimated', estimator='mixture-bsrgan'),
-    *(Run(MIXTURE, prior, share=4) for prior in ('constant', 'estimated', 'true_effective')),
-    Run('mixture-camera', 'constant'),
-    Run('mixture-camera', 'estimated', estimator='mixture-camera'),
-)
+    *(Run(recipe, prior, seed) for seed in (0, 1) for recipe in _TRAINED_ON for prior in _PRIORS),
+    *(Run('realesrgan', 'true_nominal', seed) for seed in (0, 1)),
+    *(Run(name, 'constant') for name in _LEFT_OUT),
+    *(Run(name, 'estimated', estimator=name) for name in _LEFT_OUT),
+    *(Run(MIXTURE, prior, **LARGE) for prior in _PRIORS),
+    *(Run(MIXTURE, 'estimated', fusion=fusion) for fusion in FUSIONS[1:]),
+    *(
+        Run(recipe, prior, share=share)
+        for share in SHARES for recipe in _TRAINED_ON for prior in _PRIORS
+    ),
+)  # fmt: skip
 
 #: Estimators and SR networks of a smoke run.
 SMOKE_ESTIMATORS = (MIXTURE,)

@@ -63,6 +63,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument('--only', nargs='+', choices=tuple(STEPS), help='these steps')
     parser.add_argument('--jobs', type=int, default=2, help='trainings at a time, each with one thread (2)')
+    parser.add_argument('--device', default='cpu', help='device of the trainings, cpu or cuda (cpu)')
     parser.add_argument('--train', choices=list(MODELS), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -71,7 +72,7 @@ def _pairs(options: argparse.Namespace) -> None:
     """Makes pairs and held-out degradations at x4, and trains the estimator, by benchmarks.gain; pairs at x2."""
     jobs = (*(f'pairs_{name}' for name in RECIPES), f'estimator_{MIXTURE}', 'graded_heldout')
     command = [sys.executable, '-m', 'benchmarks.gain', '--photos', options.photos, '--work', str(options.work)]
-    subprocess.run([*command, '--jobs', str(options.jobs), '--only', *jobs], check=True)
+    subprocess.run([*command, '--jobs', str(options.jobs), '--device', options.device, '--only', *jobs], check=True)
     work = Path(options.work)
     source = Source(load_photos(Path(options.photos) / 'train'))
     for model in MODELS.values():
@@ -112,7 +113,7 @@ def _train_one(name: str, options: argparse.Namespace) -> None:
         commit.write_text(_commit(), encoding='utf-8')
     heldout = load_photos(Path(options.photos) / 'heldout')
     validation = validation_samples(work / graded_of(model.patches.scale), heldout)
-    train_model(model, work / 'models' / name, work, validation)
+    train_model(model, work / 'models' / name, work, validation, options.device)
 
 
 def _pack(options: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from basicsr.archs import build_network
 
+from benchmarks.gain.batches import Batches
 from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, load_estimator
 from benchmarks.gain.measure import load_photos
 from benchmarks.gain.networks import make_step
@@ -57,14 +58,13 @@ def main() -> None:
 
 def _try(network: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     model, estimator = Model('candidate', network), load_estimator(options.work / 'estimators' / MIXTURE)
-    pairs, weights = pairs_of(model, options.work), np.array(list(parts_of(MIXTURE).values()))
+    pairs, batches = pairs_of(model, options.work), Batches(0, parts_of(MIXTURE), model.patches)
     torch.manual_seed(0)
     net = build_network(deepcopy(network)).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
     start, step = time.process_time(), 0
     while (progress := (time.process_time() - start) / options.seconds) < 1:
-        rng = np.random.default_rng((0, step, 1))
-        make_step(net, optimizer, RATE * cosine(progress), pairs, weights, model.patches, rng)
+        make_step(net, optimizer, RATE * cosine(progress), pairs, model.patches, batches[step])
         step += 1
     net.eval()
     photos = load_photos(options.photos / 'heldout')

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.gain.batches import Patches
 from benchmarks.gain.estimators import PRIOR_DIM, TYPES
-from benchmarks.gain.networks import Patches
 from benchmarks.gain.settings import SCALE
 
 RATE, WARM_UP, DECAY = 1e-3, 200, 0.999  #: learning rate, steps until it is reached, decay of the moving average
@@ -61,13 +61,13 @@ class Model:
     published: bool = True
 
 
-_X2 = Patches(crops=4000, scale=2)
+_X4, _X2 = Patches(batch=32, side=48), Patches(crops=4000, scale=2)
 #: In the order of training. ``constant-x4`` is the baseline without a prior: the same network, batches and steps.
 MODELS = {
     model.name: model
     for model in (
-        Model('small-x4', plain(32, 16), steps=13_000),
-        Model('constant-x4', plain(32, 16), 'constant', steps=13_000, published=False),
+        Model('small-x4', plain(32, 16), steps=80_000, patches=_X4),
+        Model('constant-x4', plain(32, 16), 'constant', steps=80_000, patches=_X4, published=False),
         Model('small-x2', plain(32, 16, scale=2), steps=2_500, patches=_X2, start='small-x4'),
     )
 }

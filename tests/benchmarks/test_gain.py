@@ -12,7 +12,10 @@ import pytest
 import torch
 
 from benchmarks.gain import progress
+from benchmarks.gain.batches import Batches, Patches
 from benchmarks.gain.fusions import FUSIONS, build_fused
+from benchmarks.gain.graphs import gather_batch, load_crops
+from benchmarks.gain.networks import Pairs, take_batch
 from benchmarks.gain.pairs import Source, load_pool, make_pool
 from benchmarks.gain.report import differences, summarize, tables
 from benchmarks.gain.results import auroc, grade
@@ -44,11 +47,11 @@ def test_a_pool_that_was_interrupted_is_completed_as_if_it_was_not(tmp_path, sou
     make_pool(tmp_path / 'whole', RECIPES['semantic'], source, 30, 4, 1)
     make_pool(tmp_path / 'part', RECIPES['semantic'], source, 30, 4, 1)
     (tmp_path / 'part/done').unlink()
-    (tmp_path / 'part/progress').write_text('24')
+    np.load(tmp_path / 'part/finished.npy', mmap_mode='r+')[1] = 0
     for name in ('lq', 'levels'):
         array = np.load(tmp_path / f'part/{name}.npy', mmap_mode='r+')
         array[24:] = 0
-    make_pool(tmp_path / 'part', RECIPES['semantic'], source, 30, 4, 1)
+    make_pool(tmp_path / 'part', RECIPES['semantic'], source, 30, 4, 1, workers=2)
     for one, other in zip(load_pool(tmp_path / 'whole'), load_pool(tmp_path / 'part'), strict=True):
         assert np.array_equal(one, other)
 
@@ -88,6 +91,26 @@ def test_every_fusion_starts_as_the_network_without_a_prior(fusion):
     assert any(p.grad.abs().max() > 0 for p in net.parameters() if p.grad is not None)
 
 
+def test_a_batch_is_the_same_from_memory_mapped_pools_and_from_crops_in_memory(tmp_path, source):
+    names = ('semantic', 'clean')
+    pairs = []
+    for name in names:
+        make_pool(tmp_path / name, RECIPES[name], source, 6, 5, 1)
+        pairs.append(Pairs(load_pool(tmp_path / name), torch.rand(5, 8, 32)))
+    patches = Patches(batch=16, side=20, crops=5)
+    batches = Batches(0, {'semantic': 0.4, 'clean': 0.6}, patches)
+    assert np.array_equal(batches[251], batches.first(260)[251])
+    crops = load_crops(tmp_path, names, 5, 'cpu')
+    rows = torch.from_numpy(batches[251]).long()
+    assert {*rows[:, 0].tolist()} == {0, 1}
+    rows[:, 1] += torch.tensor([crops.first[name] for name in names])[rows[:, 0]]
+    expected = take_batch(pairs, patches, batches[251])
+    found = gather_batch(crops, torch.cat([one.tokens for one in pairs]), patches, rows)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_auroc_counts_ordered_pairs():
     inside, outside = np.array([0.1, 0.2, 0.3]), np.array([0.25, 0.9])
     assert auroc(inside, outside) == pytest.approx(5 / 6)
@@ -114,7 +137,7 @@ def _kept():
 
 
 def test_a_gain_is_over_the_constant_of_the_same_seed_and_averaged_over_the_draws_of_a_photo():
-    assert differences(_kept(), 'realesrgan', 'estimated', 'realesrgan').tolist() == [1.0, 0.0]
+    assert differences(_kept(), Run('realesrgan', 'estimated'), 'realesrgan').tolist() == [1.0, 0.0]
     assert summarize(_kept())['gain']['realesrgan']['estimated'][0] == 0.5
 
 

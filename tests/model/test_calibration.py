@@ -71,6 +71,29 @@ def test_familiar_photos_are_in_range_and_others_are_not(crops):
     assert (net.estimate(strange).distance > 1).all()
 
 
+def test_photos_beyond_the_range_of_a_type_are_recognised_by_others_like_them(crops):
+    lq, level = crops
+    brighter = 0.86 + 0.1 * torch.rand(400, 1, 1, 1) + 0.01 * torch.randn(400, 3, 8, 8)
+    shown, others = brighter[:200], brighter[200:]
+    plain, exposed = Brightness(50.0), Brightness(50.0)
+    calibrate(plain, [(lq[:1000], level[:1000])])
+    calibrate(exposed, [(lq[:1000], level[:1000])], {0: shown})
+    before, after = (float((net.estimate(others).distance > 1).float().mean()) for net in (plain, exposed))
+    assert before < 0.6
+    assert after > 0.8
+    assert float((exposed.estimate(lq[1000:]).distance > 1).float().mean()) < 0.06
+
+
+def test_an_estimator_of_version_0_2_0_has_nothing_beyond_its_range():
+    net = Brightness(50.0)
+    state = {name: value for name, value in net.state_dict().items() if not name.startswith('beyond')}
+    net.beyond_bias.fill_(9)
+    net.load_state_dict(state)
+    assert float(net.beyond_bias) == 0
+    with pytest.raises(RuntimeError, match='threshold'):
+        net.load_state_dict({name: value for name, value in state.items() if name != 'threshold'})
+
+
 def test_levels_are_shared_between_neighbours():
     shares = neighbour_shares(torch.tensor([0.0, 0.3, 1.2]), 11)
     assert shares.sum(dim=-1).tolist() == pytest.approx([1, 1, 1])
