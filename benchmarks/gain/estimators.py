@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from deplsr_model.level_text import level_positions
 PRIOR_DIM = 32
 CALIBRATION_PHOTOS = 9  #: every so many of the training photos calibrate and do not train
 _BATCH, _RATE = 32, 2e-3
+_WARM_UP = 3  # steps of a size before its graph is captured
 _SIDES = (64, 64, 56, 48)  #: of the crops; smaller ones begin anywhere in a JPEG block
 
 TYPES = EFFECTIVE.names
@@ -60,27 +62,76 @@ def train_estimator(
     loaded = [_Crops(load_pool(pools / name), sizes.pairs, groups) for name in parts]
     torch.manual_seed(seed)
     net = build().to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(net.parameters(), _RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    step_of = _Step(net) if device == 'cpu' else _GraphStep(net)
     total = int(sizes.estimator_steps * ESTIMATORS[training])
-    run = Training(folder, net, optimizer, total)
+    run = Training(folder, net, step_of.optimizer, total)
     weights = np.array(list(parts.values()))
     for step in run.steps():
         rng = np.random.default_rng((seed, step))
-        for group in optimizer.param_groups:
-            group['lr'] = _RATE * min(1, (step + 1) / 200) * cosine(step / total)
         counts = rng.multinomial(_BATCH, weights)
         drawn = [crops.draw(count, rng) for crops, count in zip(loaded, counts, strict=True) if count]
         lq, positions = (torch.cat(column) for column in zip(*drawn, strict=True))
-        lq = augment(lq.to(device), rng)
-        loss = level_cross_entropy(net(lq), positions.to(device)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        run.record(step, float(loss.detach()))
+        rate = _RATE * min(1, (step + 1) / 200) * cosine(step / total)
+        run.record(step, step_of(augment(lq.to(device), rng), positions.to(device), rate))
     lq, positions = calibration_crops(loaded, weights)
     beyond = {TYPES.index(name): torch.from_numpy(load_pool(pools / f'beyond_{name}').lq[:]) for name in BEYOND}
     calibrate(net, list(zip(lq.split(64), positions.split(64), strict=True)), beyond)
     run.finish()
+
+
+class _Step:
+    """Makes a training step; returns its loss."""
+
+    def __init__(self, net: LevelDistribution, **options: bool) -> None:
+        self._net, self._rate = net, torch.tensor(0.0, device=net.temperature.device)
+        rate = self._rate if options else 0.0
+        self.optimizer = torch.optim.AdamW(net.parameters(), rate, (0.9, 0.98), weight_decay=0.05, **options)
+
+    def __call__(self, lq: Tensor, positions: Tensor, rate: float) -> float:
+        self.optimizer.param_groups[0]['lr'] = rate
+        self.optimizer.zero_grad()
+        return float(self._make(lq, positions))
+
+    def _make(self, lq: Tensor, positions: Tensor) -> Tensor:
+        loss = level_cross_entropy(self._net(lq), positions).mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+class _GraphStep(_Step):
+    """The same on a GPU, by a CUDA graph for each side of the crops."""
+
+    def __init__(self, net: LevelDistribution) -> None:
+        super().__init__(net, capturable=True)
+        self._stream, self._seen = torch.cuda.Stream(), Counter[int]()
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = {}
+
+    def __call__(self, lq: Tensor, positions: Tensor, rate: float) -> float:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            self.optimizer.param_groups[0]['lr'].fill_(rate)
+            side = lq.shape[-1]
+            self._seen[side] += 1
+            if side not in self._graphs:
+                self.optimizer.zero_grad(set_to_none=True)
+                loss = self._make(lq, positions)
+                if self._seen[side] == _WARM_UP:
+                    self._capture(side, lq, positions)
+                return float(loss)
+            graph, *inputs, loss = self._graphs[side]
+            for kept, given in zip(inputs, (lq, positions), strict=True):
+                kept.copy_(given)
+            graph.replay()
+            return float(loss)
+
+    def _capture(self, side: int, lq: Tensor, positions: Tensor) -> None:
+        self._stream.synchronize()
+        self.optimizer.zero_grad(set_to_none=True)
+        graph, inputs = torch.cuda.CUDAGraph(), (lq.clone(), positions.clone())
+        with torch.cuda.graph(graph, stream=self._stream):
+            loss = self._make(*inputs)
+        self._graphs[side] = (graph, *inputs, loss)
 
 
 def cosine(progress: float) -> float:

@@ -75,7 +75,7 @@ class Training:
         log = {'steps': self._total, 'seconds': seconds, 'every': _EVERY, 'losses': self._losses}
         (self._folder / 'log.json').write_text(json.dumps(log), encoding='utf-8')
         net = self._net if self._average is None else self._average
-        save_tensors(net.state_dict(), self._folder / 'weights.pth')
+        save_tensors({name: value.cpu() for name, value in net.state_dict().items()}, self._folder / 'weights.pth')
 
     def save(self, step: int) -> None:
         """Saves the state after so many steps."""
