@@ -39,9 +39,13 @@ def load_crops(pools: Path, names: Sequence[str], count: int, device: str = 'cud
     """Loads the first ``count`` pairs of each pool."""
     loaded = [load_pool(pools / name) for name in names]
     lq, gt = (
-        torch.cat([torch.from_numpy(np.array(getattr(pool, part)[:count])).to(device) for pool in loaded])
+        torch.empty(len(names) * count, *getattr(loaded[0], part).shape[1:], dtype=torch.uint8, device=device)
         for part in ('lq', 'gt')
     )
+    for number, pool in enumerate(loaded):
+        rows = slice(count * number, count * (number + 1))
+        lq[rows].copy_(torch.from_numpy(np.array(pool.lq[:count])))
+        gt[rows].copy_(torch.from_numpy(np.array(pool.gt[:count])))
     return Crops(lq, gt, {name: count * number for number, name in enumerate(names)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import deplsr_arch  # noqa: F401  registers
+from basicsr_plugin.atomic import write_file
 from benchmarks.gain.batches import Batches, Patches
 from benchmarks.gain.estimators import PRIOR_DIM, TYPES, cosine, effective_positions, load_estimator, nominal_positions
 from benchmarks.gain.fusions import build_fused
@@ -51,7 +53,9 @@ def estimated_tokens(pool: Path, count: int, estimator: Path, suffix: str = '', 
     if not kept.exists():
         net, lq = load_estimator(estimator).to(device), load_pool(pool).lq[:count]
         found = [net.prior(torch.from_numpy(lq[i : i + 64]).to(device).float() / 255)[1] for i in range(0, count, 64)]
-        np.save(kept, torch.cat(found).cpu().numpy())
+        buffer = io.BytesIO()
+        np.save(buffer, torch.cat(found).cpu().numpy())
+        write_file(kept, buffer.getvalue())  # other trainings look for it at the same time
     return torch.from_numpy(np.load(kept))
 
 
