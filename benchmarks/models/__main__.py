@@ -73,18 +73,17 @@ def _pairs(options: argparse.Namespace) -> None:
     jobs = (*(f'pairs_{name}' for name in RECIPES), f'estimator_{MIXTURE}', 'graded_heldout')
     command = [sys.executable, '-m', 'benchmarks.gain', '--photos', options.photos, '--work', str(options.work)]
     subprocess.run([*command, '--jobs', str(options.jobs), '--device', options.device, '--only', *jobs], check=True)
-    work = Path(options.work)
-    source = Source(load_photos(Path(options.photos) / 'train'))
-    for model in MODELS.values():
-        patches = model.patches
-        if patches.scale == SCALE:
-            continue
-        for name, block in RECIPES.items():
-            folder = work / pools_of(patches.scale) / name
-            make_pool(folder, block, source, patches.crops, patches.crops, 2, patches.scale)
-        make_graded(
-            work / graded_of(patches.scale), load_photos(Path(options.photos) / 'heldout'), DRAWS, patches.scale
-        )
+    for scale in sorted({model.patches.scale for model in MODELS.values()} - {SCALE}):
+        make_pairs(scale, Path(options.photos), Path(options.work), options.jobs)
+
+
+def make_pairs(scale: int, photos: Path, work: Path, workers: int) -> None:
+    """Makes the pairs and the held-out degradations of a scale."""
+    source, heldout = Source(load_photos(photos / 'train')), load_photos(photos / 'heldout')
+    crops = max(model.patches.crops for model in MODELS.values() if model.patches.scale == scale)
+    for name, block in RECIPES.items():
+        make_pool(work / pools_of(scale) / name, block, source, crops, crops, 2, scale, workers)
+    make_graded(work / graded_of(scale), heldout, DRAWS, scale, workers)
 
 
 def _train(options: argparse.Namespace) -> None:
