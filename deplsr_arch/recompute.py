@@ -23,6 +23,8 @@ def computed_again(function: Callable[..., Tensor], module: nn.Module, *inputs: 
     """
     if not torch.is_grad_enabled():
         return function(*inputs)
+    if torch.compiler.is_compiling():  # buffers are written once there, after the traced function
+        return checkpoint(function, *inputs, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
         return nullcontext(), _running_statistics_kept(module)
