@@ -253,7 +253,8 @@ class AdaptiveAttention(ComputedNotStored, ABC):
         dim = x.shape[-1]
         qk, v = linear_part(self.qkv, x, 0, 2 * dim), linear_part(self.qkv, x, 2 * dim, 3 * dim)
         far = self.attend(qk, v, size)
-        joined = computed_again(self._join, self, far, v, size) if self.recompute else self._join(far, v, size)
+        parts = (far, v, size)
+        joined = computed_again(self._join, self, *parts, draws=False) if self.recompute else self._join(*parts)
         return self.proj_drop(self.proj(joined))
 
     def _join(self, far: Tensor, v: Tensor, size: Size) -> Tensor:

@@ -42,7 +42,8 @@ def common_side(window: Size) -> int:
 def partition(x: Tensor, window: Size) -> Tensor:
     """Cuts images into windows, by head: (B, H, W, n, heads, d) -> (n, windows, heads, L, d).
 
-    On a GPU the channels of a head are filled up with zeros to a multiple of :data:`GPU_MULTIPLE`. The windows are those of the first image row by row, then those of the next.
+    The windows are those of the first image row by row, then those of the next. On a GPU the channels of a head are
+    filled up with zeros to a multiple of :data:`GPU_MULTIPLE`.
     """
     height, width = window
     x = x.unflatten(2, (-1, width)).unflatten(1, (-1, height))  # (B, rows, height, columns, width, n, heads, d)
