@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deplsr_arch import windows
+from deplsr_arch.compiled_windows import in_windows
 from deplsr_arch.recompute import computed_again
 from deplsr_arch.windows import Size
 
@@ -146,6 +147,10 @@ class WindowAttention(ComputedNotStored):
             out = _WithoutEffect.apply(out, *self.pos.parameters())
         return out
 
+    def of_any_size(self, qk: Tensor, v: Tensor, pad_side: int) -> Tensor:
+        """As :meth:`forward` for images of any size, without gradients, in a compiled network."""
+        return in_windows(qk, v, self.biases(), self.window, self.shift, pad_side, self.scale)
+
     def biases(self) -> Biases:
         """Returns biases for :func:`~deplsr_arch.windows.attend`, kept in evaluation."""
         parameters = list(self.pos.parameters())
@@ -248,7 +253,8 @@ class AdaptiveAttention(ComputedNotStored, ABC):
         dim = x.shape[-1]
         qk, v = linear_part(self.qkv, x, 0, 2 * dim), linear_part(self.qkv, x, 2 * dim, 3 * dim)
         far = self.attend(qk, v, size)
-        joined = computed_again(self._join, self, far, v, size) if self.recompute else self._join(far, v, size)
+        parts = (far, v, size)
+        joined = computed_again(self._join, self, *parts, draws=False) if self.recompute else self._join(*parts)
         return self.proj_drop(self.proj(joined))
 
     def _join(self, far: Tensor, v: Tensor, size: Size) -> Tensor:
@@ -308,9 +314,15 @@ class AdaptiveSpatialAttention(AdaptiveAttention):
     def attend(self, qk: Tensor, v: Tensor, size: Size) -> Tensor:
         """Attends in windows of both orientations."""
         height, width = size
-        qk, v = (windows.pad_to_multiple(x.unflatten(1, size), self.pad_side) for x in (qk, v))
+        qk, v = (x.unflatten(1, size) for x in (qk, v))
+        any_size = torch.compiler.is_dynamo_compiling() and not torch.is_grad_enabled() and not self.training
+        if not any_size:
+            qk, v = (windows.pad_to_multiple(x, self.pad_side) for x in (qk, v))
         halves = (x.unflatten(3, (-1, 2, self.num_heads // 2, self.head_dim)).unbind(4) for x in (qk, v))
-        out = [attn(*half)[:, :height, :width] for attn, *half in zip(self.attns, *halves, strict=True)]
+        if any_size:
+            out = [attn.of_any_size(*half, self.pad_side) for attn, *half in zip(self.attns, *halves, strict=True)]
+        else:
+            out = [attn(*half)[:, :height, :width] for attn, *half in zip(self.attns, *halves, strict=True)]
         return torch.cat(out, dim=3).flatten(3).flatten(1, 2)
 
     def interact(self, far: Tensor, near: Tensor) -> Tensor:

@@ -92,8 +92,9 @@ class SpatialGateFeedForward(nn.Module):
     def forward(self, x: Tensor, size: Size) -> Tensor:
         """Maps tokens (B, H * W, C) to the same shape."""
         half = self.fc2.in_features
-        parts = (linear_part(self.fc1, x, 0, half), linear_part(self.fc1, x, half, 2 * half))
-        gated = computed_again(self._gate, self, *parts, size) if self.recompute else self._gate(*parts, size)
+        parts = (linear_part(self.fc1, x, 0, half), linear_part(self.fc1, x, half, 2 * half), size)
+        draws = self.drop.p > 0
+        gated = computed_again(self._gate, self, *parts, draws=draws) if self.recompute else self._gate(*parts)
         return self.drop(self.fc2(gated))
 
     def _gate(self, kept: Tensor, gate: Tensor, size: Size) -> Tensor:

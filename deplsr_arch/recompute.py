@@ -13,21 +13,25 @@ from torch.utils.checkpoint import checkpoint
 __all__ = ['computed_again']
 
 
-def computed_again(function: Callable[..., Tensor], module: nn.Module, *inputs: Any) -> Tensor:
+def computed_again(function: Callable[..., Tensor], module: nn.Module, *inputs: Any, draws: bool = True) -> Tensor:
     """Calls a function so that only its inputs are kept for the backward pass, which calls it a second time.
 
     Args:
         function: A function of tensors, with dropout and batch norms from ``module`` only.
         module: What it belongs to. A batch counts once in the running averages of its batch norms.
         inputs: Its arguments.
+        draws: Whether it draws random numbers, which must be the same both times. On a GPU their state is kept on the
+            CPU, which also excludes CUDA graphs.
     """
     if not torch.is_grad_enabled():
         return function(*inputs)
+    if torch.compiler.is_compiling():  # buffers are written once there, after the traced function
+        return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=draws)
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
         return nullcontext(), _running_statistics_kept(module)
 
-    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts, preserve_rng_state=draws)
 
 
 @contextmanager

@@ -23,11 +23,15 @@ Size = tuple[int, int]
 # times slower. No row is forbidden completely: a position attends to itself.
 FORBIDDEN = -math.inf
 
+#: Fused attention on a GPU takes heads of so many channels, or multiples; others are computed by separate operations.
+GPU_MULTIPLE = 8
+
 
 def pad_to_multiple(x: Tensor, side: int) -> Tensor:
-    """Pads with zeros at the bottom and the right to a multiple of ``side``: (B, H, W, C) -> (B, H', W', C)."""
+    """Pads with zeros at the bottom and the right to a multiple of ``side``: (B, H, W, ...) -> (B, H', W', ...)."""
     below, right = -x.shape[1] % side, -x.shape[2] % side
-    return F.pad(x, (0, 0, 0, right, 0, below)) if below or right else x
+    inner = [0, 0] * (x.ndim - 3)
+    return F.pad(x, (*inner, 0, right, 0, below)) if below or right else x
 
 
 def common_side(window: Size) -> int:
@@ -38,11 +42,15 @@ def common_side(window: Size) -> int:
 def partition(x: Tensor, window: Size) -> Tensor:
     """Cuts images into windows, by head: (B, H, W, n, heads, d) -> (n, windows, heads, L, d).
 
-    The windows are those of the first image row by row, then those of the next.
+    The windows are those of the first image row by row, then those of the next. On a GPU the channels of a head are
+    filled up with zeros to a multiple of :data:`GPU_MULTIPLE`.
     """
     height, width = window
     x = x.unflatten(2, (-1, width)).unflatten(1, (-1, height))  # (B, rows, height, columns, width, n, heads, d)
-    return x.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(1, 3)
+    x = x.permute(5, 0, 1, 3, 6, 2, 4, 7)
+    if x.device.type != 'cpu':
+        x = F.pad(x, (0, -x.shape[-1] % GPU_MULTIPLE))  # in the same pass as the copy that flatten needs
+    return x.flatten(5, 6).flatten(1, 3)
 
 
 def merge(windows: Tensor, window: Size, grid: Size) -> Tensor:
@@ -133,7 +141,7 @@ def _attend_equal(qk: Tensor, v: Tensor, window: Size, bias: Tensor | None, scal
     grid = (v.shape[1] // window[0], v.shape[2] // window[1])
     q, k = partition(qk, window).unbind(0)
     out = _attention(q, k, partition(v, window).squeeze(0), bias, scale, dropout)
-    return merge(out, window, grid)
+    return merge(out[..., : v.shape[-1]], window, grid)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, dropout: float) -> Tensor:

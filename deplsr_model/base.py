@@ -27,6 +27,7 @@ from basicsr_plugin.run_files import resume_hint, save_hint
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into
+from deplsr_model.compilation import compile_in_place
 from deplsr_model.options import RunOptions, TrainOptions
 from deplsr_model.pair_pool import Batch, TrainingPairPool
 from deplsr_model.precision import Throughput, TrainingStep, autocast, check_amp
@@ -74,7 +75,7 @@ class DePLSRBaseModel(BaseModel):
         """Moves a network to the device as BasicSR does, with options ``channels_last`` and ``compile``."""
         net = net.to(memory_format=self.memory_format)
         if self.options.compile:
-            net.compile(dynamic=True)  # in place: names of parameters stay as they are
+            compile_in_place(net)
         return super().model_to_device(net)
 
     @property

@@ -189,8 +189,8 @@ class RunOptions:
             (``python -m benchmarks.precision --speed-only`` measures it).
         channels_last: Whether images and convolutions are stored with channels last in memory; the same results except
             for rounding.
-        compile: Whether to compile the networks that are trained (torch.compile) for images of any size. The first
-            steps take minutes; checkpoints are the same.
+        compile: Whether to compile the networks that are trained (torch.compile): for the size of the training crops,
+            and once for images of any size. The first steps take minutes; checkpoints are the same.
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
         plugins: Modules to import, whose classes the file can name; also from the working directory.
         logger: What is logged, and how often checkpoints are saved.

@@ -18,123 +18,69 @@ is JSON; keys with ``_cpu_seconds`` compare seconds of the CPU, which a busy mac
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 import torch
 
 from benchmarks.prior.train import machine
+from benchmarks.speed import gpu
 from benchmarks.speed.draw import draw_cost
+from benchmarks.speed.forms import Form, Report, take_turns
 from benchmarks.start_up import measure as start_up
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ((64, 1), (128, 1), (256, 1), (64, 8))  #: sides and batch sizes of inference
 TRAIN_SIZE, TRAIN_BATCH = 64, 2
-Times = dict[str, dict[str, float]]
-
-
-class Form:
-    """A process with one version of the network."""
-
-    def __init__(self, name: str, tree: Path, options: argparse.Namespace) -> None:
-        self.name = name
-        environment = {**os.environ, 'OMP_NUM_THREADS': str(options.threads)}
-        arguments = [str(tree), 'plain' if name == 'plain' else 'own', options.device, str(options.threads)]
-        worker = str(Path(__file__).with_name('worker.py'))
-        self._process = subprocess.Popen(
-            [sys.executable, worker, *arguments], stdin=-1, stdout=-1, text=True, env=environment, cwd=tree
-        )
-
-    def __call__(self, do: str, **arguments: Any) -> Any:
-        """Runs a command of the worker."""
-        sent, answers = cast(TextIO, self._process.stdin), cast(TextIO, self._process.stdout)
-        sent.write(json.dumps({'do': do, **arguments}) + '\n')
-        sent.flush()
-        for line in answers:
-            if line.startswith('='):
-                answer = json.loads(line[1:])
-                if 'error' in answer:
-                    raise RuntimeError(f'{self.name}: {answer["error"]}')
-                return answer['result']
-        raise RuntimeError(f'{self.name}: the process has ended')
-
-    def end(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
-
-
-def take_turns(runs: dict[str, tuple[Form, dict[str, Any]]], repeats: int) -> Times:
-    """Returns the median seconds of each run, by the clock and of the CPU; all run alternately."""
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, (form, arguments) in runs.items():
-            taken[name].append(form('time', **arguments))
-    return {
-        name: {key: statistics.median(one[key] for one in values) for key in ('wall', 'cpu')}
-        for name, values in taken.items()
-    }
-
-
-class Report:
-    """The table and the last line."""
-
-    def __init__(self, old: str) -> None:
-        self.old = old
-        self.result: dict[str, Any] = {}
-        print('| measured | form | seconds | speed | by CPU seconds |\n| --- | --- | --- | --- | --- |')
-
-    def add(self, what: str, times: Times, keys: dict[str, str]) -> None:
-        """Prints rows, with the speed over the old form; puts speeds of some forms in the last line."""
-        old = times[self.old]
-        for name, time in times.items():
-            speed, by_cpu = (old[key] / time[key] for key in ('wall', 'cpu'))
-            print(f'| {what} | {name} | {time["wall"]:.3f} | {speed:.2f}x | {by_cpu:.2f}x |', flush=True)
-            if name in keys:
-                self.result[keys[name]] = round(speed, 3)
-                self.result[f'{keys[name]}_cpu_seconds'] = round(by_cpu, 3)
-
-    def note(self, text: str, **values: float) -> None:
-        """Prints a line and adds entries to the last one."""
-        print(text, flush=True)
-        self.result.update(values)
+SECTIONS = ('inference', 'differences', 'training', 'memory', 'overhead', 'products', 'data', 'start-up')
 
 
 def main() -> None:
     """Measures and prints a table, then one line of JSON."""
     options = parse()
+    if options.device != 'cpu':
+        gpu.main(options)
+        return
     trees = {'before': options.before, 'plain': ROOT, 'now': ROOT}
     forms = {name: Form(name, Path(tree), options) for name, tree in trees.items() if tree}
-    old = 'before' if 'before' in forms else 'plain'
-    print(f'{machine() if options.device == "cpu" else torch.cuda.get_device_name()}, {options.threads} threads')
-    report = Report(old)
+    print(f'{machine()}, {cpu_types()}, {options.threads} threads, torch {torch.__version__}')
+    report = Report('before' if 'before' in forms else 'plain', options.save)
+    cost: dict[str, dict[int, float]] = {}
+    sections: dict[str, Callable[[], object]] = {
+        'inference': lambda: cost.update(inference(forms, report, options)),
+        'differences': lambda: differences(forms, report),
+        'training': lambda: training(forms, report, options),
+        'memory': lambda: memory(forms, report),
+        'overhead': lambda: overhead(forms['now'], report, options),
+        'products': lambda: matrix_products(forms['now'], report),
+    }
     try:
-        cost = inference(forms, report, options)
-        differences(forms, report)
-        training(forms, report, options)
-        memory(forms, report)
-        overhead(forms['now'], report, options)
-        if options.device == 'cpu':
-            found = forms['now']('products')
-            report.note(f'Matrix products: {found["fp32"]:.0f} GFLOP/s in fp32, {found["bf16"]:.0f} in bf16', **found)
-        else:
-            share_of_peak(forms['now'], report, cost, options)
+        for name in options.sections:
+            if name in sections:
+                sections[name]()
     finally:
         for form in forms.values():
             form.end()
-    data_time(report, options)
-    if not options.quick:
+    if 'data' in options.sections:
+        data_time(report, options)
+    if 'start-up' in options.sections:
         report.result |= start_up(3)
     if options.plot:
         draw_cost(cost, Path(options.plot))
-    print(json.dumps({key: _rounded(value) for key, value in report.result.items()}))
+    report.save()
+    print(report.line())
+
+
+def cpu_types() -> str:
+    """Returns which fast instructions for bf16 the CPU has."""
+    info = Path('/proc/cpuinfo')
+    flags = set(info.read_text(encoding='utf-8').split()) if info.exists() else set()
+    return ', '.join(flag for flag in ('avx512f', 'avx512_bf16', 'amx_bf16') if flag in flags) or 'no AVX-512'
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -148,10 +94,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='threads of torch (all cores)')
     parser.add_argument('--repeats', type=int, default=None, help='runs of which the median counts (7)')
     parser.add_argument('--plot', help='file of a plot of cost against size, such as docs/speed.png')
+    parser.add_argument('--sections', nargs='+', choices=SECTIONS, help='what to measure on the CPU (everything)')
+    parser.add_argument('--sides', type=int, nargs='+', help='sides of inference (64 128 256)')
+    parser.add_argument('--save', help='file that gets the last line after every section')
+    parser.add_argument('--profile', help='with --gpu: file of the slowest kernels')
+    parser.add_argument('--compile-limit', type=float, default=210, help='with --gpu: seconds to wait for compilation')
     parser.add_argument('--peak', type=float, nargs=2, default=(67, 989), metavar=('FP32', 'BF16'), help='TFLOP/s')
     options = parser.parse_args(arguments)
     options.repeats = options.repeats or (3 if options.quick else 7)
-    options.cases = CASES[:1] if options.quick else CASES
+    options.sections = options.sections or [name for name in SECTIONS if name != 'start-up' or not options.quick]
+    sides = options.sides or ([64] if options.quick else [64, 128, 256])
+    options.cases = [case for case in (CASES[:3] if options.quick else CASES) if case[0] in sides]
     return options
 
 
@@ -162,11 +115,9 @@ def inference(forms: dict[str, Form], report: Report, options: argparse.Namespac
         arguments = {'what': 'infer', 'size': size, 'batch': batch}
         runs = {name: (form, arguments) for name, form in forms.items()}
         runs['now, bf16'] = (forms['now'], {**arguments, 'amp': True})
-        if options.device != 'cpu':
-            runs['now, bf16, compiled'] = (forms['now'], {**arguments, 'amp': True, 'compiled': True})
         large = size * size * batch > 128 * 128
         times = take_turns(runs, 3 if large else options.repeats)
-        keys = {'now': 'cpu_fp32_speedup', 'now, bf16': 'cpu_bf16_speedup', 'now, bf16, compiled': 'gpu_speedup'}
+        keys = {'now': 'cpu_fp32_speedup', 'now, bf16': 'cpu_bf16_speedup'}
         suffix = '' if (size, batch) == CASES[0] else f'_{size}px_batch{batch}'
         report.add(f'inference, {batch} x {size} x {size}', times, {key: name + suffix for key, name in keys.items()})
         if batch == 1:
@@ -203,10 +154,8 @@ def training(forms: dict[str, Form], report: Report, options: argparse.Namespace
             runs[f'now, use_chk {value}'] = (forms['now'], {**arguments, 'changes': {'use_chk': value}})
         for name in {report.old, 'now'}:
             runs[f'{name}, pos_dim 8'] = (forms[name], {**arguments, 'changes': {'pos_dim': 8}})
-    if options.device != 'cpu':
-        runs['now, bf16, compiled'] = (forms['now'], {**arguments, 'amp': True, 'compiled': True})
     times = take_turns(runs, min(options.repeats, 5))
-    keys = {'now': 'train_speedup', 'now, bf16': 'train_bf16_speedup', 'now, bf16, compiled': 'gpu_train_speedup'}
+    keys = {'now': 'train_speedup', 'now, bf16': 'train_bf16_speedup'}
     report.add(f'training step, {TRAIN_BATCH} x {TRAIN_SIZE} x {TRAIN_SIZE}', times, keys)
     report.result['step_seconds'] = times['now']['wall']
 
@@ -238,20 +187,14 @@ def data_time(report: Report, options: argparse.Namespace) -> None:
 
     chosen = argparse.Namespace(size=4 * TRAIN_SIZE, repeats=3, device=options.device, threads=options.threads)
     seconds = measure({'batched': ways('semantic', TRAIN_BATCH, chosen)['batched']}, 3)[0]['batched']
-    share = seconds / report.result['step_seconds']
+    share = seconds / report.result.get('step_seconds', math.nan)
     report.note(f'Degrading a batch takes {1000 * seconds:.0f} ms, {share:.1%} of a step', data_share=share)
 
 
-def share_of_peak(form: Form, report: Report, cost: dict[str, dict[int, float]], options: argparse.Namespace) -> None:
-    """Compares operations a second with the peak of the chip."""
-    for name, peak in (('now', options.peak[0]), ('now, bf16, compiled', options.peak[1])):
-        size = max(cost[name])
-        share = form('operations', size=size, batch=1) / cost[name][size] / peak / 1e12
-        report.note(f'{name}: {share:.1%} of {peak} TFLOP/s at {size} x {size}', **{f'share_of_peak_{name}': share})
-
-
-def _rounded(value: Any) -> Any:
-    return float(f'{value:.3g}') if isinstance(value, float) else value
+def matrix_products(form: Form, report: Report) -> None:
+    """Measures products of matrices, the limit of the CPU."""
+    found = form('products')
+    report.note(f'Matrix products: {found["fp32"]:.0f} GFLOP/s in fp32, {found["bf16"]:.0f} in bf16', **found)
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -63,12 +64,16 @@ class Worker:
         """Runs a command."""
         return getattr(self, do)(**arguments)
 
-    def net(self, changes: dict[str, Any], training: bool, compiled: bool = False) -> nn.Module:
-        """Returns a network with some arguments changed."""
+    def net(self, changes: dict[str, Any], training: bool, compiled: str = '') -> nn.Module:
+        """Returns a network with some arguments changed, compiled in the mode of that name."""
         key = json.dumps([changes, training, compiled], sort_keys=True)
         if key not in self.nets:
             net = build(self.form, **changes).to(self.device, memory_format=torch.channels_last).train(training)
-            self.nets[key] = torch.compile(net, dynamic=True) if compiled else net  # type: ignore[assignment]
+            if compiled:
+                from deplsr_model.compilation import compile_in_place  # as option `compile` does
+
+                compile_in_place(net, **({} if compiled == 'default' else {'mode': compiled}))
+            self.nets[key] = net
         return self.nets[key]
 
     def step(
@@ -77,19 +82,27 @@ class Worker:
         size: int,
         batch: int,
         amp: bool = False,
-        compiled: bool = False,
+        compiled: str = '',
+        graph: bool = False,
+        tf32: bool = False,
         changes: dict[str, Any] | None = None,
     ) -> Callable[[], Tensor]:
-        """Returns a function that runs one forward pass, or one training step without the optimizer."""
+        """Returns a function that runs one forward pass, or one training step without the optimizer.
+
+        ``graph`` replays it as a CUDA graph, ``tf32`` lets products of fp32 matrices use TF32.
+        """
         net = self.net(changes or {}, what == 'train', compiled)
         data = inputs(size, batch, self.device)
-        precision = torch.autocast(torch.device(self.device).type, torch.bfloat16) if amp else contextlib.nullcontext()
+        device = torch.device(self.device).type
+        precision = torch.autocast(device, torch.bfloat16, cache_enabled=not graph) if amp else contextlib.nullcontext()
 
         def infer() -> Tensor:
+            torch.backends.cuda.matmul.allow_tf32 = tf32
             with torch.inference_mode(), precision:
                 return net(*data).float()
 
         def train() -> Tensor:
+            torch.backends.cuda.matmul.allow_tf32 = tf32
             net.zero_grad(set_to_none=True)
             with precision:
                 out = net(*data).float()
@@ -97,19 +110,49 @@ class Worker:
             loss.backward()
             return loss.detach()
 
-        return infer if what == 'infer' else train
+        step = infer if what == 'infer' else train
+        return captured(step) if graph else step
 
-    def time(self, **arguments: Any) -> dict[str, float]:
-        """Seconds of one run, by the clock and of the CPU."""
+    def prepare(self, **arguments: Any) -> float:
+        """Builds, compiles and warms up what :meth:`time` runs with the same arguments; returns the seconds."""
+        start = time.perf_counter()
         key = json.dumps(arguments, sort_keys=True)
         if key not in self.steps:
             self.steps[key] = self.step(**arguments)
-            self.steps[key]()
+            for _ in range(1 if self.device == 'cpu' else 4):  # CUDA graphs of torch.compile are recorded in the third
+                self.steps[key]()
+            self.wait()
+        return time.perf_counter() - start
+
+    def time(self, **arguments: Any) -> dict[str, float]:
+        """Seconds of one run, by the clock and of the CPU: on a GPU the mean of some in a row, otherwise of one."""
+        self.prepare(**arguments)
+        run, count = self.steps[json.dumps(arguments, sort_keys=True)], 1
         self.wait()
+        if self.device != 'cpu':
+            begin = time.perf_counter()
+            run()
+            self.wait()
+            count = min(30, max(3, round(0.15 / (time.perf_counter() - begin))))
         start, start_cpu = time.perf_counter(), time.process_time()
-        self.steps[key]()
+        for _ in range(count):
+            run()
         self.wait()
-        return {'wall': time.perf_counter() - start, 'cpu': time.process_time() - start_cpu}
+        return {'wall': (time.perf_counter() - start) / count, 'cpu': (time.process_time() - start_cpu) / count}
+
+    def kernels(self, **arguments: Any) -> dict[str, Any]:
+        """Milliseconds that a GPU computes in one run, the number of kernels, and a table of the slowest."""
+        self.prepare(**arguments)
+        run = self.steps[json.dumps(arguments, sort_keys=True)]
+        activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
+        with torch.profiler.profile(activities=activities) as profile:
+            run()
+            self.wait()
+        found = [event for event in profile.key_averages() if event.device_type == torch.autograd.DeviceType.CUDA]
+        found.sort(key=lambda event: -event.self_device_time_total)
+        lines = [f'{e.self_device_time_total / 1000:9.3f} ms {e.count:6d} x  {e.key[:140]}' for e in found[:30]]
+        busy = sum(event.self_device_time_total for event in found) / 1000
+        return {'busy_ms': busy, 'count': sum(event.count for event in found), 'table': '\n'.join(lines)}
 
     def wait(self) -> None:
         """Waits for a GPU."""
@@ -132,6 +175,8 @@ class Worker:
     def forget(self) -> None:
         """Frees networks and data."""
         self.nets, self.steps = {}, {}
+        if self.device != 'cpu':
+            torch.cuda.empty_cache()
 
     def save(self, path: str, **arguments: Any) -> None:
         """Writes the output of one run to a file."""
@@ -180,7 +225,7 @@ class Overhead(Worker):
         if 'estimator' not in self.nets:
             estimator = LevelDistribution(num_degradation_types=8).to(self.device, memory_format=torch.channels_last)
             self.nets['estimator'] = estimator.eval()
-            self.nets['FusedDAT-light'] = self.net({}, False)
+            self.nets['FusedDAT-light'] = build(self.form).to(self.device, memory_format=torch.channels_last).eval()
             self.nets['PlainResNet'] = plain_res_net().to(self.device, memory_format=torch.channels_last).eval()
         net = self.nets[name]
         x, xi, xd = inputs(size, 1, self.device)
@@ -212,6 +257,25 @@ def plain_res_net() -> nn.Module:
     from deplsr_arch.fused_arch import Fused
 
     return Fused(backbone={'type': 'PlainResNet'}, fuse_at=['body.0', 'body.4'], num_degradation_types=8)
+
+
+def captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """Records a step as a CUDA graph; returns what replays it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = step()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return out
+
+    return replay
 
 
 def products(device: str) -> dict[str, float]:
@@ -254,6 +318,7 @@ def main() -> None:
     sys.path[0] = tree
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # benchmarks
     torch.set_num_threads(int(threads))
+    torch.backends.cudnn.benchmark = True  # as in BasicSR's training
     with contextlib.suppress(ImportError):  # as the command `basicsr` does, from 0.3 on
         from basicsr_plugin.memory import keep_freed_memory
 
@@ -263,7 +328,8 @@ def main() -> None:
         try:
             answer = {'result': worker.run(**json.loads(line))}
         except Exception as error:  # noqa: BLE001  it is the answer
-            answer = {'error': f'{type(error).__name__}: {error}'}
+            traceback.print_exc()
+            answer = {'error': f'{type(error).__name__}: {error}'[:400]}
         print('=' + json.dumps(answer), flush=True)
 
 

@@ -1,0 +1,279 @@
+"""The measurements of ``python -m benchmarks.speed --gpu``: FusedDAT-light on CUDA, in about five minutes.
+
+Processes that compile do so at the same time, before anything is timed. What fails, or is not compiled in time, is
+left out with a line; results are written to the file of ``--save`` after every section. ``gpu_speedup`` and
+``gpu_train_speedup`` are bf16 compiled over the published form in fp32, eager, with torch's defaults (TF32 in
+convolutions, not in matrix products); rows with TF32 allow it in products as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.speed.forms import Form, Report, take_turns
+
+ROOT = Path(__file__).resolve().parents[2]
+INFER = ((256, 1), (256, 8), (64, 1))  #: sides and batch sizes
+TRAIN = ((64, 8), (64, 32))
+HALF: dict[str, Any] = {'amp': True}
+Arguments = dict[str, Any]
+Run = tuple[Form, Arguments]
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measures and prints a table, then one line of JSON."""
+    report = Report('plain', options.save)
+    begin = time.perf_counter()
+    tf32 = {'products': torch.backends.cuda.matmul.allow_tf32, 'convolutions': torch.backends.cudnn.allow_tf32}
+    report.note(f'{torch.cuda.get_device_name()}, torch {torch.__version__}, TF32 allowed by default: {tf32}')
+    forms = {
+        name: Form(name, Path(tree), options)
+        for name, tree in (('before', options.before), ('plain', ROOT), ('now', ROOT))
+        if tree
+    }
+    compiled = _compiled(options)
+    try:
+        with ThreadPoolExecutor(len(compiled)) as pool:
+            started = {name: pool.submit(_prepare, run) for name, run in compiled.items()}
+            _guarded(report, 'differences', lambda: _differences(forms, report))
+            _guarded(report, 'memory', lambda: _memory(forms, report))
+            ready = {}
+            for name, future in started.items():
+                try:
+                    left = options.compile_limit - (time.perf_counter() - begin)
+                    seconds = future.result(timeout=max(1.0, left))
+                    report.note(f'Compiled in {seconds:.0f} s: {name}', **{f'compile_seconds {name}': seconds})
+                    ready[name] = compiled[name]
+                except Exception as error:  # noqa: BLE001  the others are measured
+                    print(f'Not compiled: {name}: {type(error).__name__}: {error}', flush=True)
+                    compiled[name][0].kill()
+        for size, batch in TRAIN:
+            _guarded(report, 'training', lambda: _training(forms, ready, report, (size, batch)))  # noqa: B023
+        cost: dict[str, float] = {}
+        for size, batch in INFER:
+            found = _guarded(report, 'inference', lambda: _inference(forms, ready, report, (size, batch)))  # noqa: B023
+            if (size, batch) == (256, 8):
+                cost = found or {}
+        _guarded(report, 'peak', lambda: _share_of_peak(forms, report, cost, options))
+        _guarded(report, 'overhead', lambda: _overhead(forms['now'], report))
+        _guarded(report, 'data', lambda: _data(report, options))
+        _guarded(report, 'profile', lambda: _profile(forms, ready, options))
+    finally:
+        for form in [*forms.values(), *(form for form, _ in compiled.values())]:
+            form.kill()
+    report.note(f'{time.perf_counter() - begin:.0f} s in total')
+    print(report.line())
+
+
+def _guarded(report: Report, name: str, section: Callable[[], Any]) -> Any:
+    """Runs a section; an error ends only this one."""
+    start = time.perf_counter()
+    try:
+        return section()
+    except Exception as error:  # noqa: BLE001  the others are measured
+        report.note(f'{name}: {type(error).__name__}: {error}')
+        return None
+    finally:
+        print(f'({name}: {time.perf_counter() - start:.0f} s)', flush=True)
+
+
+def _compiled(options: argparse.Namespace) -> dict[str, Run]:
+    """Returns what compiles, each in a process of its own."""
+    runs: dict[str, Arguments] = {}
+    for size, batch in TRAIN:
+        step = {'what': 'train', 'size': size, 'batch': batch, **HALF}
+        runs[f'now, bf16, compiled|train{batch}'] = {**step, 'compiled': 'default'}
+    step = {'what': 'train', 'size': TRAIN[0][0], 'batch': TRAIN[0][1], **HALF, 'compiled': 'reduce-overhead'}
+    runs[f'now, bf16, compiled, CUDA graphs|train{TRAIN[0][1]}'] = step
+    runs[f'now, bf16, compiled, CUDA graphs, use_chk false|train{TRAIN[0][1]}'] = {
+        **step,
+        'changes': {'use_chk': False},
+    }
+    for batch in sorted({batch for _, batch in INFER}):  # of any size
+        step = {'what': 'infer', 'size': 256, 'batch': batch, **HALF, 'compiled': 'default'}
+        runs[f'now, bf16, compiled|infer{batch}'] = step
+    return {name: (Form('now', ROOT, options), arguments) for name, arguments in runs.items()}
+
+
+def _prepare(run: Run) -> float:
+    form, arguments = run
+    return form('prepare', **arguments)
+
+
+def _eager(forms: dict[str, Form], case: Arguments) -> dict[str, Run]:
+    runs = {name: (form, case) for name, form in forms.items()}
+    runs['plain, TF32'] = (forms['plain'], {**case, 'tf32': True})
+    runs['now, bf16'] = (forms['now'], {**case, **HALF})
+    runs['now, bf16, CUDA graph'] = (forms['now'], {**case, **HALF, 'graph': True})
+    return runs
+
+
+def _timed(runs: dict[str, Run], report: Report, what: str, keys: dict[str, str]) -> dict[str, float]:
+    """Times what runs at all, and reports it; returns the seconds."""
+    works = {}
+    for name, (form, arguments) in runs.items():
+        try:
+            form('prepare', **arguments)
+            works[name] = (form, arguments)
+        except RuntimeError as error:
+            print(f'{what}, {name}: {error}', flush=True)
+    times = take_turns(works, 5)
+    report.add(what, times, keys)
+    if 'before' in times:
+        for name, key in keys.items():
+            if name in times:
+                report.result[f'{key}_over_before'] = times['before']['wall'] / times[name]['wall']
+    for form in {form for form, _ in works.values() if form.name != 'now'}:
+        form('forget')
+    return {name: time['wall'] for name, time in times.items()}
+
+
+def _training(forms: dict[str, Form], ready: dict[str, Run], report: Report, case: tuple[int, int]) -> None:
+    """Times forward and backward passes."""
+    size, batch = case
+    runs = _eager(forms, {'what': 'train', 'size': size, 'batch': batch})
+    runs |= {name.split('|')[0]: run for name, run in ready.items() if name.endswith(f'|train{batch}')}
+    suffix = '' if case == TRAIN[0] else f'_batch{batch}'
+    keys = {
+        'now': f'train_speedup{suffix}',
+        'now, bf16': f'train_bf16_speedup{suffix}',
+        'now, bf16, compiled': f'gpu_train_speedup{suffix}',
+        'now, bf16, compiled, CUDA graphs': f'gpu_train_speedup_graphs{suffix}',
+    }
+    seconds = _timed(runs, report, f'training step, {batch} x {size} x {size}', keys)
+    report.result[f'step_seconds_batch{batch}'] = min(seconds.values())
+    forms['now']('forget')
+
+
+def _inference(
+    forms: dict[str, Form], ready: dict[str, Run], report: Report, case: tuple[int, int]
+) -> dict[str, float]:
+    """Times forward passes."""
+    size, batch = case
+    runs = _eager(forms, {'what': 'infer', 'size': size, 'batch': batch})
+    name = f'now, bf16, compiled|infer{batch}'
+    if name in ready:
+        form, arguments = ready[name]
+        runs['now, bf16, compiled'] = (form, {**arguments, 'size': size})
+        runs['now, bf16, compiled, CUDA graph'] = (form, {**arguments, 'size': size, 'graph': True})
+    suffix = '' if case == INFER[0] else f'_{size}px_batch{batch}'
+    keys = {
+        'now': f'inference_speedup{suffix}',
+        'now, bf16': f'inference_bf16_speedup{suffix}',
+        'now, bf16, compiled': f'gpu_speedup{suffix}',
+        'now, bf16, compiled, CUDA graph': f'gpu_speedup_graph{suffix}',
+    }
+    seconds = _timed(runs, report, f'inference, {batch} x {size} x {size}', keys)
+    forms['now']('forget')
+    return seconds
+
+
+def _differences(forms: dict[str, Form], report: Report) -> None:
+    """Compares outputs of the forms, and of bf16 with fp32."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def output(form: Form, **changes: Any) -> torch.Tensor:
+            path = f'{folder}/out.pt'
+            form('save', path=path, what='infer', size=100, batch=1, **changes)
+            return torch.load(path)
+
+        now, half = output(forms['now']), output(forms['now'], amp=True)
+        for name in sorted(forms.keys() - {'now'}):
+            difference = float((now - output(forms[name])).abs().max())
+            report.note(f'Largest difference from {name}: {difference:.1e}', **{f'max_abs_diff {name}': difference})
+    psnr = -10 * math.log10(float((now - half).square().mean()))
+    report.note(f'bf16 has {psnr:.1f} dB of the fp32 output', bf16_psnr=psnr)
+
+
+def _memory(forms: dict[str, Form], report: Report) -> None:
+    """Compares what a training step keeps for its backward pass, and its peak."""
+    size, batch = TRAIN[0]
+    found = {name: form('memory', size=size, batch=batch) for name, form in forms.items()}
+    found['now, bf16'] = forms['now']('memory', size=size, batch=batch, amp=True)
+    shown = ', '.join(f'{name} {one["kept"]:.0f} MiB (peak {one["peak"]:.0f})' for name, one in found.items())
+    old = found.get('before', found['plain'])
+    ratios = {f'train_memory_ratio_{key}': found['now'][key] / old[key] for key in ('kept', 'peak')}
+    report.note(f'Kept for the backward pass: {shown}', **ratios)
+    for form in forms.values():
+        form('forget')
+
+
+def _share_of_peak(forms: dict[str, Form], report: Report, cost: dict[str, float], options: argparse.Namespace) -> None:
+    """Compares operations a second, counted in the published form, with the peak of the chip."""
+    operations = forms['plain']('operations', size=256, batch=8)
+    found = forms['now']('products')
+    report.note(f'Matrix products: {found["fp32"]:.0f} GFLOP/s in fp32, {found["bf16"]:.0f} in bf16', **found)
+    for name, seconds in cost.items():
+        peak = options.peak[1] if 'bf16' in name else options.peak[0]
+        rate = operations / seconds / 1e12
+        text = f'{name}, 8 x 256 x 256: {rate:.1f} TFLOP/s, {rate / peak:.1%} of {peak}'
+        report.note(text, **{f'share_of_peak {name}': rate / peak})
+
+
+def _overhead(form: Form, report: Report) -> None:
+    """Measures the share of estimator and fusions in an enlargement."""
+    for name in ('FusedDAT-light', 'PlainResNet'):
+        form('overhead', name=name, size=256)
+        taken = form('overhead', name=name, size=256)
+        share = (taken['estimator'] + taken['fusion']) / (taken['estimator'] + taken['net'])
+        shown = ', '.join(f'{key} {1000 * value:.1f} ms' for key, value in taken.items())
+        report.note(f'{name} at 256 x 256, fp32: {shown}; prior {share:.1%}', **{f'prior_overhead {name}': share})
+
+
+def _data(report: Report, options: argparse.Namespace) -> None:
+    """Compares degrading a batch with a step: on the device, and in a data loader's worker."""
+    from benchmarks.degradation.speed import measure, ways
+
+    size, batch = TRAIN[0]
+    step = report.result.get(f'step_seconds_batch{batch}', math.nan)
+    for side in (4 * size, 512):
+        chosen = argparse.Namespace(size=side, repeats=5, device='cuda', threads=1)
+        runs = {name: run for name, run in ways('semantic', batch, chosen).items() if name in ('worker', 'batched')}
+        taken, cpu = measure(runs, 5)
+        text = (
+            f'Degrading {batch} x {side} x {side}: on the device {1000 * taken["batched"]:.1f} ms (CPU '
+            f'{1000 * cpu["batched"]:.1f}), {taken["batched"] / step:.0%} of the fastest step, before which it runs; '
+            f'in a worker {1000 * taken["worker"]:.0f} ms: {math.ceil(taken["worker"] / step)} workers keep up'
+        )
+        report.note(text, **{f'data_share_{side}': taken['batched'] / step, f'worker_seconds_{side}': taken['worker']})
+    images = torch.rand(batch, 3, 4 * size, 4 * size).pin_memory(), torch.rand(batch, 3, size, size).pin_memory()
+    for _ in range(3):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        _ = [image.to('cuda', non_blocking=True) for image in images]
+        torch.cuda.synchronize()
+        taken_copy = time.perf_counter() - start
+    share = taken_copy / step
+    report.note(f'Copying a batch of workers: {1000 * taken_copy:.2f} ms, {share:.1%}', data_share_workers=share)
+
+
+def _profile(forms: dict[str, Form], ready: dict[str, Run], options: argparse.Namespace) -> None:
+    """Writes the slowest kernels of some runs."""
+    case = {'what': 'train', 'size': TRAIN[0][0], 'batch': TRAIN[0][1]}
+    large = {'what': 'infer', 'size': 256, 'batch': 8}
+    runs: dict[str, Run] = {
+        'plain, training': (forms['plain'], case),
+        'now, bf16, training': (forms['now'], {**case, **HALF}),
+        'now, bf16, inference': (forms['now'], {**large, **HALF}),
+    }
+    runs |= {name: run for name, run in ready.items() if 'CUDA graphs' not in name}
+    pages = []
+    for name, (form, arguments) in runs.items():
+        try:
+            found = form('kernels', **arguments)
+        except RuntimeError as error:
+            print(f'profile of {name}: {error}', flush=True)
+            continue
+        print(f'{name}: the GPU computes for {found["busy_ms"]:.2f} ms in {found["count"]} kernels', flush=True)
+        pages.append(f'== {name}: {found["busy_ms"]:.2f} ms, {found["count"]} kernels\n{found["table"]}\n')
+    if options.profile:
+        Path(options.profile).write_text('\n'.join(pages), encoding='utf-8')
