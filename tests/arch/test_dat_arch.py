@@ -20,9 +20,9 @@ from torch import nn
 from weight_rule import fill
 
 from deplsr_arch import DAT
-from deplsr_arch.attention import PositionBias
 from deplsr_arch.dat_arch import is_shifted
 from deplsr_arch.dat_blocks import DropPath
+from deplsr_arch.window_attention import PositionBias
 
 COMPUTED = ('relative_position_index', 'rpe_biases', 'attn_mask_0', 'attn_mask_1')
 
