@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deplsr_arch.attention import AdaptiveChannelAttention, AdaptiveSpatialAttention, WindowAttention
+from deplsr_arch.attention import AdaptiveChannelAttention, AdaptiveSpatialAttention
 from deplsr_arch.dat_blocks import DATBlock, SpatialGateFeedForward
+from deplsr_arch.window_attention import WindowAttention
 from deplsr_arch.windows import Size
 
 STORED_SIZE = (64, 64)  # the published network keeps the masks of its training size

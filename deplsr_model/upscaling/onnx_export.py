@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from basicsr_plugin.errors import UserError, first_line
-from deplsr_arch.attention import WindowAttention
 from deplsr_arch.image_sides import mirrored
+from deplsr_arch.window_attention import WindowAttention
 from deplsr_model.upscaling.edits import Edit
 from deplsr_model.upscaling.model_files import LoadedModel
 from deplsr_model.upscaling.onnx_graph import OnnxGraph, prior_options

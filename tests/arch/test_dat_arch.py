@@ -20,9 +20,9 @@ from torch import nn
 from weight_rule import fill
 
 from deplsr_arch import DAT
-from deplsr_arch.attention import PositionBias
 from deplsr_arch.dat_arch import is_shifted
 from deplsr_arch.dat_blocks import DropPath
+from deplsr_arch.window_attention import PositionBias
 
 COMPUTED = ('relative_position_index', 'rpe_biases', 'attn_mask_0', 'attn_mask_1')
 
@@ -281,18 +281,38 @@ def test_a_training_batch_of_one_is_refused_with_the_reason():
         DAT(**SMALL).train()(torch.rand(1, 3, 8, 8))
 
 
+# Windows, channels, shifted windows. Images from 72 pixels on: below, the CPU runs convolutions in other ways.
+COMPILED = {**SMALL, 'depth': [3], 'num_heads': [2], 'upsampler': 'pixelshuffledirect'}
+
+
 @pytest.mark.slow
 def test_a_compiled_network_is_not_compiled_again_for_another_size():
-    from torch._dynamo.testing import CompileCounter  # slow to import
+    from torch._dynamo.testing import CompileCounterWithBackend  # slow to import
 
-    compiler = CompileCounter()  # dynamo without code generation
-    network = DAT(**SMALL).eval()
+    compiler = CompileCounterWithBackend('aot_eager')  # without code generation
+    network = DAT(**COMPILED).eval()
     compiled = torch.compile(network, dynamic=True, backend=compiler)
+    counts = []
     with torch.no_grad():
-        for first, *others in (((24, 40), (32, 56), (48, 40)), ((17, 23), (29, 35), (43, 21))):
-            compiled(torch.rand(1, 3, *first))
-            compiled_once = compiler.frame_count
-            for size in others:
-                x = torch.rand(1, 3, *size)
-                torch.testing.assert_close(compiled(x), network(x))
-            assert compiler.frame_count == compiled_once
+        for size in ((72, 88), (96, 104), (80, 73)):
+            x = torch.rand(2, 3, *size)
+            torch.testing.assert_close(compiled(x), network(x))
+            counts.append(compiler.frame_count)
+    assert counts == counts[:1] * 3
+
+
+@pytest.mark.parametrize('use_chk', [pytest.param(True, marks=pytest.mark.slow), 'cheap'])
+def test_a_training_step_compiles_and_is_that_of_the_network(use_chk):
+    torch.manual_seed(0)
+    networks = [DAT(**COMPILED, use_chk=use_chk).train()]
+    networks.append(copy.deepcopy(networks[0]))
+    x = torch.rand(2, 3, 16, 24)
+    compiled = torch.compile(networks[0], dynamic=False, backend='aot_eager', fullgraph=True)
+    outputs = [compiled(x), networks[1](x)]
+    torch.testing.assert_close(*outputs)
+    for out in outputs:
+        out.square().mean().backward()
+    for (name, p), q in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, atol=1e-5, rtol=1e-4, msg=name)
+    for (name, p), q in zip(networks[0].named_buffers(), networks[1].buffers(), strict=True):
+        torch.testing.assert_close(p, q, msg=name)
