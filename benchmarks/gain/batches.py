@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ from benchmarks.gain.settings import CONTEXT, LQ_SIZE, SCALE, Sizes
 
 __all__ = ['Batches', 'Patches']
 
-_BLOCK = 250  # steps that are drawn at a time
 _DROPOUT = 0.1  # share of the patches without their prior
 
 
@@ -40,20 +38,18 @@ class Batches:
     def __init__(self, seed: int, weights: Mapping[str, float], patches: Patches) -> None:
         self.patches = patches
         self._seed, self._weights = seed, np.array([*weights.values()])
-        self._block = lru_cache(maxsize=1)(self._draw)
 
     def __getitem__(self, step: int) -> np.ndarray:
-        return self._block(step // _BLOCK)[step % _BLOCK]
+        rng, patches = np.random.default_rng((self._seed, step, 1)), self.patches
+        rows = np.zeros((patches.batch, 8), np.int32)
+        rows[:, 0] = rng.choice(len(self._weights), patches.batch, p=self._weights)
+        for row in rows:
+            row[1] = rng.integers(patches.crops)
+            row[2:4] = rng.integers(CONTEXT - patches.side + 1, size=2)
+            row[4:7] = rng.random(3) < 0.5
+        rows[:, 7] = rng.random(patches.batch) >= _DROPOUT
+        return rows
 
     def first(self, steps: int) -> np.ndarray:
         """The rows of the first steps, (steps, B, 8)."""
-        return np.concatenate([self._draw(block) for block in range(-(-steps // _BLOCK))])[:steps]
-
-    def _draw(self, block: int) -> np.ndarray:
-        rng, patches = np.random.default_rng((self._seed, block, 1)), self.patches
-        size, places = (_BLOCK, patches.batch), CONTEXT - patches.side + 1
-        columns = [
-            rng.choice(len(self._weights), size, p=self._weights), rng.integers(patches.crops, size=size),
-            *rng.integers(places, size=(2, *size)), *(rng.random((3, *size)) < 0.5), rng.random(size) >= _DROPOUT,
-        ]  # fmt: skip
-        return np.stack([column.astype(np.int32) for column in columns], axis=-1)
+        return np.stack([self[step] for step in range(steps)])
