@@ -118,6 +118,7 @@ BEYOND: dict[str, dict[str, Any]] = {
 #: Estimators in the order of training, and the share of ``Sizes.estimator_steps`` that each is trained for.
 ESTIMATORS = {MIXTURE: 1.0, 'mixture-realesrgan': 0.5, 'mixture-bsrgan': 0.5, 'mixture-camera': 0.5}
 SHORT = 0.4  #: share of the steps in the comparison of fusions
+SHARES = (1.0, 4.0)  #: in the curve of gain against steps
 FUSIONS = ('film', 'film_all', 'film_upsampler', 'hypernetwork', 'dynamic_kernels')
 #: SR networks, in the order of training.
 RUNS = (
@@ -137,12 +138,12 @@ RUNS = (
     Run(MIXTURE, 'true_effective'),
     Run('mixture-realesrgan', 'constant'),
     Run('mixture-realesrgan', 'estimated', estimator='mixture-realesrgan'),
-    *(Run('realesrgan', prior, share=4) for prior in ('constant', 'estimated', 'true_effective')),
+    *(Run('realesrgan', prior, share=SHARES[-1]) for prior in ('constant', 'estimated', 'true_effective')),
     Run(MIXTURE, 'constant', share=SHORT),
     *(Run(MIXTURE, 'true_effective', share=SHORT, fusion=fusion) for fusion in FUSIONS),
     Run('mixture-bsrgan', 'constant'),
     Run('mixture-bsrgan', 'estimated', estimator='mixture-bsrgan'),
-    *(Run(MIXTURE, prior, share=4) for prior in ('constant', 'estimated', 'true_effective')),
+    *(Run(MIXTURE, prior, share=SHARES[-1]) for prior in ('constant', 'estimated', 'true_effective')),
     Run('mixture-camera', 'constant'),
     Run('mixture-camera', 'estimated', estimator='mixture-camera'),
 )
