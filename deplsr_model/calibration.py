@@ -17,6 +17,7 @@ __all__ = ['Crops', 'calibrate', 'level_cross_entropy']
 Crops = list[tuple[Tensor, Tensor]]
 COVERAGE = 0.9  #: of the intervals
 FAMILIAR = 0.98  #: share of the calibration photos that is within range
+_LAST = 0.999  # share of them that is less than 1.5 times as far as the range
 _PENALTY = 1e-3  # of the squared weights of a classifier
 _PART = 64  # photos at a time
 
@@ -37,8 +38,9 @@ def calibrate(net: LevelDistribution, crops: Crops, beyond: Mapping[int, Tensor]
 
     A temperature for each degradation type minimises the cross entropy (Guo et al., ICML 2017). Then the 5% and 95%
     quantiles are moved by the same margin in or out, so that they hold the true level of 90% of the photos (Romano et
-    al., NeurIPS 2019). Out of range are the 2% of the photos that are furthest from the mean of the features, by the
-    Mahalanobis distance or by a linear classifier of photos beyond the range of a degradation type.
+    al., NeurIPS 2019). Out of range are the 2% of the photos that are furthest from the mean of the features by the
+    Mahalanobis distance, and for each degradation type in ``beyond`` the 2% that a linear classifier finds most similar
+    to those.
 
     Args:
         net: The trained estimator; it is changed in place and left in evaluation mode.
@@ -67,10 +69,6 @@ def calibrate(net: LevelDistribution, crops: Crops, beyond: Mapping[int, Tensor]
         further = torch.cat([_features(net, part) for part in photos.split(_PART)])
         weight, bias = _beyond(net, features, further)
         net.beyond_weight[number], net.beyond_bias[number] = weight, bias
-    end = net.distance(features).quantile(FAMILIAR)  # of all of them together
-    net.threshold.mul_(end)
-    net.beyond_weight.div_(end)
-    net.beyond_bias.div_(end)
 
 
 def _features(net: LevelDistribution, lq: Tensor) -> Tensor:
@@ -82,7 +80,8 @@ def _beyond(net: LevelDistribution, features: Tensor, further: Tensor) -> tuple[
     """Separates photos in range from those beyond by logistic regression on their whitened features.
 
     Returns:
-        A weight (F,) and a bias () of features: 1 for the last of the photos in range, 2 in the middle of the others.
+        A weight (F,) and a bias () of features: above 1 for 2% of the photos in range, above 1.5 for 0.1% of them. So
+        that classifiers compare with each other, their unit does not depend on the photos beyond.
     """
     inside, outside = ((one - net.centre) @ net.whitening for one in (features, further))
     x = torch.cat([inside, outside])
@@ -101,9 +100,11 @@ def _beyond(net: LevelDistribution, features: Tensor, further: Tensor) -> tuple[
     with torch.enable_grad():
         optimizer.step(loss)
     weight = weight.detach()
-    end, middle = (inside @ weight).quantile(FAMILIAR), (outside @ weight).median()
-    weight = net.whitening @ weight / (middle - end).clamp(min=1e-6)
-    return weight, 1 - end / (middle - end).clamp(min=1e-6) - net.centre @ weight
+    found = inside @ weight
+    end, last = found.quantile(FAMILIAR), found.quantile(_LAST)
+    unit = 2 * (last - end).clamp(min=1e-6)
+    weight = net.whitening @ weight / unit
+    return weight, 1 - end / unit - net.centre @ weight
 
 
 def _margins(share: Tensor, positions: Tensor) -> Tensor:
