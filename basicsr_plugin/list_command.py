@@ -20,12 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a line for each registered name: its registry (or ``preset``), the name and the package."""
+    """Prints a line for each registered name: its registry, the name and the package; of presets what they do too."""
     load_basicsr(args.plugin)
     rows = registered(REGISTRIES if args.registry is None else [args.registry]) if args.registry != _PRESET else []
+    summaries = {one.name: one.summary for one in presets()} if args.registry in (None, _PRESET) else {}
     if args.registry in (None, _PRESET):
         rows += [Registered(_PRESET, one.name, one.package) for one in presets()]
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
-        print(f'{row.registry:8} {row.name:{width}}  {row.package}')
+        summary = summaries.get(row.name, '') if row.registry == _PRESET else ''
+        print(f'{row.registry:8} {row.name:{width}}  {row.package}  {summary}'.rstrip())
     return 0

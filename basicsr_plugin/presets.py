@@ -36,6 +36,15 @@ class Preset(NamedTuple):
         """The model card (Markdown); it may be missing."""
         return self.path.with_suffix('.md')
 
+    @property
+    def summary(self) -> str:
+        """The first sentence of the model card; empty without one."""
+        if not self.card.exists():
+            return ''
+        lines = self.card.read_text(encoding='utf-8').splitlines()
+        text = next((line for line in lines if line and not line.startswith('#')), '')
+        return f'{text.partition(". ")[0].rstrip(".")}.' if text else ''
+
 
 def register_presets(folder: Path, package: str) -> None:
     """Makes the weights in a folder known by name; the first of two equal names counts."""

@@ -8,6 +8,7 @@ alpha, gray, 16 bits, colour profile, EXIF and resolution.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -41,12 +42,12 @@ examples:
   basicsr upscale 'scans/*.tif' -o large -m net_g.pth -opt test.yml --tile 256
 
   # less denoising, and more deblurring, than by the estimate alone
-  basicsr upscale photos -o large -m experiments/my_run --noise=-50% --blur=+0.5
+  basicsr upscale photos -o large -m experiments/my_run --noise -50% --blur +0.5
   # what would be used
-  basicsr upscale photos -m experiments/my_run --noise=-50% --dry-run
+  basicsr upscale photos -m experiments/my_run --noise -50% --dry-run
 
-An edit is a percentage of the estimated degradation (-50%), a shift of its level (+0.5, -2), or a level (40). Write the
-equals sign before a minus. To resume an interrupted command, run it again: photos that exist are skipped.
+An edit is a percentage of the estimated degradation (-50%), a shift of its level (+0.5, -2), or a level (40).
+To resume an interrupted command, run it again: photos that exist are skipped.
 """
 _SHORTCUTS = {
     'noise': 'noise, in grey levels of 255',
@@ -59,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     parser.description = __doc__
     parser.epilog = EXAMPLES
+    # argparse takes -50% for an option, since it is no number
+    parser._negative_number_matcher = re.compile(r'^-(\d+|\d*\.\d+)%?$')
     parser.add_argument('input', nargs='*', metavar='INPUT', help='photos: files, folders (with subfolders), patterns')
     parser.add_argument('-o', '--output', metavar='DIR', help='folder of the outputs')
     add_model_arguments(parser, f'{sr_preset(None)}, or of the preset that has the enlargement of --scale')

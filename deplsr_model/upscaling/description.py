@@ -111,7 +111,8 @@ def to_table(estimates: Mapping[str, PhotoEstimate]) -> str:
 
 def _lines(found: PhotoEstimate) -> list[str]:
     width = max(map(len, found.names))
-    lines = [
+    lines = [f'{"".ljust(width)}   level{"" if found.low is None else " (90% interval)"}']
+    lines += [
         f'{name.ljust(width)}  {level:6.1f}{_ends(found, k)}'
         for k, (name, level) in enumerate(zip(found.names, found.levels, strict=True))
     ]
