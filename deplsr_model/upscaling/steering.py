@@ -115,7 +115,7 @@ class _Distribution:
         ends = torch.cat([mean, low.minimum(mean), high.maximum(mean)])
         means, lows, highs = map(tuple, positions_to_levels(ends, self._table).tolist())
         calibrated = bool(self._net.whitening.any())
-        distance = float(self._net.distance(seen)) if calibrated else None
+        distance = float(self._net.range_distance(seen)) if calibrated else None
         return PhotoEstimate(names(self.types), means, lows, highs, distance, calibrated)
 
     def prior(self, seen: Tensor, edits: Sequence[Edit] = ()) -> Prior:
