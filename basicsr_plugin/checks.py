@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from basicsr_plugin.dataset_checks import check_dataset, check_images
-from basicsr_plugin.errors import Faults, OptionError
+from basicsr_plugin.errors import Faults, OptionError, UserError
 from basicsr_plugin.names import nearest
 from basicsr_plugin.path_checks import check_dataset_files, check_paths
 from basicsr_plugin.run_files import check_keep_last_n
@@ -177,9 +178,17 @@ def check_typed_options(opt: dict[str, Any]) -> None:
     for registered, name, block in [(registry.MODEL_REGISTRY, opt['model_type'], resolved), *blocks]:
         read = getattr(registered_as(registered, name), 'typed_options', None)
         if read is not None:
-            with faults.caught():
+            try:
                 read(block)
+            except UserError as error:
+                faults.add(_scale_of_the_run(line, opt) for line in str(error).splitlines())
     faults.raise_all()
+
+
+def _scale_of_the_run(line: str, opt: Mapping[str, Any]) -> str:
+    """Names the scale where it belongs: data sets take it from the top of the file."""
+    line = re.sub(r"^datasets\.\w+: (missing key 'scale')", r'\1', line)
+    return re.sub(r'^datasets\.\w+\.scale: ', 'scale: ', line) if 'scale' in opt else line
 
 
 def _require(section: Mapping[str, Any], where: str, keys: Iterable[str]) -> None:

@@ -140,8 +140,9 @@ def check_options(options: DatasetOptions, where: str) -> None:
     Raises:
         OptionError: One line that begins with ``where``.
     """
-    if options.io_backend.get('type') not in ('disk', 'lmdb'):
-        raise OptionError(f"{where}.io_backend: expected type 'disk' or 'lmdb', got {options.io_backend}; name one")
+    backend = options.io_backend.get('type')
+    if backend not in ('disk', 'lmdb'):
+        raise OptionError(f"{where}.io_backend.type: expected 'disk' or 'lmdb', got {backend!r}; name one")
     if options.gt_size is not None and options.gt_size % options.scale:
         nearest_size = max(1, round(options.gt_size / options.scale)) * options.scale
         raise OptionError(

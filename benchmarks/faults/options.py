@@ -41,6 +41,7 @@ ALLOWED: list[tuple[str, str, str, str]] = [
     ('out of range', r'.*\.periods\.\d', '1000000000000', 'a schedule that outlasts the training'),
     ('out of range', r'.*\.(\w*weight|conv\d_\d|eta_min|weight_decay|eps)', '0', 'the part is switched off'),
     ('out of range', r'.*(real|fake)_label_val', '0|-1', 'another label'),
+    ('list of another length', r'.*\.milestones', '.*', 'the learning rate is lowered more or fewer times'),
 ]
 
 
