@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from basicsr_plugin.dataset_checks import check_dataset, check_images
 from basicsr_plugin.errors import Faults, OptionError, UserError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.network_checks import check_networks
 from basicsr_plugin.path_checks import check_dataset_files, check_paths
 from basicsr_plugin.run_files import check_keep_last_n
 from basicsr_plugin.signatures import check_values, named_parameters, takes_any_name
@@ -89,13 +91,14 @@ def check_options(opt: dict[str, Any]) -> None:
     for phase, dataset in opt['datasets'].items():
         found = registered_as(registry.DATASET_REGISTRY, dataset['type'])
         if found is not None:
-            with faults.caught():
+            with _caught(faults, opt):
                 check_dataset(dataset, f'datasets.{phase}', found, opt)
     for check in (check_names_and_files, check_typed_options):
-        with faults.caught():
+        with _caught(faults, opt):
             check(opt)
     faults.raise_all()
     check_images(opt, registry)
+    check_networks(opt, registry)  # last: torch's own errors name no option
 
 
 def _model(opt: Mapping[str, Any]) -> Any:
@@ -178,11 +181,19 @@ def check_typed_options(opt: dict[str, Any]) -> None:
     for registered, name, block in [(registry.MODEL_REGISTRY, opt['model_type'], resolved), *blocks]:
         read = getattr(registered_as(registered, name), 'typed_options', None)
         if read is not None:
-            try:
+            with _caught(faults, opt):
                 read(block)
-            except UserError as error:
-                faults.add(_scale_of_the_run(line, opt) for line in str(error).splitlines())
     faults.raise_all()
+
+
+@contextlib.contextmanager
+def _caught(faults: Faults, opt: Mapping[str, Any]) -> Iterator[None]:
+    """Adds what a check raises, without the consequences of a wrong scale."""
+    try:
+        yield
+    except UserError as error:
+        lines = [_scale_of_the_run(line, opt) for line in str(error).splitlines()]
+        faults.add(line for line in lines if 'scale' not in faults or 'the scale of the run' not in line)
 
 
 def _scale_of_the_run(line: str, opt: Mapping[str, Any]) -> str:
@@ -214,6 +225,9 @@ def _check_dataset_keys(where: str, label: str, dataset: Any) -> None:
     if phase not in ('train', 'val', 'test'):
         raise OptionError(f"{where}: expected a data set called train, val or test, or val_2 and so on, got '{label}'")
     _require(dataset, where, ['name', 'type'])
+    for key in ('name', 'type'):
+        if not isinstance(dataset[key], str):
+            raise OptionError(f'{where}.{key}: expected text, got {dataset[key]!r}; put it in quotes')
     if phase == 'train':
         _require(dataset, where, ['batch_size_per_gpu', 'num_worker_per_gpu'])
 

@@ -55,6 +55,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._lines: dict[str, str] = {}
+        self._meant: set[str] = set()  # keys that a misspelt one explains
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -65,7 +66,13 @@ class Faults:
     def add(self, lines: Iterable[str]) -> None:
         """Adds lines that begin with the place of the fault: ``datasets.train.gt_size: expected ...``."""
         for line in lines:
-            self._lines.setdefault(_place(line), line)
+            place = _place(line)
+            if place in self._meant and "missing key '" in line:
+                continue
+            self._lines.setdefault(place, line)
+            meant = re.search(r"unknown key '([^']*)'; did you mean '(\w+)'", line)
+            if meant:
+                self._meant.add(f'{place.removesuffix(meant[1])}{meant[2]}')
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
