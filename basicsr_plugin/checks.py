@@ -96,6 +96,7 @@ def check_options(opt: dict[str, Any]) -> None:
     for check in (check_names_and_files, check_typed_options):
         with _caught(faults, opt):
             check(opt)
+    faults.drop(r'path\.(?:pretrain_network|param_key|strict_load)_(\w+)', 'network_{}')
     faults.raise_all()
     check_images(opt, registry)
     check_networks(opt, registry)  # last: torch's own errors name no option
@@ -193,7 +194,9 @@ def _caught(faults: Faults, opt: Mapping[str, Any]) -> Iterator[None]:
         yield
     except UserError as error:
         lines = [_scale_of_the_run(line, opt) for line in str(error).splitlines()]
-        faults.add(line for line in lines if 'scale' not in faults or 'the scale of the run' not in line)
+        if 'scale' in faults:
+            lines = [line for line in lines if 'the scale of the run' not in line and 'a multiple of scale' not in line]
+        faults.add(lines)
 
 
 def _scale_of_the_run(line: str, opt: Mapping[str, Any]) -> str:

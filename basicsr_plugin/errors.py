@@ -67,12 +67,22 @@ class Faults:
         """Adds lines that begin with the place of the fault: ``datasets.train.gt_size: expected ...``."""
         for line in lines:
             place = _place(line)
-            if place in self._meant and "missing key '" in line:
-                continue
             self._lines.setdefault(place, line)
             meant = re.search(r"unknown key '([^']*)'; did you mean '(\w+)'", line)
             if meant:
                 self._meant.add(f'{place.removesuffix(meant[1])}{meant[2]}')
+
+    def drop(self, pattern: str, group: str) -> None:
+        """Drops faults that follow from others.
+
+        Args:
+            pattern: A regular expression with one group, for the places of faults.
+            group: With the text of the group, as ``network_{}``, the place of a fault from which they follow.
+        """
+        for place in list(self._lines):
+            match = re.fullmatch(pattern, place)
+            if match and (group.format(match[1]) in self or group.format(match[1]) in self._meant):
+                del self._lines[place]
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
@@ -88,8 +98,9 @@ class Faults:
         Raises:
             OptionError: There are any.
         """
-        if self._lines:
-            raise OptionError('\n'.join(self._lines.values()))
+        left = [line for place, line in self._lines.items() if place not in self._meant or ': unknown key ' in line]
+        if left:
+            raise OptionError('\n'.join(left))
 
 
 def _place(line: str) -> str:

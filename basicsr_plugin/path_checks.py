@@ -47,10 +47,7 @@ def check_paths(opt: Mapping[str, Any]) -> None:
     known += ['resume_state', 'ignore_resume_networks', 'experiments_root', 'results_root']
     resumed = opt['auto_resume'] or opt['path'].get('resume_state')
     faults = Faults()
-    others = [key for key in opt if key not in networks]
     for key, value in opt['path'].items():
-        if nearest(f'network_{key.rpartition("_")[2]}', others).endswith("'?") and key not in known:
-            continue  # the name of the network itself is misspelt
         hint = nearest(key, known)
         if key not in known and hint and key not in ('models', 'log', 'training_states', 'visualization'):
             faults.add([f"path: unknown key '{key}'{hint}"])

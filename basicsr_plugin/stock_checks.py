@@ -200,7 +200,8 @@ def _check_model_keys(opt: Mapping[str, Any], model: Any) -> None:
     own = opt['datasets']['train'].get('type') == 'RealESRGANDataset'
     if own:
         top += DEGRADATION_KEYS
-    lines = [f"missing key '{key}', which {name} needs" for key in top if opt.get(key) is None]
+    others = [key for key in opt if not key.startswith('network_')]
+    lines = [f"missing key '{key}', which {name} needs{nearest(key, others)}" for key in top if opt.get(key) is None]
     required = STOCK_MODELS[name]['train']
     lines += [f"train: missing key '{key}', which {name} needs" for key in required if train.get(key) is None]
     if not train.get('pixel_opt') and not train.get('perceptual_opt'):
