@@ -41,7 +41,7 @@ ALLOWED: list[tuple[str, str, str, str]] = [
     ('out of range', r'.*\.periods\.\d', '1000000000000', 'a schedule that outlasts the training'),
     ('out of range', r'.*\.(\w*weight|conv\d_\d|eta_min|weight_decay|eps)', '0', 'the part is switched off'),
     ('out of range', r'.*(real|fake)_label_val', '0|-1', 'another label'),
-    ('out of range', r'.*_prob', '0', 'the step is never drawn'),
+    ('out of range', r'.*(_prob|dropout|drop_path_rate)', '0', 'never'),
     ('out of range', r'(.*\.crop_border|val\.tile_overlap)', '0', 'no border, no overlap'),
     ('out of range', r'train\.optim_\w+\.lr', '0', 'the weights stay as they are'),
     ('out of range', r'network_\w+\.expansion_factor', r'\d+\.5', 'a width need not be a whole multiple of another'),

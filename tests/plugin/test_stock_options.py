@@ -147,6 +147,16 @@ MISTAKES = [
     # what does not go together
     (
         (),
+        {'network_g': {'type': 'SwinIR', 'depths': [1], 'num_heads': [2, 2], 'upscale': 2}},
+        'network_g.num_heads: expected 1 values, one for each of depths [1], got [2, 2]',
+    ),
+    (
+        (),
+        {'network_g': {'type': 'SwinIR', 'depths': [1], 'upscale': 2}},
+        'network_g.num_heads: expected 1 values, one for each of depths [1], got [6, 6, 6, 6], the default',
+    ),
+    (
+        (),
         {f'{TRAIN}persistent_workers': True},
         'persistent_workers: expected false with num_worker_per_gpu: 0, got true',
     ),
