@@ -96,6 +96,8 @@ def check_options(opt: dict[str, Any]) -> None:
     for check in (check_names_and_files, check_typed_options):
         with _caught(faults, opt):
             check(opt)
+    if 'scale' in faults:  # what follows from it
+        faults.drop_texts('the scale of the run', 'a multiple of scale')
     faults.drop(r'path\.(?:pretrain_network|param_key|strict_load)_(\w+)', 'network_{}')
     faults.raise_all()
     check_images(opt, registry)
@@ -189,14 +191,11 @@ def check_typed_options(opt: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _caught(faults: Faults, opt: Mapping[str, Any]) -> Iterator[None]:
-    """Adds what a check raises, without the consequences of a wrong scale."""
+    """Adds what a check raises, with the scale named where the file has it."""
     try:
         yield
     except UserError as error:
-        lines = [_scale_of_the_run(line, opt) for line in str(error).splitlines()]
-        if 'scale' in faults:
-            lines = [line for line in lines if 'the scale of the run' not in line and 'a multiple of scale' not in line]
-        faults.add(lines)
+        faults.add(_scale_of_the_run(line, opt) for line in str(error).splitlines())
 
 
 def _scale_of_the_run(line: str, opt: Mapping[str, Any]) -> str:

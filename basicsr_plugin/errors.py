@@ -84,6 +84,11 @@ class Faults:
             if match and (group.format(match[1]) in self or group.format(match[1]) in self._meant):
                 del self._lines[place]
 
+    def drop_texts(self, *texts: str) -> None:
+        """Drops faults whose line has one of the texts."""
+        kept = {place: line for place, line in self._lines.items() if not any(text in line for text in texts)}
+        self._lines = kept
+
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
         """Adds what a check raises; the checks after it are still made."""

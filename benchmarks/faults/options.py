@@ -50,6 +50,7 @@ ALLOWED: list[tuple[str, str, str, str]] = [
     ('out of range', r'.*\.weight_decay', r'0\.5', 'a strong one'),
     ('out of range', r'(train\.ema_decay|val\.tile)', '0', 'no average, no tiles'),
     ('unknown name', r'val\.template', r'.*\{\}.*', 'a free text with one place for the level'),
+    ('unknown name', r'path\.param_key_\w+', '.*', 'without a file; in one it must exist'),
     ('misspelt key', r'val\.metrics\.\w+', '.*', 'a metric may have any name in the log'),
     ('list of another length', r'.*\.recipes', '.*', 'the weights of a mixture are relative to each other'),
     ('list of another length', r'.*\.milestones', '.*', 'the learning rate is lowered more or fewer times'),

@@ -285,6 +285,13 @@ def test_a_missing_scale_is_one_line_at_the_top(workplace, stage1, capsys):
     assert error == ["basicsr: error: missing key 'scale'; expected a whole number >= 1"]
 
 
+def test_a_missing_scale_explains_one_of_the_network_that_does_not_fit(workplace, stage2, trained_adaptor, capsys):
+    del (options := {**stage2})['scale']
+    assert workplace.run('train', options, path__pretrain_network_da=str(trained_adaptor)) == 2
+    error = [text for text in capsys.readouterr().err.splitlines() if text.startswith('basicsr: error: ')]
+    assert error == ["basicsr: error: missing key 'scale'; expected a whole number >= 1"]
+
+
 def test_weights_of_another_shape_are_one_line(workplace, stage2, trained_adaptor, capsys):
     small = {**stage2['network_da'], 'clip': {**stage2['network_da']['clip'], 'embed_dim': 8}}
     assert workplace.run('train', stage2, network_da=small, path__pretrain_network_da=str(trained_adaptor)) == 2
