@@ -91,11 +91,17 @@ class Faults:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Adds what a check raises; the checks after it are still made."""
+        """Adds what a check raises; the checks after it are still made.
+
+        Where faults are known already, a check may fail on the value that one of them is about.
+        """
         try:
             yield
         except UserError as error:
             self.add(str(error).splitlines())
+        except (ArithmeticError, TypeError):
+            if not self:
+                raise
 
     def raise_all(self) -> None:
         """Raises all faults as one error.

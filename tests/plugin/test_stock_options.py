@@ -242,6 +242,7 @@ def test_all_mistakes_of_a_file_are_listed_at_once(lines, workplace):
         (('train__optim_g__lr',), {'train__optim_g__rl': 1}, "train.optim_g: unknown key 'rl'; did you mean 'lr'?"),
         ((), {'scale': True}, 'scale: expected a whole number >= 1 and <= 64 or null, got True'),
         ((), {'scale': 10**12}, 'scale: expected a number less than or equal to 64, got 1000000000000'),
+        ((), {f'{TRAIN}gt_size': float('inf')}, 'datasets.train.gt_size: expected a finite number, got inf'),
         ((), {f'{TRAIN}type': ['a']}, "datasets.train.type: expected text, got ['a']; put it in quotes"),
         ((), {'logger__wandb': {'entity': 'x'}}, "logger.wandb: unknown key 'entity'"),
     ],
