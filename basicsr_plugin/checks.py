@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from basicsr_plugin.dataset_checks import check_dataset, check_images
-from basicsr_plugin.errors import Faults, OptionError
+from basicsr_plugin.errors import Faults, OptionError, UserError
 from basicsr_plugin.names import nearest
+from basicsr_plugin.network_checks import check_networks
 from basicsr_plugin.path_checks import check_dataset_files, check_paths
 from basicsr_plugin.run_files import check_keep_last_n
 from basicsr_plugin.signatures import check_values, named_parameters, takes_any_name
@@ -88,13 +91,17 @@ def check_options(opt: dict[str, Any]) -> None:
     for phase, dataset in opt['datasets'].items():
         found = registered_as(registry.DATASET_REGISTRY, dataset['type'])
         if found is not None:
-            with faults.caught():
+            with _caught(faults, opt):
                 check_dataset(dataset, f'datasets.{phase}', found, opt)
     for check in (check_names_and_files, check_typed_options):
-        with faults.caught():
+        with _caught(faults, opt):
             check(opt)
+    if 'scale' in faults:  # what follows from it
+        faults.drop_texts('the scale of the run', 'a multiple of scale')
+    faults.drop(r'path\.(?:pretrain_network|param_key|strict_load)_(\w+)', 'network_{}')
     faults.raise_all()
     check_images(opt, registry)
+    check_networks(opt, registry)  # last: torch's own errors name no option
 
 
 def _model(opt: Mapping[str, Any]) -> Any:
@@ -177,9 +184,24 @@ def check_typed_options(opt: dict[str, Any]) -> None:
     for registered, name, block in [(registry.MODEL_REGISTRY, opt['model_type'], resolved), *blocks]:
         read = getattr(registered_as(registered, name), 'typed_options', None)
         if read is not None:
-            with faults.caught():
+            with _caught(faults, opt):
                 read(block)
     faults.raise_all()
+
+
+@contextlib.contextmanager
+def _caught(faults: Faults, opt: Mapping[str, Any]) -> Iterator[None]:
+    """Adds what a check raises, with the scale named where the file has it."""
+    try:
+        yield
+    except UserError as error:
+        faults.add(_scale_of_the_run(line, opt) for line in str(error).splitlines())
+
+
+def _scale_of_the_run(line: str, opt: Mapping[str, Any]) -> str:
+    """Names the scale where it belongs: data sets take it from the top of the file."""
+    line = re.sub(r"^datasets\.\w+: (missing key 'scale')", r'\1', line)
+    return re.sub(r'^datasets\.\w+\.scale: ', 'scale: ', line) if 'scale' in opt else line
 
 
 def _require(section: Mapping[str, Any], where: str, keys: Iterable[str]) -> None:
@@ -205,6 +227,9 @@ def _check_dataset_keys(where: str, label: str, dataset: Any) -> None:
     if phase not in ('train', 'val', 'test'):
         raise OptionError(f"{where}: expected a data set called train, val or test, or val_2 and so on, got '{label}'")
     _require(dataset, where, ['name', 'type'])
+    for key in ('name', 'type'):
+        if not isinstance(dataset[key], str):
+            raise OptionError(f'{where}.{key}: expected text, got {dataset[key]!r}; put it in quotes')
     if phase == 'train':
         _require(dataset, where, ['batch_size_per_gpu', 'num_worker_per_gpu'])
 

@@ -93,7 +93,7 @@ def _check_training(dataset: Mapping[str, Any], where: str, opt: Mapping[str, An
 
 
 def _check_multiple(size: Any, scale: Any, where: str) -> None:
-    if isinstance(size, (int, float)) and isinstance(scale, int) and scale > 0 and size % scale:
+    if isinstance(size, int) and isinstance(scale, int) and scale > 0 and size % scale:
         nearest = max(1, round(size / scale)) * scale
         raise OptionError(f'{where}: expected a multiple of scale {scale}, got {size}; take {nearest}')
 

@@ -55,6 +55,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._lines: dict[str, str] = {}
+        self._meant: set[str] = set()  # keys that a misspelt one explains
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -65,15 +66,42 @@ class Faults:
     def add(self, lines: Iterable[str]) -> None:
         """Adds lines that begin with the place of the fault: ``datasets.train.gt_size: expected ...``."""
         for line in lines:
-            self._lines.setdefault(_place(line), line)
+            place = _place(line)
+            self._lines.setdefault(place, line)
+            meant = re.search(r"unknown key '([^']*)'; did you mean '(\w+)'", line)
+            if meant:
+                self._meant.add(f'{place.removesuffix(meant[1])}{meant[2]}')
+
+    def drop(self, pattern: str, group: str) -> None:
+        """Drops faults that follow from others.
+
+        Args:
+            pattern: A regular expression with one group, for the places of faults.
+            group: With the text of the group, as ``network_{}``, the place of a fault from which they follow.
+        """
+        for place in list(self._lines):
+            match = re.fullmatch(pattern, place)
+            if match and (group.format(match[1]) in self or group.format(match[1]) in self._meant):
+                del self._lines[place]
+
+    def drop_texts(self, *texts: str) -> None:
+        """Drops faults whose line has one of the texts."""
+        kept = {place: line for place, line in self._lines.items() if not any(text in line for text in texts)}
+        self._lines = kept
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Adds what a check raises; the checks after it are still made."""
+        """Adds what a check raises; the checks after it are still made.
+
+        Where faults are known already, a check may fail on the value that one of them is about.
+        """
         try:
             yield
         except UserError as error:
             self.add(str(error).splitlines())
+        except (ArithmeticError, TypeError):
+            if not self:
+                raise
 
     def raise_all(self) -> None:
         """Raises all faults as one error.
@@ -81,8 +109,9 @@ class Faults:
         Raises:
             OptionError: There are any.
         """
-        if self._lines:
-            raise OptionError('\n'.join(self._lines.values()))
+        left = [line for place, line in self._lines.items() if place not in self._meant or ': unknown key ' in line]
+        if left:
+            raise OptionError('\n'.join(left))
 
 
 def _place(line: str) -> str:

@@ -208,7 +208,7 @@ def _expected(message: str) -> str:
 
 def describe_type(hint: Any) -> str:
     """Returns a type in plain English, by way of its JSON schema."""
-    if any(dataclasses.is_dataclass(part) for part in _parts(hint)):
+    if any(dataclasses.is_dataclass(part) and isinstance(part, type) for part in _parts(hint)):
         return 'a mapping'
     return describe_schema(TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).json_schema())
 

@@ -17,6 +17,7 @@ from basicsr_plugin.option_types import misread_values
 __all__ = ['check_values', 'named_parameters', 'takes_any_name']
 
 _MOST = 1_000_000  # of channels, blocks and the like; more would run for hours or end in an allocation error
+_STAGES = (('depths', 'num_heads'), ('depth', 'num_heads'))
 _SIDES = ('img_size', 'patch_size', 'window_size')  # a number, or one for each direction
 
 
@@ -65,8 +66,19 @@ def check_values(
             expected = _mismatch_with_default(one, value)
         if expected:
             lines.append(f'{where}.{one.name}: expected {expected}, got {value!r}')
+    lines += _unequal(function, values, where)
     if lines:
         raise OptionError('\n'.join(lines))
+
+
+def _unequal(function: Callable[..., Any], values: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Yields a line where two lists must have one value for each stage; networks ignore those beyond the shorter."""
+    defaults = {one.name: one.default for one in named_parameters(function)}
+    for stages, each in _STAGES:
+        first, second = (values.get(key, defaults.get(key)) for key in (stages, each))
+        if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)) and len(first) != len(second):
+            given = f'{list(second)}{"" if each in values else ", the default"}'
+            yield f'{where}.{each}: expected {len(first)} values, one for each of {stages} {list(first)}, got {given}'
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -27,6 +27,7 @@ __all__ = ['check_block', 'check_stock_options', 'is_stock', 'registered_as', 's
 
 _ALIKE = 0.8  # gt_sise and gt_size: 0.86; use_flip, a key of older files, and use_hflip: 0.94
 _MOST_GPUS = 4096
+_EXACT = ('logger.wandb', 'dist_params')  # nobody else reads them
 _RENAMED = {'use_flip': 'use_hflip'}
 _TABLES = {'dataset': DATASETS, 'loss': LOSSES, 'metric': METRICS}
 
@@ -110,7 +111,7 @@ def check_stock_options(opt: dict[str, Any], model: Any) -> None:
         section = _section(opt, where)
         if section is not None:
             with faults.caught():
-                check_block(cls, section, where, where == 'dist_params', _others(model, cls, section, where))
+                check_block(cls, section, where, where in _EXACT, _others(model, cls, section, where))
     for check in (_check_gpus, _check_one_training_set, _check_wandb, _check_frequencies):
         with faults.caught():
             check(opt)
@@ -135,7 +136,7 @@ def _section(opt: Any, where: str) -> Any:
 
 def _others(model: Any, cls: Any, section: Any, where: str) -> list[str]:
     """Keys that a model with typed options of its own, or one of another package, may have."""
-    if not isinstance(section, Mapping) or where in ('logger.wandb', 'dist_params'):
+    if not isinstance(section, Mapping) or where in _EXACT:
         return []
     known = {one.name for one in dataclasses.fields(cls)}
     if model is not None and is_stock(model):
@@ -199,7 +200,8 @@ def _check_model_keys(opt: Mapping[str, Any], model: Any) -> None:
     own = opt['datasets']['train'].get('type') == 'RealESRGANDataset'
     if own:
         top += DEGRADATION_KEYS
-    lines = [f"missing key '{key}', which {name} needs" for key in top if opt.get(key) is None]
+    others = [key for key in opt if not key.startswith('network_')]
+    lines = [f"missing key '{key}', which {name} needs{nearest(key, others)}" for key in top if opt.get(key) is None]
     required = STOCK_MODELS[name]['train']
     lines += [f"train: missing key '{key}', which {name} needs" for key in required if train.get(key) is None]
     if not train.get('pixel_opt') and not train.get('perceptual_opt'):

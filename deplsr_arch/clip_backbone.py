@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from basicsr_plugin.errors import UserError, first_line
 from basicsr_plugin.names import nearest
+from basicsr_plugin.signatures import check_values
+from deplsr_arch.checks import expect_counts
 from deplsr_arch.clip_weights import find_weights, load_strictly
 from deplsr_arch.grid import starts
 
@@ -54,6 +56,7 @@ MAX_CROPS_PER_SIDE = 3
 JPEG_BLOCK = 16
 
 _CONFIG_KEYS = ('embed_dim', 'vision_cfg', 'text_cfg')
+_COUNTS = ('layers', 'width', 'heads', 'head_width', 'patch_size', 'image_size', 'context_length', 'vocab_size')
 _OPTIONAL_KEYS = ('quick_gelu', 'init_logit_scale', 'init_logit_bias', 'custom_text')
 
 
@@ -244,6 +247,9 @@ def _inline_config(config: ClipConfig) -> ClipConfig:
         if not isinstance(config[key], Mapping):
             raise UserError(f'clip.{key}: expected a mapping, got {config[key]!r}; see a model config of open_clip')
         _check_keys(f'clip.{key}', config[key], [field.name for field in dataclasses.fields(config_class)])
+        check_values(config_class, config[key], f'clip.{key}')
+        counts = {f'clip.{key}.{name}': config[key][name] for name in _COUNTS if name in config[key]}
+        expect_counts(**{name: value for name, value in counts.items() if not isinstance(value, (list, tuple))})
     return {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
 
 

@@ -25,6 +25,9 @@ __all__ = [
     'require_gt_size',
 ]
 
+_LARGEST = 16_384  # pixels of a side; a square of it is 3 GB in float32
+_Side = Annotated[int, Field(ge=1, le=_LARGEST)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
@@ -63,12 +66,12 @@ class DatasetOptions:
     scale: Annotated[int, Field(ge=1)]
     dataroot_gt: str
     io_backend: dict[str, Any] = field(default_factory=lambda: {'type': 'disk'})
-    gt_size: Annotated[int, Field(ge=1)] | None = None
+    gt_size: _Side | None = None
     use_hflip: bool = True
     use_rot: bool = True
     levels: LevelName = 'effective'
     tokenizer: str = 'ViT-B-32'
-    context_length: Annotated[int, Field(ge=8)] | None = None
+    context_length: Annotated[int, Field(ge=8, le=4096)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     max_bad_images: Annotated[int, Field(ge=0)] = 10
     batch_size_per_gpu: Annotated[int, Field(ge=1)] | None = None
@@ -105,13 +108,13 @@ class CaptionedDegradationOptions(DatasetOptions):
 
     meta_info: str | None = None
     recipe: Annotated[dict[str, Any] | None, TypedBlock(RECIPES, default='semantic')] = None
-    draws_per_image: Annotated[int, Field(ge=1)] = 1
+    draws_per_image: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     degrade_on: Literal['worker', 'device'] = 'worker'
     shrink: tuple[float, float] | None = None
-    degrade_size: Annotated[int, Field(ge=1)] | None = None
+    degrade_size: _Side | None = None
     context: bool = False
     input: Literal['patch', 'whole'] = 'patch'
-    input_size: Annotated[int, Field(ge=8)] | None = None
+    input_size: Annotated[int, Field(ge=8, le=_LARGEST)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +143,11 @@ def check_options(options: DatasetOptions, where: str) -> None:
     Raises:
         OptionError: One line that begins with ``where``.
     """
-    if options.io_backend.get('type') not in ('disk', 'lmdb'):
-        raise OptionError(f"{where}.io_backend: expected type 'disk' or 'lmdb', got {options.io_backend}; name one")
+    backend = options.io_backend.get('type')
+    if backend is None:
+        raise OptionError(f"{where}.io_backend: missing key 'type'; expected 'disk' or 'lmdb'")
+    if backend not in ('disk', 'lmdb'):
+        raise OptionError(f"{where}.io_backend.type: expected 'disk' or 'lmdb', got {backend!r}; name one")
     if options.gt_size is not None and options.gt_size % options.scale:
         nearest_size = max(1, round(options.gt_size / options.scale)) * options.scale
         raise OptionError(

@@ -267,7 +267,11 @@ class DePLSRBaseModel(BaseModel):
         name = type(net).__name__
         get_root_logger().info(f'Loading {name} from {load_path}, key {param_key}')
         where = option_of(self.opt, load_path)
-        kept = load_into(net, load_path, param_key=param_key, strict=strict, where=where)
+        loaded = load_into(net, load_path, param_key=param_key, strict=strict, where=where)
+        kept = loaded.kept
+        if not strict:
+            part = f'the backbone of {name}' if hasattr(net, 'fusion_prefixes') else name
+            get_root_logger().info(loaded.summary(part))
         if not kept:
             return
         trained = self.get_bare_model(self.net_g)

@@ -42,7 +42,7 @@ def _load_network(self: Any, net: Any, load_path: str, strict: bool = True, para
         self._print_different_keys_loading(net, state, strict)  # also renames what has another size
     loaded = load_weights(net, state, load_path, where, strict=strict)
     if not strict:
-        get_root_logger().info(f'{loaded} of {len(net.state_dict())} tensors of {name} were loaded.')
+        get_root_logger().info(f'{loaded} of {len(net.state_dict())} weights of {name} were loaded')
 
 
 def option_of(opt: Mapping[str, Any], path: str) -> str:

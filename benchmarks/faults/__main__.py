@@ -5,6 +5,7 @@
     python -m benchmarks.faults cost                   # memory, file handles, time of checks and of saving
     python -m benchmarks.faults files                  # damaged and odd checkpoints and images, at every command
     python -m benchmarks.faults options                # mutated option files
+    python -m benchmarks.faults check                  # seconds until the first folder is made
 
 A subcommand prints one table and exits with 1 if a goal is missed.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import io
 import logging
@@ -37,6 +38,7 @@ def prepare(folder: Path) -> None:
     from deplsr_data.tokens import tokenize
     from deplsr_model.upscaling.inference import Upscaler
 
+    codecs.lookup('utf-8-sig')  # a process without rights may not be able to import it
     net = build_network({'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2})
     torch.save({'params': net.state_dict()}, folder / 'net.pth')
     _upscaler = Upscaler(folder / 'net.pth', device='cpu')

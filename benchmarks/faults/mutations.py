@@ -37,7 +37,8 @@ def mutations(opt: dict[str, Any]) -> list[Mutation]:
     found = []
     for path, value in _walk(opt, ()):
         for sort, new in _values(path, value):
-            found.append(_changed(opt, path, sort, new))
+            if new is not value and json.dumps(new) != json.dumps(value):
+                found.append(_changed(opt, path, sort, new))
         if not isinstance(path[-1], int):
             found.append(_renamed(opt, path))
             found.append(_without(opt, path))

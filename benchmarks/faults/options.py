@@ -41,6 +41,19 @@ ALLOWED: list[tuple[str, str, str, str]] = [
     ('out of range', r'.*\.periods\.\d', '1000000000000', 'a schedule that outlasts the training'),
     ('out of range', r'.*\.(\w*weight|conv\d_\d|eta_min|weight_decay|eps)', '0', 'the part is switched off'),
     ('out of range', r'.*(real|fake)_label_val', '0|-1', 'another label'),
+    ('out of range', r'.*(_prob|dropout|drop_path_rate)', '0', 'never'),
+    ('out of range', r'(.*\.crop_border|val\.tile_overlap)', '0', 'no border, no overlap'),
+    ('out of range', r'train\.optim_\w+\.lr', '0', 'the weights stay as they are'),
+    ('out of range', r'network_\w+\.expansion_factor', r'\d+\.5', 'a width need not be a whole multiple of another'),
+    ('out of range', r'.*\.restart_weights\.\d', r'0|\d+\.5', 'the share of the rate with which a period starts'),
+    ('out of range', r'.*\.dataset_enlarge_ratio', r'\d+\.5', 'an epoch may end within a round'),
+    ('out of range', r'.*\.weight_decay', r'0\.5', 'a strong one'),
+    ('out of range', r'(train\.ema_decay|val\.tile)', '0', 'no average, no tiles'),
+    ('unknown name', r'val\.template', r'.*\{\}.*', 'a free text with one place for the level'),
+    ('unknown name', r'path\.param_key_\w+', '.*', 'without a file; in one it must exist'),
+    ('misspelt key', r'val\.metrics\.\w+', '.*', 'a metric may have any name in the log'),
+    ('list of another length', r'.*\.recipes', '.*', 'the weights of a mixture are relative to each other'),
+    ('list of another length', r'.*\.milestones', '.*', 'the learning rate is lowered more or fewer times'),
 ]
 
 

@@ -135,7 +135,9 @@ def read_recipe(opt: Mapping[str, Any] | None, where: str) -> Recipe:
     if not isinstance(opt, Mapping):
         raise OptionError(f'{where}: expected a mapping such as {{type: semantic}}, got {opt!r}')
     name = opt.get('type', 'semantic')
-    if name not in RECIPES:
+    if 'type' not in opt and (misspelt := [key for key in opt if "'type'" in nearest(str(key), ['type'])]):
+        raise OptionError(f"{where}: unknown key '{misspelt[0]}'; did you mean 'type'?")
+    if not isinstance(name, str) or name not in RECIPES:
         raise OptionError(f'{where}.type: expected one of {sorted(RECIPES)}, got {name!r}{nearest(str(name), RECIPES)}')
     _refuse_foreign_keys(opt, where)
     entry = RECIPES[name]

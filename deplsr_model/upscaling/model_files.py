@@ -155,9 +155,12 @@ def load_model(files: ModelFiles) -> LoadedModel:
         block = files.opt['network_g']
         net = _build(block, 'network_g')
         key = _stated_key(files) if files.named else _weights_key(content)
-        kept = load_into(net, files.weights, param_key=key, where='-m')
-        if kept:
+        strict = not files.named or (files.opt.get('path') or {}).get('strict_load_g', True) is True
+        loaded = load_into(net, files.weights, param_key=key, strict=strict, where='-m')
+        if loaded.kept:
             notes.append(f'{files.weights} has no fusion weights: the prior has no trained effect')
+        if loaded.missing:
+            notes.append(f'{files.weights}: {loaded.summary(type(net).__name__)}')
     else:
         net, block = _recognised(files, content)
     net = net.requires_grad_(False).eval()

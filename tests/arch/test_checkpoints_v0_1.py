@@ -38,7 +38,7 @@ def stored():
 def loaded(network, name):
     """The network with the weights of a checkpoint; none of its own may be left."""
     torch.nn.init.constant_(next(network.parameters()), torch.nan)
-    assert load_into(network, V0_1 / f'{name}.pth') == []
+    assert load_into(network, V0_1 / f'{name}.pth').kept == []
     return network.eval()
 
 

@@ -136,7 +136,28 @@ def test_unknown_and_missing_keys_of_an_inline_config_are_named():
     assert refusal({**config(), 'text_cfg': 7}).startswith('clip.text_cfg: expected a mapping, got 7')
 
 
-@pytest.mark.parametrize('vision', [{'width': 50}, {'head_width': 64}, {'patch_size': 0}, {'layers': 'two'}])
+@pytest.mark.parametrize(
+    ('vision', 'line'),
+    [
+        ({'patch_size': 0}, 'patch_size: expected a whole number from 1 upwards, got 0'),
+        ({'layers': 'two'}, "layers: expected a list of 4 values or a whole number, got 'two'"),
+        ({'layers': -1}, 'layers: expected a whole number from 1 upwards, got -1'),
+        ({'layers': True}, 'layers: expected a list of 4 values or a whole number, got True'),
+        ({'head_width': 8.5}, 'head_width: expected a whole number, got 8.5'),
+        ({'width': 10**12}, 'width: expected a number up to 1000000, got 1000000000000'),
+    ],
+)
+def test_a_size_of_another_type_or_out_of_range_is_named(vision, line):
+    assert refusal(config(**vision)).startswith(f'clip.vision_cfg.{line}')
+
+
+def test_a_text_tower_without_layers_is_refused():
+    text = {**config()['text_cfg'], 'layers': 0}
+    line = 'clip.text_cfg.layers: expected a whole number from 1 upwards, got 0'
+    assert refusal({**config(), 'text_cfg': text}).startswith(line)
+
+
+@pytest.mark.parametrize('vision', [{'width': 50}, {'head_width': 64}])
 def test_sizes_that_cannot_be_built_are_refused_in_one_line(vision):
     assert refusal(config(**vision)).startswith('clip: expected sizes that open_clip can build')
 

@@ -117,6 +117,13 @@ MISTAKES = {
         {'network_da': {'type': 'DegradationAdaptor', 'clip': 'ViT-B-33'}},
         "expected a model name of open_clip, got 'ViT-B-33'; did you mean",
     ),
+    'a backend that does not exist': (
+        {'datasets__train__io_backend': {'type': 'dsik'}},
+        "datasets.train.io_backend.type: expected 'disk', 'lmdb' or 'memcached', got 'dsik'; did you mean 'disk'?",
+    ),
+    'a backend of another type': ({'datasets__val__io_backend': {'type': ['disk']}}, "got ['disk']"),
+    'a scale that is text': ({'scale': '2'}, 'error: scale: expected a whole number'),
+    'a scale that is no number': ({'scale': float('nan')}, 'error: scale: expected a finite number, got nan'),
     'no adaptor': ({'path': {}}, "path.pretrain_network_da: expected the adaptor's checkpoint of stage 1"),
     'unknown data set': ({'datasets__train__type': 'CaptionedDataset'}, "nothing called 'CaptionedDataset'"),
     'short schedule': (
@@ -258,6 +265,8 @@ STAGE_1_MISTAKES = {
     ),
     'unused parameters': ({'find_unused_parameters': True}, 'find_unused_parameters: expected false'),
     'no network': ({'network_da': None}, 'network_da'),
+    'a scale that is text': ({'scale': '2'}, 'error: scale: expected a whole number'),
+    'a scale that is zero': ({'scale': 0}, 'error: scale: expected a number greater than or equal to 1, got 0'),
 }
 
 
@@ -267,6 +276,20 @@ def test_a_mistake_in_stage_1_is_one_clear_line(workplace, stage1, capsys, chang
     error = [text for text in capsys.readouterr().err.splitlines() if text.startswith('basicsr: error: ')]
     assert len(error) == 1
     assert line in error[0]
+
+
+def test_a_missing_scale_is_one_line_at_the_top(workplace, stage1, capsys):
+    del (options := {**stage1})['scale']
+    assert workplace.run('train', options) == 2
+    error = [text for text in capsys.readouterr().err.splitlines() if text.startswith('basicsr: error: ')]
+    assert error == ["basicsr: error: missing key 'scale'; expected a whole number >= 1"]
+
+
+def test_a_missing_scale_explains_one_of_the_network_that_does_not_fit(workplace, stage2, trained_adaptor, capsys):
+    del (options := {**stage2})['scale']
+    assert workplace.run('train', options, path__pretrain_network_da=str(trained_adaptor)) == 2
+    error = [text for text in capsys.readouterr().err.splitlines() if text.startswith('basicsr: error: ')]
+    assert error == ["basicsr: error: missing key 'scale'; expected a whole number >= 1"]
 
 
 def test_weights_of_another_shape_are_one_line(workplace, stage2, trained_adaptor, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import pickle
 import zipfile
@@ -191,7 +192,7 @@ def test_without_strict_some_names_must_fit():
         load_weights(net(), {'other': W}, 'a.pth', strict=False)
 
 
-def test_models_of_basicsr_load_as_before_and_name_the_option(tmp_path, caplog):
+def test_models_of_basicsr_load_as_before_and_name_the_option(tmp_path, monkeypatch):
     apply_fixes()
     from basicsr.models.base_model import BaseModel
 
@@ -202,8 +203,14 @@ def test_models_of_basicsr_load_as_before_and_name_the_option(tmp_path, caplog):
     model.load_network(target, path, param_key='params_ema')
     assert all(torch.equal(value, other[key]) for key, value in target.state_dict().items())
     torch.save({'0.weight': torch.ones(1), '0.bias': torch.ones(3)}, path)
+    logged = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'info', logged.append)
     model.load_network(target, path, strict=False)
+    assert logged[-1] == f'1 of {len(other)} weights of Sequential were loaded'
     assert torch.equal(target[0].bias, torch.ones(3))
+    torch.save({'other': torch.ones(1)}, path)
+    with pytest.raises(UserError, match=rf'^path\.pretrain_network_d: .* {len(other)} missing: '):
+        model.load_network(target, path, strict=False)
     Path(path).write_bytes(b'<html>')
     with pytest.raises(UserError, match=r'^path\.pretrain_network_d: .* \(it is a web page'):
         model.load_network(target, path)

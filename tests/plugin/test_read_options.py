@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from basicsr_plugin.errors import OptionError, UserError
+from basicsr_plugin.errors import Faults, OptionError, UserError
 from basicsr_plugin.names import nearest
 from basicsr_plugin.options import read_options
 
@@ -75,6 +75,17 @@ def test_each_mistake_is_one_line(changes, line):
     with pytest.raises(OptionError) as error:
         read_options(Options, {**GOOD, **changes}, 'datasets.train')
     assert str(error.value) == line
+
+
+def test_a_check_that_fails_on_a_value_with_a_fault_adds_nothing_and_any_other_failure_is_raised():
+    faults = Faults()
+    with pytest.raises(OverflowError), faults.caught():
+        int(float('inf'))
+    faults.add(['x: expected a finite number, got inf'])
+    with faults.caught():
+        int(float('inf'))
+    with pytest.raises(OptionError, match=r'^x: expected a finite number, got inf$'):
+        faults.raise_all()
 
 
 def test_all_faults_are_listed_each_in_one_line():

@@ -42,6 +42,7 @@ def expected(where, what, got):
     return f'{where}: expected {what}, got {got}'
 
 
+NETWORK = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 2}
 TRAIN, VAL = 'datasets__train__', 'datasets__val__'
 LR, SCHEDULE = {'type': 'Adam', 'lr': 1e-3}, {'type': 'MultiStepLR', 'milestones': [3]}
 PSNR = {'type': 'calculate_psnr', 'crop_border': 2}
@@ -146,6 +147,16 @@ MISTAKES = [
     # what does not go together
     (
         (),
+        {'network_g': {'type': 'SwinIR', 'depths': [1], 'num_heads': [2, 2], 'upscale': 2}},
+        'network_g.num_heads: expected 1 values, one for each of depths [1], got [2, 2]',
+    ),
+    (
+        (),
+        {'network_g': {'type': 'SwinIR', 'depths': [1], 'upscale': 2}},
+        'network_g.num_heads: expected 1 values, one for each of depths [1], got [6, 6, 6, 6], the default',
+    ),
+    (
+        (),
         {f'{TRAIN}persistent_workers': True},
         'persistent_workers: expected false with num_worker_per_gpu: 0, got true',
     ),
@@ -215,6 +226,29 @@ def test_all_mistakes_of_a_file_are_listed_at_once(lines, workplace):
         'network_g',
         'val.metrics.psnr.crop_border',
     ]
+
+
+@pytest.mark.parametrize(
+    ('without', 'changes', 'line'),
+    [
+        (('scale',), {'sacle': 2}, "options: unknown key 'sacle'; did you mean 'scale'?"),
+        (('network_g',), {'netwrok_g': 3}, "missing key 'network_g', which SRModel needs; did you mean 'netwrok_g'?"),
+        (('network_g',), {'network_d': NETWORK}, "missing key 'network_g', which SRModel needs"),
+        (
+            (f'{TRAIN}gt_size',),
+            {f'{TRAIN}gt_sise': 8},
+            "datasets.train: unknown key 'gt_sise'; did you mean 'gt_size'?",
+        ),
+        (('train__optim_g__lr',), {'train__optim_g__rl': 1}, "train.optim_g: unknown key 'rl'; did you mean 'lr'?"),
+        ((), {'scale': True}, 'scale: expected a whole number >= 1 and <= 64 or null, got True'),
+        ((), {'scale': 10**12}, 'scale: expected a number less than or equal to 64, got 1000000000000'),
+        ((), {f'{TRAIN}gt_size': float('inf')}, 'datasets.train.gt_size: expected a finite number, got inf'),
+        ((), {f'{TRAIN}type': ['a']}, "datasets.train.type: expected text, got ['a']; put it in quotes"),
+        ((), {'logger__wandb': {'entity': 'x'}}, "logger.wandb: unknown key 'entity'"),
+    ],
+)
+def test_what_follows_from_a_mistake_is_not_listed_with_it(lines, workplace, without, changes, line):
+    assert lines(workplace.options(*without, **changes)) == [line]
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,18 @@ def test_outputs_of_another_size_are_refused(workplace, capsys):
     write(workplace.path / 'theirs/cat.png', np.zeros((40, 48, 3), np.uint8))
     assert workplace.benchmark('--outputs', 'theirs=theirs', '--common') == 2
     assert 'theirs, small/cat: expected an output of 48 x 48 pixels, got 48 x 40' in capsys.readouterr().err
+
+
+def test_part_of_the_weights_is_counted_where_the_option_file_allows_it_and_refused_elsewhere(workplace, capsys):
+    state = torch.load('stock.pth')['params']
+    torch.save({'params': {key: value for key, value in state.items() if 'conv_hr' not in key}}, 'part.pth')
+    for name, strict in (('loose', False), ('exact', True)):
+        workplace.options(name, path={'pretrain_network_g': 'part.pth', 'strict_load_g': strict})
+    assert workplace.benchmark('exact.yml', '--metrics', 'exact.yml') == 2
+    assert 'part.pth does not fit MSRResNet: 2 missing: ' in capsys.readouterr().err
+    assert workplace.benchmark('loose.yml', '--metrics', 'loose.yml') == 0
+    count = f'{len(state) - 2} of {len(state)} weights of MSRResNet were loaded; missing: conv_hr.weight, conv_hr.bias'
+    assert count in capsys.readouterr().err
+    torch.save({'params': {'other': torch.zeros(1)}}, 'part.pth')
+    assert workplace.benchmark('loose.yml', '--metrics', 'loose.yml') == 2
+    assert f'part.pth does not fit MSRResNet: {len(state)} missing: ' in capsys.readouterr().err

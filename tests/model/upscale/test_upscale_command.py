@@ -5,11 +5,13 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save_file
 from upscale_cases import NETWORK_G, STOCK, failure, pixels, randomly
@@ -320,3 +322,25 @@ def test_levels_are_those_that_the_estimator_was_trained_for(workplace, capsys):
     workplace.photo()
     line = failure(capsys, workplace, 'upscale', 'photos', '-o', 'out', *model)
     assert 'network_da.num_degradation_types: expected at most 5, the types of nominal levels, got 8' in line
+
+
+def test_part_of_the_weights_is_counted_where_the_option_file_allows_it_and_refused_elsewhere(workplace, capsys):
+    workplace.conditioned()
+    workplace.photo()
+    complete = torch.load('net_g.pth')['params']
+    part = {key: value for key, value in complete.items() if 'backbone.conv_last' not in key}
+    torch.save({'params': part}, 'net_g.pth')
+    options = yaml.safe_load(Path('options.yml').read_text())
+    options['path']['strict_load_g'] = False
+    Path('part.yml').write_text(yaml.safe_dump(options))
+    assert workplace.run('upscale', 'photos', '-o', 'out', '-opt', 'part.yml') == 0
+    total = sum(key.startswith('backbone.') for key in complete)
+    count = f'{total - 2} of {total} weights of Fused were loaded; missing: backbone.conv_last.weight'
+    assert count in capsys.readouterr().err
+    misfit = 'net_g.pth does not fit Fused: 2 missing: '
+    assert misfit in failure(capsys, workplace, 'upscale', 'photos', '-o', 'out', '-opt', 'options.yml')
+    for command in ('upscale', 'photos', '-o', 'more'), ('export', '-o', 'out.safetensors'):
+        assert misfit in failure(capsys, workplace, *command, '-m', 'net_g.pth', '-opt', 'part.yml')
+    torch.save({'params': {'other': torch.zeros(1)}}, 'net_g.pth')
+    line = failure(capsys, workplace, 'upscale', 'photos', '-o', 'more', '-opt', 'part.yml')
+    assert f'-m: net_g.pth does not fit Fused: {len(complete)} missing: ' in line

@@ -1,0 +1,203 @@
+"""Checks that networks can be built with their arguments, before a run makes a folder.
+
+A network is built on torch's meta device, which has shapes and no values: in a tenth of a second or less, for most.
+What fails there is built once more as the run will build it, since some networks need values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from basicsr_plugin.errors import Faults, OptionError, UserError, cause
+from basicsr_plugin.image_sets import find_images, image_size
+from basicsr_plugin.stock_checks import is_stock, registered_as
+from basicsr_plugin.stock_sections import STOCK_MODELS
+
+__all__ = ['check_networks']
+
+_DRAWS = frozenset(
+    getattr(Tensor, name)
+    for name in ('normal_', 'uniform_', 'erfinv_', 'mul_', 'add_', 'clamp_', 'fill_', 'zero_')  # of initialisations
+)
+_WEIGHTS = 'pretrained'  # an argument that names a file or a download, which takes longer and is read by the run
+_BYTES = 4  # of a float32
+_WINDOW = 64  # pixels; windows and factors of networks divide it
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    """A batch for a network; ``scale`` is that of its outputs, None if they are no images."""
+
+    batch: int
+    channels: int
+    height: int
+    width: int
+    scale: int | None
+    training: bool
+
+    def small(self) -> _Shapes:
+        """Returns a batch of less work, with sides of the same remainders by a window."""
+        height, width = (
+            side if side <= 2 * _WINDOW else _WINDOW + side % _WINDOW for side in (self.height, self.width)
+        )
+        return dataclasses.replace(self, height=height, width=width)
+
+
+def check_networks(opt: Mapping[str, Any], registries: Any) -> None:
+    """Builds each network of an option file without weights; those of BasicSR's models also process a batch.
+
+    Args:
+        opt: The option file, with names and arguments that are checked already.
+        registries: Module with BasicSR's registries.
+
+    Raises:
+        OptionError: One cannot be built, does not fit into memory, or cannot process the images: one line for each.
+    """
+    faults = Faults()
+    shapes = _shapes(opt, registries)
+    for key, block in opt.items():
+        if key.startswith('network_') and isinstance(block, Mapping):
+            with faults.caught():
+                _check(key, _without_weights(block), shapes.get(key, {}))
+    faults.raise_all()
+
+
+def _check(key: str, block: dict[str, Any], shapes: Mapping[str, _Shapes]) -> None:
+    try:
+        with _silence(), torch.device('meta'), _ShapesOnly():
+            net = _build(block)
+            for where, shape in shapes.items():
+                _process(net, shape, f'{key}: {block["type"]}', where)
+    except Exception:  # noqa: BLE001  the network may need values; what is wrong with it shows again
+        with _silence():
+            net = _build_for_real(key, block)
+            for where, shape in shapes.items():
+                _process(net, shape.small(), f'{key}: {block["type"]}', where)
+        return
+    needed = sum(value.numel() for value in (*net.parameters(), *net.buffers())) * _BYTES
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    if needed > memory:
+        raise OptionError(
+            f'{key}: expected a network that fits into the memory of {memory / 1e9:.0f} GB, got one of '
+            f'{needed / 1e9:.0f} GB with these arguments; lower them'
+        )
+
+
+def _process(net: nn.Module, shape: _Shapes, name: str, where: str) -> None:
+    """Checks that a network processes a batch, and that the outputs have the size of the GT images."""
+    sides = f'{shape.width}x{shape.height}'
+    try:
+        with torch.no_grad():
+            output = net.train(shape.training)(torch.zeros(shape.batch, shape.channels, shape.height, shape.width))
+    except Exception as error:  # a forward pass may fail in any way
+        raise OptionError(
+            f'{name} cannot process images of {sides} ({where}): {cause(error)}; correct its arguments or their size'
+        ) from error
+    if shape.scale is None or not isinstance(output, Tensor):
+        return
+    expected, got = (shape.height * shape.scale, shape.width * shape.scale), tuple(output.shape[-2:])
+    if expected != got:
+        raise OptionError(
+            f'{name}: expected outputs of {expected[1]}x{expected[0]}, {shape.scale} times {sides} ({where}), got '
+            f'{got[1]}x{got[0]}; correct its arguments or scale'
+        )
+
+
+def _shapes(opt: Mapping[str, Any], registries: Any) -> dict[str, dict[str, _Shapes]]:
+    """Returns what the networks of a model of BasicSR process, by network and by where the size comes from."""
+    model = registered_as(registries.MODEL_REGISTRY, opt['model_type'])
+    scale = opt.get('scale')
+    if not is_stock(model) or model.__name__ not in STOCK_MODELS or not isinstance(scale, int):
+        return {}
+    found: dict[str, dict[str, _Shapes]] = {'network_g': {}, 'network_d': {}}
+    for label, dataset in opt['datasets'].items():
+        where = f'datasets.{label}'
+        if not is_stock(registered_as(registries.DATASET_REGISTRY, dataset['type'])):
+            continue
+        channels = 1 if dataset.get('color') == 'y' else 3
+        if dataset['phase'] == 'train':
+            size = dataset.get('gt_size') or opt.get('gt_size')
+            batch = min(2, dataset['batch_size_per_gpu'])
+            if isinstance(size, int):
+                place, side = f'{where}.gt_size: {size}', size // scale
+                found['network_g'][place] = _Shapes(batch, channels, side, side, scale, training=True)
+                found['network_d'][place] = _Shapes(batch, channels, size, size, None, training=True)
+        elif model.test is _plain_test():
+            with contextlib.suppress(OptionError):  # on its images there is a line of its own
+                for path, _ in find_images(dataset, where).pairs[:1]:
+                    if path is not None:
+                        width, height = image_size(path, where)
+                        found['network_g'][f"'{path}'"] = _Shapes(1, channels, height, width, scale, training=False)
+    return found
+
+
+def _plain_test() -> Any:
+    from basicsr.models.sr_model import SRModel
+
+    return SRModel.test
+
+
+def _build_for_real(key: str, block: dict[str, Any]) -> nn.Module:
+    try:
+        return _build(block)
+    except UserError as error:
+        line = str(error).replace('network_*: ', f'{key}: ', 1)
+        named = re.match(r'\w+', line)
+        raise OptionError(f'{key}.{line}' if named and named[0] in block else line) from error
+
+
+def _build(block: dict[str, Any]) -> nn.Module:
+    from basicsr import archs
+
+    net: nn.Module = archs.build_network(copy.deepcopy(block))
+    return net
+
+
+def _without_weights(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_weights(value) if isinstance(value, Mapping) else value
+        for key, value in block.items()
+        if key != _WEIGHTS
+    }
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Leaves the lines about a network to the time when it is built for the run, and BasicSR's log unopened."""
+    from basicsr.utils.logger import initialized_logger
+
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    opened = mock.patch.dict(initialized_logger, basicsr=True)  # it would be opened without a file
+    try:
+        with opened, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """Skips initialisations, and lets a number be taken out of a tensor without values."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _DRAWS and args[0].is_meta:
+            return args[0]
+        if func is Tensor.item and args[0].is_meta:
+            return 0.0
+        return func(*args, **(kwargs or {}))
