@@ -124,6 +124,7 @@ class WorkerDeaths:
         self._raise: Any = None
         self._late = False
         self._taking = False
+        self._others = multiprocessing.active_children()
 
     @contextlib.contextmanager
     def raised(self) -> Iterator[None]:
@@ -139,8 +140,9 @@ class WorkerDeaths:
             self._taking = False
 
     def end_workers(self) -> None:
-        """Ends all workers at once; one that hangs would otherwise be waited for."""
-        workers = multiprocessing.active_children()
+        """Ends the workers at once: one that hangs, or has batches that nobody takes, would be waited for."""
+        self._install()
+        workers = [process for process in multiprocessing.active_children() if process not in self._others]
         for worker in workers:
             worker.kill()
         for worker in workers:
