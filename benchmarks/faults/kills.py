@@ -38,9 +38,10 @@ def kills(place: Place, args: argparse.Namespace) -> Iterator[Row]:
         reference = f'straight{number}'
         if place.train(reference, options):
             raise RuntimeError(place.output(reference))
-        duration, row, in_saving = time.monotonic() - begin, Row(f'kills: {name}'), 0
+        duration, row, in_saving, runs = time.monotonic() - begin, Row(f'kills: {name}'), 0, 0
         while row.trials < share:
-            killed = f'killed{number}_{row.trials}'
+            killed = f'killed{number}_{runs}'
+            runs += 1
             hows, problems = _killed_and_resumed(place, killed, options, rng, duration, share - row.trials)
             if not problems and not same_weights(place, reference, killed, labels):
                 problems = ['other weights']
