@@ -7,6 +7,7 @@ after SIGUSR1. A second Ctrl-C ends at once. 75 where the data, a worker or anot
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ['FAILED', 'Interrupted', 'Signals', 'WorkerDeaths', 'start_worker']
+__all__ = ['FAILED', 'Interrupted', 'Signals', 'WorkerDeaths', 'end_with_parent', 'start_worker']
 
 #: What processes agree on in place of a signal if one of them cannot continue.
 FAILED = 255
@@ -23,6 +24,7 @@ FAILED = 255
 _NAMES = ('SIGTERM', 'SIGINT', 'SIGUSR1')
 _SIGCHLD: Any = getattr(signal, 'SIGCHLD', None)
 _JOIN = 5  # seconds
+_PR_SET_PDEATHSIG = 1  # of Linux' prctl
 _WORKER_GRACE = 30  # seconds in which a training whose workers get SIGTERM too can end its iteration
 
 
@@ -124,6 +126,7 @@ class WorkerDeaths:
         self._raise: Any = None
         self._late = False
         self._taking = False
+        self._others = multiprocessing.active_children()
 
     @contextlib.contextmanager
     def raised(self) -> Iterator[None]:
@@ -139,8 +142,9 @@ class WorkerDeaths:
             self._taking = False
 
     def end_workers(self) -> None:
-        """Ends all workers at once; one that hangs would otherwise be waited for."""
-        workers = multiprocessing.active_children()
+        """Ends the workers at once: one that hangs, or has batches that nobody takes, would be waited for."""
+        self._install()
+        workers = [process for process in multiprocessing.active_children() if process not in self._others]
         for worker in workers:
             worker.kill()
         for worker in workers:
@@ -176,6 +180,7 @@ def start_worker(initialise: Callable[[int], object] | None, worker: int) -> Non
     Ctrl-C in a terminal, a service manager or a scheduler signals all processes of a training, its workers too. If
     these ended first, the training could not end its iteration.
     """
+    end_with_parent()
     for name in ('SIGINT', 'SIGUSR1'):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -185,6 +190,18 @@ def start_worker(initialise: Callable[[int], object] | None, worker: int) -> Non
     sys.excepthook = _without_lost_connections
     if initialise is not None:
         initialise(worker)
+
+
+def end_with_parent(_: int = 0) -> None:
+    """Lets a worker of a data loader end as soon as its parent has ended, also by SIGKILL.
+
+    torch's worker looks for that every 5 s, but never ends if its parent was killed while it started.
+    """
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and hasattr(os, 'getppid') and os.getppid() != parent.pid:
+        os._exit(1)
 
 
 def _without_lost_connections(name: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         given = opt['path'].get('resume_state')
         if not given:
             return None
-        path = Path(given)
-        if not path.is_file():
-            raise UserError(f'path.resume_state: expected a training state, got {path}, which does not exist')
-        found = path, _read_state(path)
-        problem = _problem(opt, *found)
-        if problem:
-            raise UserError(f'path.resume_state: cannot resume from {path}: {problem}')
+        found = Path(given), _given_state(opt, Path(given))
     path, state = found
     _point_to_networks(opt, state)
     _take_own_state(opt, path, state)
@@ -118,8 +112,38 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     return state
 
 
+def _given_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Reads the training state that ``path.resume_state`` names, and checks the files that belong to it."""
+    try:
+        state = _read_state(path)
+        problem = _problem(opt, path, state)
+        if problem:
+            raise UserError(f'path.resume_state: cannot resume from {path}: {problem}')
+    except UserError as error:
+        raise UserError(f'{error}; {_way_out(opt)}') from None
+    return state
+
+
+def _way_out(opt: dict[str, Any]) -> str:
+    """Returns what to do where the checkpoint that was named cannot be resumed from."""
+    for _, path, _, problem in _checkpoints(opt):
+        if problem is None:
+            return f'the newest complete checkpoint of the run is {path}, set path.resume_state to it'
+    files = [file for label in _saved_networks(opt) for file in Path(opt['path']['models']).glob(f'net_{label}_*.pth')]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        if _file_problem(file) is None:
+            label = file.stem.removeprefix('net_').rpartition('_')[0]
+            return (
+                'no other checkpoint of the run is complete, start a new run, without path.resume_state, from the '
+                f'newest intact weights: path.pretrain_network_{label}: {file}'
+            )
+    return 'nothing else of the run is intact, remove path.resume_state to start from scratch'
+
+
 def _read_state(path: Path) -> dict[str, Any]:
-    state = read_file(path, 'path.resume_state', 'name another .state of the run')
+    if not path.is_file():
+        raise UserError(f'path.resume_state: expected a training state, got {path}, which does not exist')
+    state = read_file(path, 'path.resume_state', 'copy it again')
     missing = [key for key in _KEYS if key not in state] if isinstance(state, Mapping) else _KEYS
     if missing:
         raise UserError(
@@ -129,20 +153,27 @@ def _read_state(path: Path) -> dict[str, Any]:
     return dict(state)
 
 
-def _newest_complete(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+def _checkpoints(opt: dict[str, Any]) -> Iterator[tuple[int, Path, dict[str, Any], str | None]]:
+    """Yields iteration, path, content and problem of each checkpoint of the run, the newest first."""
     states = state_files(opt)
     for iteration in sorted(states, reverse=True):
-        path = states[iteration]
+        path, state = states[iteration], {}
         try:
             state = _read_state(path)
             problem = _problem(opt, path, state)
         except UserError as error:
             problem = str(error)
+        yield iteration, path, state, problem
+
+
+def _newest_complete(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+    found = ''
+    for iteration, path, state, problem in _checkpoints(opt):
         if problem is None:
             return path, state
         _print(opt, f'Checkpoint {iteration} is skipped: {problem}.')
-    folder = opt['path']['training_states']
-    _print(opt, f'No {"complete " if states else ""}checkpoint in {folder}: training starts from scratch.')
+        found = 'complete '
+    _print(opt, f'No {found}checkpoint in {opt["path"]["training_states"]}: training starts from scratch.')
     return None
 
 
@@ -154,12 +185,19 @@ def _problem(opt: dict[str, Any], path: Path, state: Mapping[str, Any]) -> str |
     if state.get('processes', 1) == opt.get('world_size', 1):
         files += [rank_file(path, rank) for rank in range(1, opt.get('world_size', 1))]
     for file in files:
-        if not file.is_file():
-            return f'{file} is missing'
-        try:
-            read_file(file, 'its files')  # a damaged header may pass the checksums
-        except UserError as error:
-            return str(error)
+        problem = _file_problem(file)
+        if problem:
+            return problem
+    return None
+
+
+def _file_problem(file: Path) -> str | None:
+    if not file.is_file():
+        return f'{file} is missing'
+    try:
+        read_file(file, 'its files')  # a damaged header may pass the checksums
+    except UserError as error:
+        return str(error)
     return None
 
 

@@ -6,6 +6,7 @@ report here. A process trains one run at a time: :func:`current_loop`.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -133,8 +134,10 @@ class TrainingLoop:
         raise error
 
     def close(self) -> None:
-        """Returns the signals to those that handled them before."""
+        """Ends the workers, and returns the signals to those that handled them before."""
         self.signals.remove()
+        if self._has_workers:
+            self._deaths.end_workers()
         self._deaths.remove()
 
     def save(self) -> None:
@@ -183,6 +186,7 @@ def until_signal(model: Any, work: Callable[[], object]) -> None:
         loop.signals.run_until_signal(work)
 
 
+@atexit.register  # for scripts that call train_pipeline themselves
 def end_loop() -> None:
     """Forgets the loop, with its model."""
     global _current

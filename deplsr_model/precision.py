@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -135,10 +136,11 @@ class TrainingStep:
     def _why_not_finite(self, norm: Tensor) -> str | None:
         """Returns what is not finite: loss or gradients; the same in all processes, which must step together."""
         loss = norm.new_zeros(()) if self._loss is None else self._loss.to(norm.device)
-        finite = torch.stack([loss.isfinite(), norm.isfinite()]).float()
+        values = torch.stack([loss, norm])  # one wait for the device
         if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(finite, op=distributed.ReduceOp.MIN)
-        loss_is_finite, norm_is_finite = finite.bool().tolist()
+            values = torch.where(values.isfinite(), 0.0, torch.inf)
+            distributed.all_reduce(values, op=distributed.ReduceOp.MAX)
+        loss_is_finite, norm_is_finite = map(math.isfinite, values.tolist())
         if loss_is_finite and norm_is_finite:
             return None
         what = 'norm of gradients' if loss_is_finite else 'loss'
@@ -187,10 +189,8 @@ def _total_norm(gradients: list[Tensor]) -> Tensor:
     """Returns the norm of all gradients together."""
     if not gradients:
         return torch.zeros(())
-    if hasattr(nn.utils, 'get_total_norm'):  # torch from 2.6
-        return nn.utils.get_total_norm(gradients)
-    norms = torch._foreach_norm(gradients)
-    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms]))
+    # for 80 small tensors on the CPU torch's get_total_norm takes 2.6 times as long
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
 
 class Throughput:

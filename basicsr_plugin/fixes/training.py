@@ -113,8 +113,11 @@ def fix_sampler() -> bool:
 
 
 def fix_prefetch() -> bool:
-    """With ``prefetch_mode: cpu`` an error in a data set ends the fetching thread, and training waits forever."""
-    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+    """With ``prefetch_mode: cpu`` an error in a data set ends the fetching thread, and training waits forever.
+
+    A second set of workers, with batches that nobody takes, runs next to that of the first epoch until the end.
+    """
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchGenerator
 
     if contains(PrefetchGenerator.run, 'except'):
         return False
@@ -135,6 +138,10 @@ def fix_prefetch() -> bool:
             raise item
         return item
 
+    def start_at_reset(self: Any, loader: Any) -> None:  # as the loop does before the first batch of each epoch
+        self.ori_loader, self.loader = loader, iter(())
+
+    CPUPrefetcher.__init__ = start_at_reset
     PrefetchGenerator.run = run
     PrefetchGenerator.__next__ = take_or_raise
     return True

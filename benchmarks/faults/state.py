@@ -22,12 +22,12 @@ from typing import Any
 import torch
 
 from basicsr_plugin.resume import load_resume_state
+from benchmarks.faults.kills import kills
 from benchmarks.faults.table import Row, print_table
-from benchmarks.faults.training import CASES, Options, Place, case, same_weights
+from benchmarks.faults.training import Options, Place, case, same_weights
 
 __all__ = ['add_arguments', 'run']
 
-_KILLS_OF_A_RUN = 4
 _USED_LATER = 75  # exit status where a later start may succeed
 
 
@@ -59,82 +59,47 @@ def run(args: argparse.Namespace) -> int:
         return print_table([*rows, row])
 
 
-def _kills(place: Place, args: argparse.Namespace) -> Iterator[Row]:
-    """Kills trainings at random moments and within the writing of checkpoints, then resumes them until they end."""
-    rng = random.Random(args.seed)
-    left = args.kills
-    for number, name in enumerate(CASES):
-        options, labels = case(name)
-        share = left // (len(CASES) - number)
-        left -= share
-        begin = time.monotonic()
-        reference = f'straight{number}'
-        if place.train(reference, options):
-            raise RuntimeError(place.output(reference))
-        duration, row, in_saving = time.monotonic() - begin, Row(f'kills: {name}'), 0
-        while row.trials < share:
-            killed = f'killed{number}_{row.trials}'
-            kills, status = 0, -signal.SIGKILL
-            while status == -signal.SIGKILL:
-                how = rng.choice(['moment', 'saving']) if kills < min(_KILLS_OF_A_RUN, share - row.trials) else None
-                hook = _kill_in_saving(rng.randrange(1, 16)) if how == 'saving' else None
-                if how == 'moment':
-                    hook = _kill_after(rng.uniform(0.1, duration))
-                status = place.train(killed, options, '--auto_resume', hook=hook)
-                kills += status == -signal.SIGKILL
-                in_saving += status == -signal.SIGKILL and how == 'saving'
-            row.trials += kills
-            if status or not same_weights(place, reference, killed, labels):
-                row.failures += [f'{killed}: status {status}, other weights'] * max(kills, 1)
-        row.note = f'{in_saving} of them between two operations of saving'
-        yield row
-
-
-def _kill_after(seconds: float) -> Callable[[], None]:
-    def hook() -> None:
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    return hook
-
-
-def _kill_in_saving(operation: int) -> Callable[[], None]:
-    """Returns a hook that kills the process at the n-th call of fsync or replace, before it has an effect."""
-
-    def hook() -> None:
-        calls = 0
-
-        def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any) -> Any:
-                nonlocal calls
-                calls += 1
-                if calls == operation:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*arguments)
-
-            return call
-
-        os.fsync, os.replace = wrapped(os.fsync), wrapped(os.replace)  # type: ignore[assignment]
-
-    return hook
+_CASE = 'stage 2, drop path, pool'  # of the parts other than kills and ranks
 
 
 def _reference(place: Place) -> tuple[Options, list[str], str]:
-    """Returns a case that the parts other than kills use, and the name of its undisturbed run."""
-    options, labels = case('stage 2, drop path, pool')
+    """Returns option file and networks of the case, and the name of its undisturbed run."""
+    options, labels = case(_CASE)
     if not place.states('reference') and place.train('reference', options):
         raise RuntimeError(place.output('reference'))
     return options, labels, 'reference'
 
 
+def _problem_of_resume(place: Place, name: str) -> str | None:
+    """Resumes a run of the case to its end; returns what differs from the undisturbed one."""
+    options, labels, reference = _reference(place)
+    status = place.train(name, options, '--auto_resume')
+    if status:
+        return f'the resumed run ended with status {status}'
+    return None if same_weights(place, reference, name, labels) else 'other weights after the resume'
+
+
+def _slow() -> None:
+    """Is a hook that leaves time to signal a run before it ends."""
+    from basicsr.models.base_model import BaseModel
+
+    update = BaseModel.update_learning_rate
+
+    def update_learning_rate(*args: Any, **kwargs: Any) -> None:
+        time.sleep(0.1)
+        update(*args, **kwargs)
+
+    BaseModel.update_learning_rate = update_learning_rate
+
+
 def _disk(place: Place, args: argparse.Namespace) -> Iterator[Row]:
     """Limits the size of a file, so that checkpoints cannot be written, as on a full disk."""
-    options, labels, reference = _reference(place)
+    options, _, reference = _reference(place)
     size = max(path.stat().st_size for path in (place.path / 'experiments' / reference).rglob('*.state'))
     row = Row('full disk (file-size limit)', note='exit 2, one line, older checkpoints intact, then resumed')
     for number, part in enumerate((0.1, 0.5, 0.95)):
         name, limit = f'full{number}', int(part * size)
-        short, _ = case('stage 2, drop path, pool', 7)
+        short, _ = case(_CASE, 7)
         place.train(name, short)
         before = place.states(name)
         status = place.train(
@@ -144,33 +109,29 @@ def _disk(place: Place, args: argparse.Namespace) -> Iterator[Row]:
             hook=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
         )
         last = place.output(name).splitlines()[-1]
-        problem = None
         if status != 2 or 'cannot write' not in last:
-            problem = f'limit {limit}: status {status}, {last}'
+            problem: str | None = f'status {status}, {last}'
         elif not set(before) <= set(place.states(name)):
-            problem = f'limit {limit}: checkpoints {before} became {place.states(name)}'
-        elif place.train(name, options, '--auto_resume') or not same_weights(place, reference, name, labels):
-            problem = f'limit {limit}: other weights after the resume'
-        row.add(problem)
+            problem = f'checkpoints {before} became {place.states(name)}'
+        else:
+            problem = _problem_of_resume(place, name)
+        row.add(problem and f'limit {limit}: {problem}')
     yield row
 
 
 def _signals(place: Place, args: argparse.Namespace) -> Iterator[Row]:
-    options, labels, reference = _reference(place)
+    options, _, _ = _reference(place)
     row = Row('signals', note='exit 128 + number, saved, then resumed')
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         name = f'signal{int(number)}'
-        process = place.start(name, options)
+        process = place.start(name, options, hook=_slow)
         place.wait_for(name, 'iter:       4', process)
         if process.pid is not None and process.is_alive():
             os.kill(process.pid, number)
         process.join()
-        problem = None
-        if process.exitcode != 128 + number:
-            problem = f'{number.name}: status {process.exitcode}'
-        elif place.train(name, options, '--auto_resume') or not same_weights(place, reference, name, labels):
-            problem = f'{number.name}: other weights after the resume'
-        row.add(problem)
+        ended = process.exitcode == 128 + number
+        problem = _problem_of_resume(place, name) if ended else f'status {process.exitcode}'
+        row.add(problem and f'{number.name}: {problem}')
     yield row
 
 
@@ -234,10 +195,12 @@ def _two(place: Place, args: argparse.Namespace) -> Iterator[Row]:
     row = Row('second process on one folder', note='refused with exit 2; the first run is undisturbed')
     first = place.start('shared', options)
     place.wait_for('shared', 'iter:       2', first)
+    os.kill(first.pid or 0, signal.SIGSTOP)  # or it may end first
     for more in ((), ('--auto_resume',)):
         shutil.copy(place.path / 'shared.txt', place.path / 'first.txt')
         status = place.train('shared', options, *more)
         row.add(None if status == 2 and 'is in use by process' in place.output('shared') else f'status {status}')
+    os.kill(first.pid or 0, signal.SIGCONT)
     first.join()
     done = first.exitcode == 0 and same_weights(place, reference, 'shared', labels)
     row.add(None if done else f'first run: status {first.exitcode}')
@@ -252,7 +215,7 @@ def _ranks(place: Place, args: argparse.Namespace) -> Iterator[Row]:
     for number, name in ((signal.SIGKILL, 'killed'), (signal.SIGSTOP, 'stopped')):
         row = Row(f'one rank {name}', note=f'the other exits with {_USED_LATER}, then both are resumed')
         label = f'rank_{name}'
-        first, second = place.start_ranks(label, options)
+        first, second = place.start_ranks(label, options, hook=_slow)
         place.wait_for(label, 'iter:       7', first)
         os.kill(second.pid or 0, number)
         first.join(300)
@@ -271,7 +234,7 @@ def _ranks(place: Place, args: argparse.Namespace) -> Iterator[Row]:
 
 
 PARTS: dict[str, Callable[[Place, argparse.Namespace], Iterator[Row]]] = {
-    'kills': _kills,
+    'kills': kills,
     'disk': _disk,
     'signals': _signals,
     'damage': _damage,

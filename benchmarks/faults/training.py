@@ -23,7 +23,7 @@ import yaml
 from basicsr_plugin import cli
 from basicsr_plugin.compat import apply_fixes
 
-__all__ = ['CASES', 'Options', 'Place', 'case', 'same_weights']
+__all__ = ['CASES', 'Hook', 'Options', 'Place', 'case', 'same_weights']
 
 Options = dict[str, Any]
 Hook = Callable[[], object]

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from basicsr_plugin.atomic import append_line
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.interruption import end_with_parent
 from basicsr_plugin.lock import locked_folder
 from basicsr_plugin.text_files import read_lines
 from deplsr_data.commands.arguments import (
@@ -208,7 +209,9 @@ def _caption(
 ) -> None:
     """Captions photos in batches and adds them to ``titles``; each batch is saved, so that a kill loses at most one."""
     template = plain_cell(args.template or FALLBACK_TITLE)
-    loader = DataLoader(photos, args.batch_size, num_workers=args.workers, collate_fn=uncollated)
+    loader = DataLoader(
+        photos, args.batch_size, num_workers=args.workers, collate_fn=uncollated, worker_init_fn=end_with_parent
+    )
     bar = tqdm(total=len(names), unit='photo', disable=None, file=sys.stderr)
     with bar, killed_worker_in_one_line():
         for batch in loader:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from basicsr_plugin.atomic import append_line
 from basicsr_plugin.discovery import load_plugins
 from basicsr_plugin.errors import UserError
+from basicsr_plugin.interruption import end_with_parent
 from basicsr_plugin.lock import locked_folder
 from basicsr_plugin.parse_options import read_yaml
 from basicsr_plugin.processes import process_part, wait_for_others
@@ -267,7 +268,13 @@ def _done(args: argparse.Namespace) -> set[str]:
 
 def _make(plan: Plan, places: list[int], args: argparse.Namespace, total: int) -> int:
     """Degrades photos and records each finished one; returns the number of unreadable ones."""
-    loader = DataLoader(DegradePhotos(plan, places), batch_size=None, num_workers=args.workers, collate_fn=uncollated)
+    loader = DataLoader(
+        DegradePhotos(plan, places),
+        batch_size=None,
+        num_workers=args.workers,
+        collate_fn=uncollated,
+        worker_init_fn=end_with_parent,
+    )
     part, parts = args.shard
     path = os.path.join(plan.output, 'parts', f'{part}-of-{parts}.jsonl')
     skipped = Skipped(args.max_bad_images, total)

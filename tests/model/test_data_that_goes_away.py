@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
+import select
 import signal
+import sys
 import time
 
 import pytest
@@ -130,6 +133,53 @@ def test_a_training_without_data_saves_and_ends_in_one_line(workplace, stage1, m
         for name in ('adaptor', 'straight')
     )
     assert all(torch.equal(value, straight[name]) for name, value in resumed.items())
+
+
+def test_batches_that_nobody_takes_do_not_delay_the_end_and_have_one_set_of_workers(workplace, stage1, monkeypatch):
+    from basicsr.models.base_model import BaseModel
+
+    update, workers = BaseModel.update_learning_rate, []
+
+    def counted(*arguments, **more):
+        workers.append(len(multiprocessing.active_children()))
+        update(*arguments, **more)
+
+    monkeypatch.setattr(BaseModel, 'update_learning_rate', counted)
+    loader = {'num_worker_per_gpu': 1, 'prefetch_mode': 'cpu'}
+    assert workplace.run('train', stage1, **{f'datasets__train__{key}': value for key, value in loader.items()}) == 0
+    assert set(workers) == {1}
+    assert not multiprocessing.active_children()  # SIGTERM at the end of the process would leave it 30 s
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='ends at once on Linux alone')
+@pytest.mark.parametrize('early', [True, False], ids=['before the worker has started', 'after that'])
+def test_a_worker_ends_when_its_training_is_killed(early):
+    from basicsr_plugin.interruption import start_worker
+
+    context = multiprocessing.get_context('fork')
+    alive, ready = os.pipe(), context.Event()
+
+    def work(parent):
+        os.close(alive[0])
+        while early and os.getppid() == parent:
+            time.sleep(0.01)
+        start_worker(None, 0)
+        ready.set()
+        time.sleep(100)
+
+    def train():
+        context.Process(target=work, args=(os.getpid(),)).start()
+        if not early:
+            ready.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    training = context.Process(target=train)
+    training.start()
+    os.close(alive[1])  # the worker holds the other one
+    assert select.select([alive[0]], [], [], 20)[0]
+    assert os.read(alive[0], 1) == b''
+    os.close(alive[0])
+    training.join()
 
 
 def test_a_worker_that_dies_within_a_step_is_raised_when_the_next_batch_is_taken():

@@ -138,14 +138,50 @@ def test_given_resume_state_that_is_incomplete_is_an_error(run, harm):
         run.resumed()
 
 
-def test_a_damaged_training_state_is_one_line_with_a_hint_that_fits(run):
-    run.checkpoint(5)
-    path = run.states / '5.state'
-    path.write_bytes(b'no zip')
+def resume_error(run, path):
     run.opt.update(auto_resume=False)
     run.opt['path']['resume_state'] = str(path)
-    with pytest.raises(UserError, match=r'^path.resume_state: .*; name another .state of the run$'):
+    with pytest.raises(UserError) as caught:
         run.resumed()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize('harm', ['state', 'network', 'both', 'no zip'])
+def test_a_checkpoint_that_cannot_be_resumed_from_names_the_newest_complete_one(run, harm):
+    for iteration in (4, 5, 6, 7):
+        run.checkpoint(iteration)
+    (run.models / 'net_g_6.pth').unlink()
+    path = run.states / '7.state'
+    cut(run.models / 'net_g_7.pth') if harm == 'network' else cut(path)
+    if harm == 'both':
+        path.unlink()
+    elif harm == 'no zip':
+        path.write_bytes(b'no zip')
+    error = resume_error(run, path)
+    line = f'; the newest complete checkpoint of the run is {run.states / "5.state"}, set path.resume_state to it'
+    assert error.startswith('path.resume_state: ')
+    assert error.endswith(line)
+    assert ('copy it again' in error) == (harm != 'both')
+
+
+def test_without_another_checkpoint_the_newest_intact_weights_are_named(run):
+    for iteration in (5, 6):
+        run.checkpoint(iteration)
+        cut(run.states / f'{iteration}.state')
+    cut(run.models / 'net_g_6.pth')
+    error = resume_error(run, run.states / '6.state')
+    assert error.endswith(
+        '; no other checkpoint of the run is complete, start a new run, without path.resume_state, from the newest '
+        f'intact weights: path.pretrain_network_g: {run.models / "net_g_5.pth"}'
+    )
+
+
+def test_where_nothing_is_intact_a_start_from_scratch_is_the_hint(run):
+    run.checkpoint(5)
+    cut(run.states / '5.state')
+    cut(run.models / 'net_g_5.pth')
+    error = resume_error(run, run.states / '5.state')
+    assert error.endswith('; nothing else of the run is intact, remove path.resume_state to start from scratch')
 
 
 def test_network_weights_in_place_of_a_training_state_are_refused(run):
@@ -153,7 +189,8 @@ def test_network_weights_in_place_of_a_training_state_are_refused(run):
     run.opt.update(auto_resume=False)
     run.opt['path']['resume_state'] = str(run.models / 'net_g_5.pth')
     with pytest.raises(
-        UserError, match=r"keys iter, .*, got .*net_g_5.pth without 'iter'; name a .state in the folder"
+        UserError,
+        match=r"keys iter, .*, got .*net_g_5.pth without 'iter'; name a .state in the folder .*; the newest complete",
     ):
         run.resumed()
 
