@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deplsr_arch import windows
-from deplsr_arch.recompute import computed_again
+from deplsr_arch.recompute import Recompute, computed_again, is_recomputed
 from deplsr_arch.window_attention import ComputedNotStored, WindowAttention
 from deplsr_arch.windows import Size
 
@@ -67,13 +67,14 @@ class AdaptiveAttention(ComputedNotStored, ABC):
         dim: Channels C, at least 16.
         qkv_bias: Whether the projection to q, k, v has a bias.
         drop_rate: Dropout rate after the last projection.
-        recompute: Whether the backward pass computes convolution, gates and interaction again, which are cheap.
+        recompute: Whether the backward pass computes convolution, gates and interaction again, which are cheap; 'auto':
+            on the CPU only.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
     """
 
-    def __init__(self, dim: int, qkv_bias: bool = True, drop_rate: float = 0.0, recompute: bool = False) -> None:
+    def __init__(self, dim: int, qkv_bias: bool = True, drop_rate: float = 0.0, recompute: Recompute = False) -> None:
         super().__init__()
         self.recompute = recompute
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -111,7 +112,8 @@ class AdaptiveAttention(ComputedNotStored, ABC):
         qk, v = linear_part(self.qkv, x, 0, 2 * dim), linear_part(self.qkv, x, 2 * dim, 3 * dim)
         far = self.attend(qk, v, size)
         parts = (far, v, size)
-        joined = computed_again(self._join, self, *parts, draws=False) if self.recompute else self._join(*parts)
+        again = is_recomputed(self.recompute, x)
+        joined = computed_again(self._join, self, *parts, draws=False) if again else self._join(*parts)
         return self.proj_drop(self.proj(joined))
 
     def _join(self, far: Tensor, v: Tensor, size: Size) -> Tensor:
@@ -156,7 +158,7 @@ class AdaptiveSpatialAttention(AdaptiveAttention):
         qkv_bias: bool = True,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
-        recompute: bool = False,
+        recompute: Recompute = False,
     ) -> None:
         super().__init__(dim, qkv_bias, drop_rate, recompute)
         self.num_heads, self.head_dim = num_heads, dim // num_heads
@@ -212,7 +214,7 @@ class AdaptiveChannelAttention(AdaptiveAttention):
         qkv_bias: bool = True,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
-        recompute: bool = False,
+        recompute: Recompute = False,
     ) -> None:
         super().__init__(dim, qkv_bias, drop_rate, recompute)
         self.num_heads = num_heads

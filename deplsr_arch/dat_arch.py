@@ -26,6 +26,7 @@ from deplsr_arch.checks import (
 )
 from deplsr_arch.dat_blocks import DATBlock, PixelsToTokens, ResiConnection, ResidualGroup, UseCheckpoint, body_conv
 from deplsr_arch.initialise import initialise
+from deplsr_arch.recompute import Recompute
 from deplsr_arch.upsample import Upsampler, upsample_at_once, upsample_in_steps
 from deplsr_arch.windows import Size
 
@@ -67,7 +68,8 @@ class DAT(nn.Module):
         attn_drop_rate: Dropout rate on attention weights.
         drop_path_rate: Stochastic depth rate of the last block; it rises linearly from 0 at the first.
         use_chk: What the backward pass computes again instead of keeping it: 'cheap', depth-wise convolutions, gates
-            and activations; true, complete blocks, which costs a forward pass; false, nothing.
+            and activations; true, complete blocks, which costs a forward pass; false, nothing. 'auto' is 'cheap' on
+            the CPU and false on a GPU, where 'cheap' saves memory and costs time.
         upscale: Scale: 3 or a power of two; any whole number with 'pixelshuffledirect'.
         img_range: Largest value of the input; 1.0 for images in 0..1.
         resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.
@@ -101,7 +103,7 @@ class DAT(nn.Module):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
-        use_chk: UseCheckpoint = 'cheap',
+        use_chk: UseCheckpoint = 'auto',
         upscale: int = 4,
         img_range: float = 1.0,
         resi_connection: ResiConnection = '1conv',
@@ -113,9 +115,9 @@ class DAT(nn.Module):
         expect_positive(img_range=img_range, qk_scale=1.0 if qk_scale is None else qk_scale)
         expect_rates(drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate)
         expect_flags(qkv_bias=qkv_bias)
-        checkpointed = isinstance(use_chk, bool) or use_chk == 'cheap'
-        expect(checkpointed, 'use_chk', "true, false or 'cheap'", use_chk, "the default is 'cheap'")
-        recompute = use_chk == 'cheap'
+        checkpointed = isinstance(use_chk, bool) or use_chk in ('auto', 'cheap')
+        expect(checkpointed, 'use_chk', "'auto', 'cheap', true or false", use_chk, "the default is 'auto'")
+        recompute: Recompute = 'auto' if use_chk == 'auto' else use_chk == 'cheap'
         expect_choice('resi_connection', resi_connection, get_args(ResiConnection))
         expect_choice('upsampler', upsampler, get_args(Upsampler))
         _check_widths(embed_dim, split_size, expansion_factor, pos_dim)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from deplsr_arch.attention import AdaptiveAttention, linear_part, to_image, to_tokens
-from deplsr_arch.recompute import computed_again
+from deplsr_arch.recompute import Recompute, computed_again, is_recomputed
 from deplsr_arch.windows import Size
 
-UseCheckpoint = bool | Literal['cheap']
+UseCheckpoint = bool | Literal['auto', 'cheap']
 ResiConnection = Literal['1conv', '3conv']
 
 
@@ -74,13 +74,13 @@ class SpatialGateFeedForward(nn.Module):
         dim: Channels C.
         hidden: Outputs of the first layer, even; the gate halves them.
         drop_rate: Dropout rate after each of the three steps.
-        recompute: Whether the backward pass computes what is between the linear layers again.
+        recompute: Whether the backward pass computes what is between the linear layers again; 'auto': on the CPU only.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
     """
 
-    def __init__(self, dim: int, hidden: int, drop_rate: float = 0.0, recompute: bool = False) -> None:
+    def __init__(self, dim: int, hidden: int, drop_rate: float = 0.0, recompute: Recompute = False) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
@@ -93,8 +93,8 @@ class SpatialGateFeedForward(nn.Module):
         """Maps tokens (B, H * W, C) to the same shape."""
         half = self.fc2.in_features
         parts = (linear_part(self.fc1, x, 0, half), linear_part(self.fc1, x, half, 2 * half), size)
-        draws = self.drop.p > 0
-        gated = computed_again(self._gate, self, *parts, draws=draws) if self.recompute else self._gate(*parts)
+        again, draws = is_recomputed(self.recompute, x), self.drop.p > 0
+        gated = computed_again(self._gate, self, *parts, draws=draws) if again else self._gate(*parts)
         return self.drop(self.fc2(gated))
 
     def _gate(self, kept: Tensor, gate: Tensor, size: Size) -> Tensor:
@@ -111,7 +111,7 @@ class DATBlock(nn.Module):
         hidden: Outputs of the first feed-forward layer, even.
         drop_rate: Dropout rate of the feed-forward network.
         drop_path_rate: Share of the samples for which a branch is dropped in training.
-        recompute: Whether the backward pass computes the cheap parts of the feed-forward network again.
+        recompute: As in :class:`SpatialGateFeedForward`.
 
     Shape:
         - x: (B, H * W, C), size: (H, W); returns (B, H * W, C).
@@ -124,7 +124,7 @@ class DATBlock(nn.Module):
         hidden: int,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        recompute: bool = False,
+        recompute: Recompute = False,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ['computed_again']
+__all__ = ['Recompute', 'computed_again', 'is_recomputed']
+
+Recompute = bool | Literal['auto']
+
+
+def is_recomputed(setting: Recompute, x: Tensor) -> bool:
+    """Returns whether to compute again: with 'auto' where x is on the CPU.
+
+    On a GPU small networks wait for the launches of kernels, which computing again adds to.
+    """
+    return x.device.type == 'cpu' if setting == 'auto' else setting
 
 
 def computed_again(function: Callable[..., Tensor], module: nn.Module, *inputs: Any, draws: bool = True) -> Tensor:

@@ -98,7 +98,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--sides', type=int, nargs='+', help='sides of inference (64 128 256)')
     parser.add_argument('--save', help='file that gets the last line after every section')
     parser.add_argument('--profile', help='with --gpu: file of the slowest kernels')
-    parser.add_argument('--compile-limit', type=float, default=210, help='with --gpu: seconds to wait for compilation')
+    parser.add_argument('--compile-limit', type=float, default=300, help='with --gpu: seconds of compilation (300)')
     parser.add_argument('--peak', type=float, nargs=2, default=(67, 989), metavar=('FP32', 'BF16'), help='TFLOP/s')
     options = parser.parse_args(arguments)
     options.repeats = options.repeats or (3 if options.quick else 7)

@@ -20,7 +20,6 @@ class Form:
     def __init__(self, name: str, tree: Path, options: argparse.Namespace) -> None:
         self.name = name
         environment = {**os.environ, 'OMP_NUM_THREADS': str(options.threads)}
-        environment.setdefault('TORCHINDUCTOR_COMPILE_THREADS', '4')  # several processes compile at once
         arguments = [str(tree), 'plain' if name == 'plain' else 'own', options.device, str(options.threads)]
         worker = str(Path(__file__).with_name('worker.py'))
         self._process = subprocess.Popen(

@@ -1,9 +1,9 @@
-"""The measurements of ``python -m benchmarks.speed --gpu``: FusedDAT-light on CUDA, in about five minutes.
+"""The measurements of ``python -m benchmarks.speed --gpu``: FusedDAT-light on CUDA, in about eight minutes.
 
-Processes that compile do so at the same time, before anything is timed. What fails, or is not compiled in time, is
-left out with a line; results are written to the file of ``--save`` after every section. ``gpu_speedup`` and
-``gpu_train_speedup`` are bf16 compiled over the published form in fp32, eager, with torch's defaults (TF32 in
-convolutions, not in matrix products); rows with TF32 allow it in products as well.
+Variants are compiled one after another, the most important first, before anything is timed. What fails, or is not
+compiled in time, is left out with a line; results are written to the file of ``--save`` after every section.
+``gpu_speedup`` and ``gpu_train_speedup`` are bf16 compiled over the published form in fp32, eager, with torch's
+defaults (TF32 in convolutions, not in matrix products); rows with TF32 allow it in products as well.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INFER = ((256, 1), (256, 8), (64, 1))  #: sides and batch sizes
 TRAIN = ((64, 8), (64, 32))
 HALF: dict[str, Any] = {'amp': True}
+CHEAP: dict[str, Any] = {'changes': {'use_chk': 'cheap'}}  #: by default nothing is computed again on a GPU
 Arguments = dict[str, Any]
 Run = tuple[Form, Arguments]
 
@@ -40,22 +41,11 @@ def main(options: argparse.Namespace) -> None:
         for name, tree in (('before', options.before), ('plain', ROOT), ('now', ROOT))
         if tree
     }
-    compiled = _compiled(options)
+    ready: dict[str, Run] = {}
     try:
-        with ThreadPoolExecutor(len(compiled)) as pool:
-            started = {name: pool.submit(_prepare, run) for name, run in compiled.items()}
-            _guarded(report, 'differences', lambda: _differences(forms, report))
-            _guarded(report, 'memory', lambda: _memory(forms, report))
-            ready = {}
-            for name, future in started.items():
-                try:
-                    left = options.compile_limit - (time.perf_counter() - begin)
-                    seconds = future.result(timeout=max(1.0, left))
-                    report.note(f'Compiled in {seconds:.0f} s: {name}', **{f'compile_seconds {name}': seconds})
-                    ready[name] = compiled[name]
-                except Exception as error:  # noqa: BLE001  the others are measured
-                    print(f'Not compiled: {name}: {type(error).__name__}: {error}', flush=True)
-                    compiled[name][0].kill()
+        _guarded(report, 'differences', lambda: _differences(forms, report))
+        _guarded(report, 'memory', lambda: _memory(forms, report))
+        _guarded(report, 'compilation', lambda: _compile(ready, report, options))
         for size, batch in TRAIN:
             _guarded(report, 'training', lambda: _training(forms, ready, report, (size, batch)))  # noqa: B023
         cost: dict[str, float] = {}
@@ -68,7 +58,7 @@ def main(options: argparse.Namespace) -> None:
         _guarded(report, 'data', lambda: _data(report, options))
         _guarded(report, 'profile', lambda: _profile(forms, ready, options))
     finally:
-        for form in [*forms.values(), *(form for form, _ in compiled.values())]:
+        for form in [*forms.values(), *(form for form, _ in ready.values())]:
             form.kill()
     report.note(f'{time.perf_counter() - begin:.0f} s in total')
     print(report.line())
@@ -86,27 +76,41 @@ def _guarded(report: Report, name: str, section: Callable[[], Any]) -> Any:
         print(f'({name}: {time.perf_counter() - start:.0f} s)', flush=True)
 
 
-def _compiled(options: argparse.Namespace) -> dict[str, Run]:
-    """Returns what compiles, each in a process of its own."""
-    runs: dict[str, Arguments] = {}
-    for size, batch in TRAIN:
-        step = {'what': 'train', 'size': size, 'batch': batch, **HALF}
-        runs[f'now, bf16, compiled|train{batch}'] = {**step, 'compiled': 'default'}
-    step = {'what': 'train', 'size': TRAIN[0][0], 'batch': TRAIN[0][1], **HALF, 'compiled': 'reduce-overhead'}
-    runs[f'now, bf16, compiled, CUDA graphs|train{TRAIN[0][1]}'] = step
-    runs[f'now, bf16, compiled, CUDA graphs, use_chk false|train{TRAIN[0][1]}'] = {
-        **step,
-        'changes': {'use_chk': False},
+def _variants() -> dict[str, Arguments]:
+    """Returns what is compiled, the most important first."""
+    size, batch = TRAIN[0]
+    train = {'what': 'train', 'size': size, 'batch': batch, **HALF, 'compiled': 'default'}
+    infer = {'what': 'infer', 'size': INFER[0][0], 'batch': 1, **HALF, 'compiled': 'default'}  # of any size
+    graphs = f'now, bf16, compiled, CUDA graphs|train{batch}'
+    return {
+        f'now, bf16, compiled|train{batch}': train,
+        'now, bf16, compiled|infer1': infer,
+        graphs: {**train, 'compiled': 'reduce-overhead'},
+        'now, bf16, compiled|infer8': {**infer, 'batch': 8},
+        f'now, bf16, compiled|train{TRAIN[1][1]}': {**train, 'batch': TRAIN[1][1]},
     }
-    for batch in sorted({batch for _, batch in INFER}):  # of any size
-        step = {'what': 'infer', 'size': 256, 'batch': batch, **HALF, 'compiled': 'default'}
-        runs[f'now, bf16, compiled|infer{batch}'] = step
-    return {name: (Form('now', ROOT, options), arguments) for name, arguments in runs.items()}
 
 
-def _prepare(run: Run) -> float:
-    form, arguments = run
-    return form('prepare', **arguments)
+def _compile(ready: dict[str, Run], report: Report, options: argparse.Namespace) -> None:
+    """Compiles one variant after another, each in a process of its own, until the limit of ``--compile-limit``."""
+    end = time.perf_counter() + options.compile_limit
+    for name, arguments in _variants().items():
+        if time.perf_counter() >= end:
+            print(f'Not compiled: {name}: no time left', flush=True)
+            continue
+        form = Form('now', ROOT, options)
+        timer = threading.Timer(end - time.perf_counter(), form.kill)
+        timer.start()
+        try:
+            seconds = form('prepare', **arguments)
+            report.note(f'Compiled in {seconds:.0f} s: {name}', **{f'compile_seconds {name}': seconds})
+            ready[name] = (form, arguments)
+        except RuntimeError as error:
+            reason = 'no time left' if time.perf_counter() >= end else error
+            print(f'Not compiled: {name}: {reason}', flush=True)
+            form.kill()
+        finally:
+            timer.cancel()
 
 
 def _eager(forms: dict[str, Form], case: Arguments) -> dict[str, Run]:
@@ -140,7 +144,10 @@ def _timed(runs: dict[str, Run], report: Report, what: str, keys: dict[str, str]
 def _training(forms: dict[str, Form], ready: dict[str, Run], report: Report, case: tuple[int, int]) -> None:
     """Times forward and backward passes."""
     size, batch = case
-    runs = _eager(forms, {'what': 'train', 'size': size, 'batch': batch})
+    step = {'what': 'train', 'size': size, 'batch': batch}
+    runs = _eager(forms, step)
+    runs['now, use_chk cheap'] = (forms['now'], {**step, **CHEAP})
+    runs['now, use_chk cheap, bf16, CUDA graph'] = (forms['now'], {**step, **CHEAP, **HALF, 'graph': True})
     runs |= {name.split('|')[0]: run for name, run in ready.items() if name.endswith(f'|train{batch}')}
     suffix = '' if case == TRAIN[0] else f'_batch{batch}'
     keys = {
@@ -198,7 +205,8 @@ def _memory(forms: dict[str, Form], report: Report) -> None:
     """Compares what a training step keeps for its backward pass, and its peak."""
     size, batch = TRAIN[0]
     found = {name: form('memory', size=size, batch=batch) for name, form in forms.items()}
-    found['now, bf16'] = forms['now']('memory', size=size, batch=batch, amp=True)
+    found['now, bf16'] = forms['now']('memory', size=size, batch=batch, **HALF)
+    found['now, use_chk cheap'] = forms['now']('memory', size=size, batch=batch, **CHEAP)
     shown = ', '.join(f'{name} {one["kept"]:.0f} MiB (peak {one["peak"]:.0f})' for name, one in found.items())
     old = found.get('before', found['plain'])
     ratios = {f'train_memory_ratio_{key}': found['now'][key] / old[key] for key in ('kept', 'peak')}

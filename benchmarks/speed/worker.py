@@ -182,14 +182,6 @@ class Worker:
         """Writes the output of one run to a file."""
         torch.save(self.step(**arguments)().cpu(), path)
 
-    def gradients(self, path: str, **arguments: Any) -> None:
-        """Writes the gradients of one training step to a file."""
-        arguments.setdefault('changes', {})
-        arguments['changes']['drop_path_rate'] = 0.0
-        self.step('train', **arguments)()
-        net = self.net(arguments['changes'], True)
-        torch.save({name: p.grad.cpu() for name, p in net.named_parameters() if p.grad is not None}, path)
-
     def memory(self, **arguments: Any) -> dict[str, float]:
         """MiB that a training step keeps for its backward pass, and its peak above what was used before."""
         step = self.step(what='train', **arguments)
@@ -214,49 +206,11 @@ class Worker:
             step()
         return {'kept': sum(kept.values()) / 2**20, 'peak': peak / 2**20}
 
+    def overhead(self, **arguments: Any) -> dict[str, float]:
+        """As :func:`benchmarks.speed.overhead.measure`."""
+        from benchmarks.speed import overhead  # not in every commit that is compared
 
-class Overhead(Worker):
-    """Times what the prior adds to a forward pass: estimator, projection and fusions."""
-
-    def overhead(self, name: str, size: int) -> dict[str, float]:
-        """Returns seconds of the estimator, of projection and fusions, and of the complete network."""
-        from deplsr_arch.level_distribution_arch import LevelDistribution
-
-        if 'estimator' not in self.nets:
-            estimator = LevelDistribution(num_degradation_types=8).to(self.device, memory_format=torch.channels_last)
-            self.nets['estimator'] = estimator.eval()
-            self.nets['FusedDAT-light'] = build(self.form).to(self.device, memory_format=torch.channels_last).eval()
-            self.nets['PlainResNet'] = plain_res_net().to(self.device, memory_format=torch.channels_last).eval()
-        net = self.nets[name]
-        x, xi, xd = inputs(size, 1, self.device)
-        x = x.to(memory_format=torch.channels_last)
-        width = net.fusion_blocks['0'].out.in_features
-        tokens = torch.rand(1, size * size, width, device=self.device)
-
-        def fuse() -> None:
-            content, degradation = net.adaptive_feat_channels(xi), net.adaptive_feat_channels(xd)
-            for block in net.fusion_blocks.values():
-                block(tokens, content, degradation)
-
-        runs = {'estimator': lambda: self.nets['estimator'].prior(x), 'fusion': fuse, 'net': lambda: net(x, xi, xd)}
-        seconds = {}
-        with torch.inference_mode():
-            for key, run in runs.items():
-                for _ in range(2):  # the first run warms up
-                    self.wait()
-                    start = time.perf_counter()
-                    run()
-                    self.wait()
-                    seconds[key] = time.perf_counter() - start
-        return seconds
-
-
-def plain_res_net() -> nn.Module:
-    """The network of benchmarks.prior with fusions."""
-    import benchmarks.prior.controls  # noqa: F401  registers
-    from deplsr_arch.fused_arch import Fused
-
-    return Fused(backbone={'type': 'PlainResNet'}, fuse_at=['body.0', 'body.4'], num_degradation_types=8)
+        return overhead.measure(self.device, **arguments)
 
 
 def captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -323,7 +277,7 @@ def main() -> None:
         from basicsr_plugin.memory import keep_freed_memory
 
         keep_freed_memory()
-    worker = Overhead(form, device)
+    worker = Worker(form, device)
     for line in sys.stdin:
         try:
             answer = {'result': worker.run(**json.loads(line))}

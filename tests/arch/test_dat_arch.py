@@ -125,7 +125,7 @@ def train_step(network, x, seed=0):
     return loss, {name: p.grad for name, p in network.named_parameters()}, statistics
 
 
-@pytest.mark.parametrize('use_chk', [True, 'cheap'])
+@pytest.mark.parametrize('use_chk', [True, 'cheap', 'auto'])
 def test_checkpointing_changes_neither_gradients_nor_running_statistics(use_chk):
     rates = {'drop_path_rate': 0.4, 'drop_rate': 0.1, 'attn_drop_rate': 0.1}
     network = DAT(**SMALL | rates, use_chk=False)
@@ -137,15 +137,28 @@ def test_checkpointing_changes_neither_gradients_nor_running_statistics(use_chk)
     assert all(part.momentum == 0.1 for part in checkpointed.modules() if isinstance(part, nn.BatchNorm2d))
 
 
-def test_checkpointing_keeps_fewer_tensors_for_the_backward_pass():
-    def kept(use_chk):
-        network, sizes = DAT(**SMALL, use_chk=use_chk), []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
-            network(torch.rand(2, 3, 16, 16))
-        return sum(sizes)
+def kept(use_chk, device='cpu'):
+    return kept_by(DAT(**SMALL, use_chk=use_chk).to(device), device)
 
+
+def kept_by(network, device):
+    """Returns the values that are kept for the backward pass."""
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        network(torch.rand(2, 3, 16, 16, device=device))
+    return sum(sizes)
+
+
+def test_checkpointing_keeps_fewer_tensors_for_the_backward_pass():
     assert kept(True) < kept('cheap') / 2
     assert kept('cheap') < 0.85 * kept(False)
+
+
+def test_by_default_a_moved_network_computes_again_on_the_cpu_only():
+    network = DAT(**SMALL)
+    assert kept('cheap') == kept_by(network, 'cpu')
+    assert kept(False, 'meta') == kept_by(network.to('meta'), 'meta')
+    assert kept('cheap', 'meta') < kept(False, 'meta')
 
 
 def test_biases_are_kept_in_evaluation_until_parameters_change():
@@ -301,7 +314,7 @@ def test_a_compiled_network_is_not_compiled_again_for_another_size():
     assert counts == counts[:1] * 3
 
 
-@pytest.mark.parametrize('use_chk', [pytest.param(True, marks=pytest.mark.slow), 'cheap'])
+@pytest.mark.parametrize('use_chk', [pytest.param(True, marks=pytest.mark.slow), 'auto'])
 def test_a_training_step_compiles_and_is_that_of_the_network(use_chk):
     torch.manual_seed(0)
     networks = [DAT(**COMPILED, use_chk=use_chk).train()]
