@@ -15,8 +15,9 @@ from pathlib import Path
 from threading import Condition
 from typing import Any
 
-__all__ = ['ROOT', 'deadline_after', 'fork_pool', 'run_all', 'run_process']
+__all__ = ['DEVICES', 'ROOT', 'deadline_after', 'fork_pool', 'run_all', 'run_process']
 
+DEVICES = ('cpu', 'cuda')  #: on which a training runs
 #: Of the repository.
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,7 +16,7 @@ __all__ = ['Crops', 'calibrate', 'level_cross_entropy']
 #: Batches of photos (B, 3, h, w), uint8 or float in 0..1, and their true levels (B, K) in 0..1.
 Crops = list[tuple[Tensor, Tensor]]
 COVERAGE = 0.9  #: of the intervals
-FAMILIAR = 0.98  #: share of the calibration photos that is within range
+FAMILIAR = 0.98  #: share of the calibration photos that is within range by the distance, and by each classifier
 _LAST = 0.999  # share of them that is less than 1.5 times as far as the range
 _PENALTY = 1e-3  # of the squared weights of a classifier
 _PART = 64  # photos at a time

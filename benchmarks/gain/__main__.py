@@ -42,7 +42,7 @@ from benchmarks.gain.settings import (
     Sizes,
     parts_of,
 )
-from benchmarks.jobs import ROOT, deadline_after, run_all, run_process
+from benchmarks.jobs import DEVICES, ROOT, deadline_after, run_all, run_process
 
 RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
 
@@ -113,7 +113,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--work', type=os.path.abspath, help='folder for pairs and weights (experiments/gain)')
     parser.add_argument('--jobs', type=int, default=2, help='jobs at a time, each with one thread (2)')
     parser.add_argument('--workers', type=int, default=1, help='processes of each job that makes pairs (1)')
-    parser.add_argument('--device', default='cpu', help='device of torch on which estimators are trained (cpu)')
+    parser.add_argument('--device', default='cpu', choices=DEVICES, help='where estimators are trained (cpu)')
     parser.add_argument('--minutes', type=float, help='stop after so many; the same command resumes')
     parser.add_argument('--only', nargs='+', metavar='JOB', help='these jobs and what they need')
     parser.add_argument('--job', help=argparse.SUPPRESS)

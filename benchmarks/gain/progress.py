@@ -41,11 +41,15 @@ class Training:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._net, self._optimizer, self._total = folder, net, optimizer, total
-        self._average, self._saves = average, saves
+        self._average, self._saves, self._device = average, saves, next(net.parameters()).device.type
         self.first, self._losses, self._seconds = 0, list[float](), 0.0
         state = folder / 'state.pth'
         if state.exists():
-            saved = torch.load(state, weights_only=True)
+            saved = torch.load(state, map_location='cpu', weights_only=True)
+            if saved.get('device', 'cpu') != self._device:
+                raise SystemExit(
+                    f'{folder}: expected a training on {self._device}, got one on {saved["device"]}; take its device'
+                )
             if saved['total'] != total:
                 raise SystemExit(f'{folder}: expected a training of {total} steps, got one of {saved["total"]}')
             net.load_state_dict(saved['net'])
@@ -82,6 +86,7 @@ class Training:
         state = {
             'net': self._net.state_dict(), 'optimizer': self._optimizer.state_dict(), 'step': step,
             'losses': self._losses, 'seconds': self._seconds + time.time() - self._began, 'total': self._total,
+            'device': self._device,
         }  # fmt: skip
         if self._average is not None:
             state['average'] = self._average.state_dict()

@@ -26,6 +26,7 @@ from benchmarks.gain.estimators import PRIOR_DIM, TYPES
 from benchmarks.gain.measure import load_photos, make_graded
 from benchmarks.gain.pairs import Source, make_pool
 from benchmarks.gain.settings import MIXTURE, RECIPES, SCALE, WEIGHTS
+from benchmarks.jobs import DEVICES, ROOT
 from benchmarks.models.draw import draw_training
 from benchmarks.models.measure import measure
 from benchmarks.models.pack import pack_estimator, pack_sr
@@ -34,7 +35,6 @@ from benchmarks.models.settings import DRAWS, MODELS, graded_of, pools_of
 from benchmarks.models.train import train_model, validation_samples
 from deplsr_model.presets import FOLDER
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS, DOCS = ROOT / 'benchmarks' / 'results', ROOT / 'docs'
 WEIGHTS_FOLDER = Path(__file__).parent / 'weights'  # what is compared with and not installed
 
@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument('--only', nargs='+', choices=tuple(STEPS), help='these steps')
     parser.add_argument('--jobs', type=int, default=2, help='trainings at a time, each with one thread (2)')
-    parser.add_argument('--device', default='cpu', help='device of the trainings, cpu or cuda (cpu)')
+    parser.add_argument('--device', default='cpu', choices=DEVICES, help='where networks are trained (cpu)')
     parser.add_argument('--train', choices=list(MODELS), help=argparse.SUPPRESS)
     return parser.parse_args()
 

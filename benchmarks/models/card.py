@@ -26,8 +26,8 @@ _SR_LIMITS = """\
   purpose, so strongly degraded photos stay soft; under very strong noise, smears and streaks appear that are not in the
   scene.
 - Trained on {photos} photos. Subjects that they do not show (documents, screens, drawings, microscopy) may look worse.
-- Degradations beyond the recipe (strong motion blur, lens flare, scratches, film damage) are not removed. Where the
-  estimator marks a photo as outside of its training, the prior fades out.
+- Degradations beyond the recipe (strong motion blur, lens flare, scratches, film damage) are not removed. Where a
+  photo is far from those of the training, the prior fades out.
 - One estimate for each photo: parts that were degraded in different ways need `--local-prior`.
 """
 _ESTIMATOR_LIMITS = """\

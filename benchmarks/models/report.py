@@ -228,7 +228,7 @@ def _met(value: float, target: float) -> str:
 
 def _estimator(kept: Kept) -> str:
     types = next(iter(kept['estimates'].values()))['types']
-    head = ['held-out photos', '90% intervals hold', 'marked as outside', *(name.replace('_', ' ') for name in types)]
+    head = ['held-out photos', '90% intervals hold', 'out of range', *(name.replace('_', ' ') for name in types)]
     rows = []
     for name, one in kept['estimates'].items():
         share = bootstrap(np.array(one['inside']))

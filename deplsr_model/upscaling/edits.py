@@ -119,8 +119,8 @@ class PhotoEstimate:
         levels: Their expected levels.
         low: Lower ends of the 90% intervals; none where the estimator has no intervals.
         high: Upper ends.
-        distance: Distance from the training photos; above 1 the photo is outside of what the estimator was trained on.
-            None if the estimator cannot judge that.
+        distance: How far the photo is out of the range of the training photos; above 1 it is. None if the estimator
+            cannot judge that.
         calibrated: Whether the intervals were calibrated.
     """
 
@@ -133,7 +133,7 @@ class PhotoEstimate:
 
     @property
     def out_of_range(self) -> bool:
-        """Whether the photo is outside of what the estimator was trained on, as far as it can judge that."""
+        """Whether the photo is out of the range of the training photos, as far as the estimator can judge that."""
         return self.distance is not None and self.distance > 1
 
     def as_dict(self) -> dict[str, object]:
