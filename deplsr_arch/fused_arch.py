@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from basicsr_plugin.checks import check_arguments
 from basicsr_plugin.errors import OptionError, first_line
 from basicsr_plugin.names import nearest
-from deplsr_arch.checks import expect, expect_counts
+from deplsr_arch.checks import expect, expect_choice, expect_counts
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
+from deplsr_arch.dynamic_kernels import DynamicKernels
 from deplsr_arch.fusion import (
     FUSION_PREFIXES,
-    Fusion,
     FusionInit,
     PriorProjection,
     build_fusion,
@@ -27,6 +27,8 @@ from deplsr_arch.fusion import (
 from deplsr_arch.image_sides import mirrored, side_multiple
 
 __all__ = ['Fused']
+
+MapFusion = Literal['film', 'kernels', 'residual', 'paper']
 
 _PROBE_SIZE = 48
 
@@ -40,9 +42,13 @@ class _Pass:
 
     def fuse(self, key: str, features: Tensor) -> Tensor:
         """Fuses a map (B, C, h, w) or tokens (B, N, C)."""
+        fusion = self.fusions[key]
+        if isinstance(fusion, DynamicKernels):
+            fused, self.xi, self.xd = fusion(features, self.xi, self.xd)
+            return fused
         # views also of channels_last maps, so that nothing is copied
         tokens = features.permute(0, 2, 3, 1).flatten(1, 2) if features.ndim == 4 else features
-        tokens, self.xi, self.xd = self.fusions[key](tokens, self.xi, self.xd)
+        tokens, self.xi, self.xd = fusion(tokens, self.xi, self.xd)
         if features.ndim == 4:
             tokens = tokens.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)
         return tokens.to(features.dtype)
@@ -66,7 +72,8 @@ class Fused(nn.Module):
         fuse_at: Names of parts of the backbone, such as ``body.0``; each must take a map (B, C, h, w) or tokens
             (B, N, C), all with the same C, once in a forward pass.
         prior_dim: Width D of the prior's embeddings, 512 for ViT-B/32.
-        fusion: 'film' (:class:`PriorModulation`), 'residual' or 'paper' (:class:`CrossModalFusion`, as published).
+        fusion: 'film' (:class:`PriorModulation`), 'kernels' (:class:`DynamicKernels`, for maps), 'residual' or 'paper'
+            (:class:`CrossModalFusion`, as published).
         fusion_init: 'identity': at first the output is exactly the backbone's. 'paper': as published. None: 'paper' for
             the published fusion, 'identity' otherwise.
         fusion_num_heads: Heads of the fusion's attentions, a divisor of C.
@@ -90,7 +97,7 @@ class Fused(nn.Module):
         backbone: Mapping[str, Any],
         fuse_at: Sequence[str],
         prior_dim: int = 512,
-        fusion: Fusion = 'film',
+        fusion: MapFusion = 'film',
         fusion_init: FusionInit | None = None,
         fusion_num_heads: int = 4,
         fusion_attn_ratio: float = 1.0,
@@ -104,17 +111,15 @@ class Fused(nn.Module):
         self.backbone = _build(backbone)
         parts = _find_parts(self.backbone, fuse_at)
         self._multiple = side_multiple(self.backbone)
-        dim, self.scale = self._probe(parts)
-        make = partial(
-            build_fusion,
-            attn_ratio=fusion_attn_ratio,
-            mlp_ratio=fusion_mlp_ratio,
-            form=fusion,
-            init=fusion_init,
-            num_degradation_types=num_degradation_types,
+        dim, self.scale = self._probe(parts, maps=fusion == 'kernels')
+        arguments = {'attn_ratio': fusion_attn_ratio, 'mlp_ratio': fusion_mlp_ratio, 'init': fusion_init}
+        self.fusion_blocks = nn.ModuleDict(
+            {
+                str(i): _build_fusion(fusion, dim, fusion_num_heads, num_degradation_types, arguments)
+                for i in range(len(parts))
+            }
         )
-        self.fusion_blocks = nn.ModuleDict({str(i): make(dim, fusion_num_heads) for i in range(len(parts))})
-        self.adaptive_feat_channels = PriorProjection(prior_dim, dim, fusion)
+        self.adaptive_feat_channels = PriorProjection(prior_dim, dim, 'film' if fusion == 'kernels' else fusion)
         for key, part in zip(self.fusion_blocks, parts.values(), strict=True):
             part.register_forward_pre_hook(partial(_fuse, key))
 
@@ -138,8 +143,11 @@ class Fused(nn.Module):
         return {key if key.startswith(prefixes) else f'backbone.{key}': value for key, value in state.items()}
 
     @torch.no_grad()
-    def _probe(self, parts: Mapping[str, nn.Module]) -> tuple[int, int]:
-        """Returns the channels at all parts and the scale, found by running a small black image."""
+    def _probe(self, parts: Mapping[str, nn.Module], maps: bool) -> tuple[int, int]:
+        """Returns the channels at all parts and the scale, found by running a small black image.
+
+        ``maps``: refuses parts that take tokens.
+        """
         seen: dict[str, list[object]] = {name: [] for name in parts}
 
         def record(name: str, _: nn.Module, inputs: tuple[object, ...]) -> None:
@@ -159,9 +167,22 @@ class Fused(nn.Module):
             handle.remove()
         self.backbone.train(training)
         widths = {name: _width(name, inputs) for name, inputs in seen.items()}
+        for name, (features, *_) in seen.items():
+            fits = not maps or getattr(features, 'ndim', 4) == 4
+            shape = tuple(getattr(features, 'shape', ()))
+            expect(fits, f"fuse_at '{name}'", 'a map (B, C, h, w) with fusion: kernels', shape, 'take fusion: film')
         hint = 'name parts of equal width'
         expect(len(set(widths.values())) == 1, 'fuse_at', 'parts with the same number of channels', widths, hint)
         return next(iter(widths.values())), out.shape[-1] // size
+
+
+def _build_fusion(form: MapFusion, dim: int, heads: int, types: int, arguments: Mapping[str, Any]) -> nn.Module:
+    expect_choice('fusion', form, get_args(MapFusion))
+    if form != 'kernels':
+        return build_fusion(dim, heads, form=form, num_degradation_types=types, **arguments)
+    init, hint = arguments['init'], 'kernels start as identity; leave fusion_init out'
+    expect(init in (None, 'identity'), 'fusion_init', "'identity' with fusion: kernels", init, hint)
+    return DynamicKernels(dim, types)
 
 
 def _fuse(key: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:

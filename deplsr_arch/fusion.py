@@ -146,19 +146,21 @@ class PriorModulation(nn.Module):
 
     def forward(self, x: Tensor, xi: Tensor, xd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Modulates tokens x (B, N, C) by the prior xi (B, 1, C), xd (B, K, C)."""
-        self._expect_tokens(xi.shape[1], xd.shape[1])
+        expect_token_counts('film', self.num_degradation_types, xi.shape[1], xd.shape[1])
         prior = torch.cat([xi, xd], dim=1).flatten(1)
         gain, shift = self.out(self.act(self.mix(prior))).unsqueeze(1).chunk(2, dim=-1)  # each (B, 1, C)
         return torch.addcmul(shift, x, 1 + gain), xi, xd  # one pass over the tokens
 
-    def _expect_tokens(self, content: int, degradation: int) -> None:
-        if (content, degradation) == (1, self.num_degradation_types):
-            return
-        hint = 'take fusion: residual' if content != 1 else f'set network_g.num_degradation_types: {degradation}'
-        raise OptionError(
-            f'prior: expected 1 content and {self.num_degradation_types} degradation tokens with fusion: film, '
-            f'got {content} and {degradation}; {hint}'
-        )
+
+def expect_token_counts(form: str, types: int, content: int, degradation: int) -> None:
+    """Refuses a prior with another number of tokens than the layers of a fusion were built for."""
+    if (content, degradation) == (1, types):
+        return
+    hint = 'take fusion: residual' if content != 1 else f'set network_g.num_degradation_types: {degradation}'
+    raise OptionError(
+        f'prior: expected 1 content and {types} degradation tokens with fusion: {form}, '
+        f'got {content} and {degradation}; {hint}'
+    )
 
 
 def build_fusion(

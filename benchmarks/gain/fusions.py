@@ -52,54 +52,31 @@ class HypernetworkResNet(nn.Module):
         return enlarged + F.pixel_shuffle(net.conv_last(net.body(net.conv_first(lq) + extra)), net.scale)
 
 
-class DynamicKernelResNet(nn.Module):
-    """PlainResNet with a depth-wise convolution before every other block whose kernel is made from the prior.
-
-    Source: DASR (Wang et al., CVPR 2021).
-    """
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.backbone = PlainResNet()
-        self.kernels = nn.ModuleList(_Kernels(count, (32, 1, 3, 3)) for _ in range(4))
-
-    def forward(self, lq: Tensor, content: Tensor, degradation: Tensor) -> Tensor:
-        """Enlarges images (B, 3, h, w)."""
-        net = self.backbone
-        x = net.conv_first(lq)
-        for number, block in enumerate(net.body):
-            if number % 2 == 0:
-                kernel = self.kernels[number // 2](degradation).flatten(0, 1)  # (B 32, 1, 3, 3)
-                x = x + F.conv2d(x.flatten(0, 1)[None], kernel, padding=1, groups=len(kernel)).view_as(x)
-            x = block(x)
-        return F.interpolate(lq, scale_factor=net.scale, mode='nearest') + F.pixel_shuffle(net.conv_last(x), net.scale)
-
-
 _EVERY_OTHER = tuple(f'body.{block}' for block in range(0, 8, 2))
-#: Where FiLM is applied, or the class of another network.
+#: Where the product's FiLM or kernels are applied, or the class of another network.
 FUSIONS: dict[str, tuple[str, ...] | type[nn.Module]] = {
     'film': _EVERY_OTHER,
     'film_all': tuple(f'body.{block}' for block in range(8)),
     'film_upsampler': (*_EVERY_OTHER, 'conv_last'),
     'hypernetwork': HypernetworkResNet,
-    'dynamic_kernels': DynamicKernelResNet,
+    'kernels': _EVERY_OTHER,
 }
 
 
 def build_fused(fusion: str, types: int, dim: int, blocks: int = 8, channels: int = 32) -> nn.Module:
     """The untrained network with a fusion; see :data:`FUSIONS`. Other sizes have FiLM before every other block."""
     if (blocks, channels) != (8, 32):
-        return _film([f'body.{block}' for block in range(0, blocks, 2)], types, dim, blocks, channels)
+        return _fused([f'body.{block}' for block in range(0, blocks, 2)], types, dim, blocks, channels)
     where: Any = FUSIONS[fusion]
     if not isinstance(where, tuple):
         return where(types * dim)
-    return _film(list(where), types, dim, blocks, channels)
+    return _fused(list(where), types, dim, blocks, channels, 'kernels' if fusion == 'kernels' else 'film')
 
 
-def _film(places: list[str], types: int, dim: int, blocks: int, channels: int) -> nn.Module:
+def _fused(places: list[str], types: int, dim: int, blocks: int, channels: int, fusion: str = 'film') -> nn.Module:
     backbone = {'type': 'PlainResNet', 'num_feat': channels, 'num_block': blocks}
     network = {
-        'type': 'Fused', 'backbone': backbone, 'fuse_at': places, 'fusion': 'film', 'prior_dim': dim,
+        'type': 'Fused', 'backbone': backbone, 'fuse_at': places, 'fusion': fusion, 'prior_dim': dim,
         'num_degradation_types': types,
     }  # fmt: skip
     return build_network(network)

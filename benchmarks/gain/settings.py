@@ -119,7 +119,7 @@ BEYOND: dict[str, dict[str, Any]] = {
 ESTIMATORS = {MIXTURE: 1.0, 'mixture-realesrgan': 0.5, 'mixture-bsrgan': 0.5, 'mixture-camera': 0.5}
 SHORT = 0.4  #: share of the steps in the comparison of fusions
 SHARES = (1.0, 4.0)  #: in the curve of gain against steps
-FUSIONS = ('film', 'film_all', 'film_upsampler', 'hypernetwork', 'dynamic_kernels')
+FUSIONS = ('film', 'film_all', 'film_upsampler', 'hypernetwork', 'kernels')
 #: SR networks, in the order of training.
 RUNS = (
     Run('realesrgan', 'constant'),
