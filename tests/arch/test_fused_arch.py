@@ -11,7 +11,7 @@ import torch
 
 from basicsr_plugin.errors import UserError
 from deplsr_arch import Fused, FusedDAT, FusedRRDBNet, FusedSwinIR
-from deplsr_arch.fusion import PriorModulation
+from deplsr_arch.fusion import CrossModalFusion
 from deplsr_model.checkpoint import load_into
 
 # isort: split
@@ -49,6 +49,7 @@ NETWORKS = {
     'SwinIR': lambda: FusedSwinIR(**SWIN, prior_dim=D, fusion_num_heads=4),
     'EDSR': _edsr,
     'EDSR with attention': lambda: _edsr(fusion='residual'),
+    'EDSR with kernels': lambda: _edsr(fusion='kernels'),
     'RCAN': _rcan,
     'SRVGGNetCompact': _compact,
     'MSRResNet': _srresnet,
@@ -58,7 +59,8 @@ NETWORKS = {
 def _activate(net):
     """Sets the weights of the fusions to values other than zero, as after some training."""
     for block in net.fusion_blocks.values():
-        torch.nn.init.normal_(block.out.weight if isinstance(block, PriorModulation) else block.attn.proj.weight)
+        last = block.attn.proj if isinstance(block, CrossModalFusion) else block.out
+        torch.nn.init.normal_(last.weight)
 
 
 def _prior(batch, dim=D, seed=0):
@@ -230,3 +232,27 @@ def test_building_it_does_not_change_the_start_of_the_backbone():
     assert net.backbone.training
     for ours, theirs in zip(net.backbone.parameters(), plain.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@torch.no_grad()
+def test_each_image_is_filtered_by_kernels_of_its_own_prior():
+    net = _edsr(fusion='kernels').eval()
+    _activate(net)
+    x, (xi, xd) = torch.rand(3, 3, 9, 11), _prior(3)
+    together = net(x.to(memory_format=torch.channels_last), xi, xd)
+    alone = torch.cat([net(x[i : i + 1], xi[i : i + 1], xd[i : i + 1]) for i in range(3)])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert not torch.allclose(together, net(x, xi, xd.flip(0)), atol=1e-5)
+
+
+def test_kernels_need_maps_and_start_as_identity():
+    swin = {'type': 'SwinIR', 'img_size': 16, **SWIN}
+    with pytest.raises(ValueError, match=r"'layers.0': expected a map \(B, C, h, w\) with fusion: kernels, got"):
+        Fused(backbone=swin, fuse_at=['layers.0'], prior_dim=D, fusion='kernels')
+    with pytest.raises(ValueError, match="fusion_init: expected 'identity' with fusion: kernels, got 'paper'"):
+        _edsr(fusion='kernels', fusion_init='paper')
+    with pytest.raises(ValueError, match="fusion: expected 'film' or 'kernels' or 'residual' or 'paper', got 'kernel'"):
+        _edsr(fusion='kernel')
+    net = _edsr(fusion='kernels')
+    with pytest.raises(UserError, match='5 degradation tokens with fusion: kernels, got 1 and 2'):
+        net(torch.rand(1, 3, 8, 8), torch.rand(1, 1, D), torch.rand(1, 2, D))
