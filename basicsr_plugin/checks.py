@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from basicsr_plugin.dataset_checks import check_dataset, check_images
-from basicsr_plugin.errors import Faults, OptionError, UserError
+from basicsr_plugin.errors import Faults, OptionError
 from basicsr_plugin.names import nearest
 from basicsr_plugin.network_checks import check_networks
 from basicsr_plugin.path_checks import check_dataset_files, check_paths
@@ -84,17 +84,17 @@ def check_options(opt: dict[str, Any]) -> None:
     """
     from basicsr.utils import registry
 
-    faults = Faults()
+    faults = Faults(partial(_scale_of_the_run, opt))
     model = _model(opt)
     with faults.caught():
         check_stock_options(opt, model)
     for phase, dataset in opt['datasets'].items():
         found = registered_as(registry.DATASET_REGISTRY, dataset['type'])
         if found is not None:
-            with _caught(faults, opt):
+            with faults.caught():
                 check_dataset(dataset, f'datasets.{phase}', found, opt)
     for check in (check_names_and_files, check_typed_options):
-        with _caught(faults, opt):
+        with faults.caught():
             check(opt)
     if 'scale' in faults:  # what follows from it
         faults.drop_texts('the scale of the run', 'a multiple of scale')
@@ -178,27 +178,18 @@ def check_typed_options(opt: dict[str, Any]) -> None:
     """
     from basicsr.utils import registry
 
-    faults = Faults()
+    faults = Faults(partial(_scale_of_the_run, opt))
     resolved = {**opt, 'num_gpu': 0 if opt['num_gpu'] == 'auto' else opt['num_gpu']}
     blocks = [(registry.DATASET_REGISTRY, dataset['type'], dataset) for dataset in opt['datasets'].values()]
     for registered, name, block in [(registry.MODEL_REGISTRY, opt['model_type'], resolved), *blocks]:
         read = getattr(registered_as(registered, name), 'typed_options', None)
         if read is not None:
-            with _caught(faults, opt):
+            with faults.caught():
                 read(block)
     faults.raise_all()
 
 
-@contextlib.contextmanager
-def _caught(faults: Faults, opt: Mapping[str, Any]) -> Iterator[None]:
-    """Adds what a check raises, with the scale named where the file has it."""
-    try:
-        yield
-    except UserError as error:
-        faults.add(_scale_of_the_run(line, opt) for line in str(error).splitlines())
-
-
-def _scale_of_the_run(line: str, opt: Mapping[str, Any]) -> str:
+def _scale_of_the_run(opt: Mapping[str, Any], line: str) -> str:
     """Names the scale where it belongs: data sets take it from the top of the file."""
     line = re.sub(r"^datasets\.\w+: (missing key 'scale')", r'\1', line)
     return re.sub(r'^datasets\.\w+\.scale: ', 'scale: ', line) if 'scale' in opt else line

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 __all__ = [
@@ -51,9 +51,14 @@ class OptionError(UserError, ValueError):
 
 
 class Faults:
-    """Collects the faults of an option file, so that all are listed at once; of two on one key the first counts."""
+    """Collects the faults of an option file, so that all are listed at once; of two on one key the first counts.
 
-    def __init__(self) -> None:
+    Args:
+        rename: Returns a line with the place that the user knows; None to leave all lines as they are.
+    """
+
+    def __init__(self, rename: Callable[[str], str] | None = None) -> None:
+        self._rename = rename
         self._lines: dict[str, str] = {}
         self._meant: set[str] = set()  # keys that a misspelt one explains
 
@@ -65,7 +70,7 @@ class Faults:
 
     def add(self, lines: Iterable[str]) -> None:
         """Adds lines that begin with the place of the fault: ``datasets.train.gt_size: expected ...``."""
-        for line in lines:
+        for line in map(self._rename, lines) if self._rename else lines:
             place = _place(line)
             self._lines.setdefault(place, line)
             meant = re.search(r"unknown key '([^']*)'; did you mean '(\w+)'", line)

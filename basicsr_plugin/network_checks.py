@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from basicsr_plugin.errors import Faults, OptionError, UserError, cause
 from basicsr_plugin.image_sets import find_images, image_size
+from basicsr_plugin.signatures import takes_none
 from basicsr_plugin.stock_checks import is_stock, registered_as
 from basicsr_plugin.stock_sections import STOCK_MODELS
 
@@ -35,7 +36,7 @@ _DRAWS = frozenset(
 )
 _WEIGHTS = 'pretrained'  # an argument that names a file or a download, which takes longer and is read by the run
 _BYTES = 4  # of a float32
-_WINDOW = 64  # pixels; windows and factors of networks divide it
+_WINDOW = 64  # pixels; windows and factors of most networks divide it
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class _Shapes:
     training: bool
 
     def small(self) -> _Shapes:
-        """Returns a batch of less work, with sides of the same remainders by a window."""
+        """Returns a batch of less work, with sides of the same remainders by a window; a training's crops are kept."""
+        if self.training:
+            return self
         height, width = (
             side if side <= 2 * _WINDOW else _WINDOW + side % _WINDOW for side in (self.height, self.width)
         )
@@ -71,22 +74,46 @@ def check_networks(opt: Mapping[str, Any], registries: Any) -> None:
     shapes = _shapes(opt, registries)
     for key, block in opt.items():
         if key.startswith('network_') and isinstance(block, Mapping):
-            with faults.caught():
-                _check(key, _without_weights(block), shapes.get(key, {}))
+            known = _without_weights(block, registries.ARCH_REGISTRY)
+            if known is not None:
+                with faults.caught():
+                    _check(key, known, shapes.get(key, {}))
     faults.raise_all()
 
 
 def _check(key: str, block: dict[str, Any], shapes: Mapping[str, _Shapes]) -> None:
-    try:
-        with _silence(), torch.device('meta'), _ShapesOnly():
-            net = _build(block)
-            for where, shape in shapes.items():
-                _process(net, shape, f'{key}: {block["type"]}', where)
-    except Exception:  # noqa: BLE001  the network may need values; what is wrong with it shows again
-        with _silence():
+    name = f'{key}: {block["type"]}'
+    with _silence():
+        left = _not_in_shapes(key, block, shapes)
+        if left is None or left:
             net = _build_for_real(key, block)
-            for where, shape in shapes.items():
-                _process(net, shape.small(), f'{key}: {block["type"]}', where)
+            for where, shape in (shapes if left is None else left).items():
+                _process_for_real(net, shape, name, where)
+
+
+def _not_in_shapes(key: str, block: dict[str, Any], shapes: Mapping[str, _Shapes]) -> dict[str, _Shapes] | None:
+    """Builds a network on torch's meta device and checks its memory before anything takes any.
+
+    Returns:
+        The batches that it does not process there, since they are wrong or it needs values; None if it is not built.
+    """
+    left: dict[str, _Shapes] = {}
+    with torch.device('meta'), _ShapesOnly():
+        try:
+            net = _build(block)
+        except Exception:  # noqa: BLE001  it may need values; what is wrong with it shows again
+            return None
+        _check_memory(key, net)
+        for where, shape in shapes.items():
+            try:
+                _process(net, shape, key, where)
+            except OptionError:
+                left[where] = shape
+    return left
+
+
+def _check_memory(key: str, net: nn.Module) -> None:
+    if not hasattr(os, 'sysconf'):  # Windows
         return
     needed = sum(value.numel() for value in (*net.parameters(), *net.buffers())) * _BYTES
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
@@ -95,6 +122,16 @@ def _check(key: str, block: dict[str, Any], shapes: Mapping[str, _Shapes]) -> No
             f'{key}: expected a network that fits into the memory of {memory / 1e9:.0f} GB, got one of '
             f'{needed / 1e9:.0f} GB with these arguments; lower them'
         )
+
+
+def _process_for_real(net: nn.Module, shape: _Shapes, name: str, where: str) -> None:
+    """Checks a batch as :func:`_process`; an image of validation is first tried in less than its size."""
+    small = shape.small()
+    if small != shape:
+        with contextlib.suppress(OptionError):  # the network may have a fixed size, or a window that does not divide it
+            _process(net, small, name, where)
+            return
+    _process(net, shape, name, where)
 
 
 def _process(net: nn.Module, shape: _Shapes, name: str, where: str) -> None:
@@ -167,12 +204,21 @@ def _build(block: dict[str, Any]) -> nn.Module:
     return net
 
 
-def _without_weights(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_weights(value) if isinstance(value, Mapping) else value
-        for key, value in block.items()
-        if key != _WEIGHTS
-    }
+def _without_weights(block: Mapping[str, Any], registered: Any) -> dict[str, Any] | None:
+    """Returns the block of a network, or one in it, that names no weights; None if it must name some."""
+    function, kept = registered_as(registered, block.get('type')), {}
+    for key, value in block.items():
+        if key == _WEIGHTS and value:
+            if value is not True and (function is None or not takes_none(function, key)):
+                return None
+            kept[key] = False if value is True else None
+        elif isinstance(value, Mapping):
+            kept[key] = _without_weights(value, registered)
+            if kept[key] is None:
+                return None
+        else:
+            kept[key] = value
+    return kept
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pydantic.errors import PydanticUserError
 from basicsr_plugin.errors import OptionError
 from basicsr_plugin.option_types import misread_values
 
-__all__ = ['check_values', 'named_parameters', 'takes_any_name']
+__all__ = ['check_values', 'named_parameters', 'takes_any_name', 'takes_none']
 
 _MOST = 1_000_000  # of channels, blocks and the like; more would run for hours or end in an allocation error
 _STAGES = (('depths', 'num_heads'), ('depth', 'num_heads'))
@@ -30,6 +30,15 @@ def named_parameters(function: Callable[..., object]) -> list[Parameter]:
 def takes_any_name(function: Callable[..., object]) -> bool:
     """Whether a function has ``**kwargs``."""
     return any(one.kind is Parameter.VAR_KEYWORD for one in inspect.signature(function).parameters.values())
+
+
+def takes_none(function: Callable[..., object], name: str) -> bool:
+    """Whether an argument may be None, by its default or its annotation."""
+    one = next((one for one in named_parameters(function) if one.name == name), None)
+    if one is None:
+        return False
+    hints = _hints(function)
+    return one.default is None or (name in hints and _mismatch(hints[name], None) is None)
 
 
 def check_values(
@@ -48,8 +57,7 @@ def check_values(
     Raises:
         OptionError: One line for each value of another type.
     """
-    owner = function.__init__ if inspect.isclass(function) else function
-    hints = _hints(owner)
+    hints = _hints(function)
     stock = getattr(function, '__module__', '').partition('.')[0] == 'basicsr'
     lines = []
     for one in named_parameters(function):
@@ -91,8 +99,9 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def _hints(function: Any) -> dict[str, Any]:
+    owner = function.__init__ if inspect.isclass(function) else function
     try:
-        return get_type_hints(function, include_extras=True)
+        return get_type_hints(owner, include_extras=True)
     except (NameError, TypeError):  # annotations for a type checker only
         return {}
 

@@ -81,7 +81,7 @@ def _seconds(place: Path, tree: Path, file: str) -> tuple[float, float]:
 
 
 def _write_inputs(opt: dict[str, Any], place: Path) -> None:
-    """Writes images, lists and empty weights where an option file expects them."""
+    """Writes images where an option file expects them, and a table of titles in place of lists and of weights."""
     scale = int(opt['scale'])
     for key, value in _paths(opt):
         path = place / value

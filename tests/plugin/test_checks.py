@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from basicsr.data.paired_image_dataset import PairedImageDataset
 
-from basicsr_plugin.checks import check_names_and_files
+from basicsr_plugin.checks import check_names_and_files, check_options
 from basicsr_plugin.compat import apply_fixes
 from basicsr_plugin.errors import OptionError
 
@@ -74,3 +75,12 @@ def test_good_options_pass(workplace):
 
 def test_pretrained_file_may_be_missing_when_a_run_is_resumed(workplace):
     check_names_and_files({**workplace.options(path__pretrain_network_g='none.pth'), 'auto_resume': True})
+
+
+def test_a_check_that_fails_on_a_value_with_a_fault_is_no_traceback(workplace, monkeypatch):
+    monkeypatch.setattr(PairedImageDataset, 'typed_options', lambda block: block['gt_size'] // 2, raising=False)
+    opt = {**workplace.options(datasets__train__gt_size='16'), 'auto_resume': False, 'is_train': True}
+    for phase, dataset in opt['datasets'].items():
+        dataset.update(phase=phase, scale=2)
+    with pytest.raises(OptionError, match=r"^datasets\.train\.gt_size: expected .*, got '16'$"):
+        check_options(opt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -30,6 +31,68 @@ SWINIR = {
     'upscale': 2,
     'upsampler': 'pixelshuffledirect',
 }
+
+
+class NeedsValues(nn.Module):
+    """Processes images of one size, or of multiples of it, and never without values."""
+
+    def __init__(self, size=64, multiples=False):
+        super().__init__()
+        self.size, self.multiples = size, multiples
+
+    def forward(self, x):
+        x.flatten()[:1].tolist()
+        for side in x.shape[2:]:
+            if side % self.size if self.multiples else side != self.size:
+                raise ValueError(f'a side of {side}')
+        return x.repeat(1, 1, 2, 2)
+
+
+class TooLarge(NeedsValues):
+    """4 TB of weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(1_000_000, 1_000_000)
+
+
+class OnByDefault(nn.Module):
+    def __init__(self, pretrained=True):
+        super().__init__()
+        self.built_with(pretrained)
+
+    def built_with(self, pretrained):
+        self.body = nn.Linear(4, 4)
+        if pretrained:
+            raise OSError('a download')
+
+
+class Nullable(OnByDefault):
+    def __init__(self, pretrained: str | None):
+        super().__init__(pretrained)
+
+
+class NeverNull(OnByDefault):
+    def __init__(self, pretrained: str):
+        super().__init__(pretrained)
+
+
+class DefaultTag(OnByDefault):
+    def __init__(self, pretrained='a tag'):
+        super().__init__(pretrained)
+
+
+class Outer(nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = ARCH_REGISTRY.get(backbone.pop('type'))(**backbone)
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Registers the networks above for one test."""
+    for network in (NeedsValues, TooLarge, OnByDefault, Nullable, NeverNull, DefaultTag, Outer):
+        monkeypatch.setitem(ARCH_REGISTRY._obj_map, network.__name__, network)
 
 
 def check(networks):
@@ -143,3 +206,81 @@ def test_a_network_that_cannot_process_the_images_is_one_line(workplace, changes
         check_networks(opt, registry)
     assert str(error.value).startswith(line)
     assert '\n' not in str(error.value)
+
+
+def options_with(workplace, network, gt_size, image):
+    """An option file whose validation images have a given size, height first."""
+    opt = workplace.options(network_g=network, datasets__train__gt_size=gt_size, datasets__val__dataroot_lq='odd')
+    (workplace.path / 'odd').mkdir()
+    for number in range(4):
+        cv2.imwrite(f'odd/{number}.png', np.zeros((*image, 3), np.uint8))
+    for phase, dataset in opt['datasets'].items():
+        dataset.update(phase=phase)
+    return opt
+
+
+@pytest.mark.parametrize(
+    ('size', 'multiples', 'gt_size', 'image'),
+    [
+        (192, False, 384, (192, 192)),
+        (7, True, 392, (210, 147)),
+        (12, True, 384, (240, 36)),
+        (24, True, 384, (240, 216)),
+        (8, True, 384, (808, 8)),
+    ],
+)
+def test_a_network_that_needs_values_processes_images_of_the_sizes_that_it_is_made_for(
+    workplace, own, size, multiples, gt_size, image
+):
+    network = {'type': 'NeedsValues', 'size': size, 'multiples': multiples}
+    check_networks(options_with(workplace, network, gt_size, image), registry)
+
+
+@pytest.mark.parametrize(
+    ('size', 'line'),
+    [
+        (64, 'network_g: NeedsValues cannot process images of 192x192 (datasets.train.gt_size: 384): '),
+        (192, "network_g: NeedsValues cannot process images of 147x210 ('odd/0.png'): ValueError: a side of 210"),
+    ],
+)
+def test_a_network_that_needs_values_is_refused_with_the_size_of_the_file(workplace, own, size, line):
+    with pytest.raises(OptionError) as error:
+        check_networks(options_with(workplace, {'type': 'NeedsValues', 'size': size}, 384, (210, 147)), registry)
+    assert str(error.value).startswith(line)
+
+
+def test_a_network_that_is_too_large_is_never_built_with_values(workplace, own, monkeypatch):
+    monkeypatch.setattr('basicsr_plugin.network_checks._build_for_real', lambda *_: pytest.fail('built with values'))
+    with pytest.raises(OptionError, match=r'^network_g: expected a network that fits .* got one of 4000 GB'):
+        check_networks(options_with(workplace, {'type': 'TooLarge'}, 128, (64, 64)), registry)
+
+
+def test_the_memory_is_not_checked_on_a_system_that_has_no_name_for_it(monkeypatch):
+    monkeypatch.delattr(os, 'sysconf')
+    check({'network_g': EDSR})
+
+
+@pytest.mark.parametrize(
+    'network',
+    [
+        {'type': 'OnByDefault', 'pretrained': False},
+        {'type': 'OnByDefault', 'pretrained': True},
+        {'type': 'Nullable', 'pretrained': None},
+        {'type': 'Nullable', 'pretrained': 'a tag'},
+        {'type': 'NeverNull', 'pretrained': 'a tag'},
+        {'type': 'DefaultTag', 'pretrained': None},
+        {'type': 'DefaultTag', 'pretrained': 'another tag'},
+        {'type': 'Outer', 'backbone': {'type': 'OnByDefault', 'pretrained': False}},
+        {'type': 'Outer', 'backbone': {'type': 'NeverNull', 'pretrained': 'a tag'}},
+    ],
+)
+def test_weights_are_neither_read_nor_missing(own, network):
+    check({'network_g': network})
+
+
+def test_a_network_is_built_without_weights_unless_it_must_have_some(own, monkeypatch):
+    built = []
+    monkeypatch.setattr(OnByDefault, 'built_with', lambda self, pretrained: built.append(pretrained))
+    check({'network_g': {'type': 'Nullable', 'pretrained': 'a tag'}})
+    check({'network_g': {'type': 'NeverNull', 'pretrained': 'a tag'}})
+    assert built == [None]

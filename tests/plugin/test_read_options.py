@@ -88,6 +88,17 @@ def test_a_check_that_fails_on_a_value_with_a_fault_adds_nothing_and_any_other_f
         faults.raise_all()
 
 
+def test_a_fault_has_the_place_that_it_is_renamed_to():
+    faults = Faults(rename=lambda line: line.removeprefix('datasets.train.'))
+    faults.add(['scale: expected 2, got 3'])
+    with faults.caught():
+        raise OptionError('datasets.train.scale: expected 2, got 4')
+    with faults.caught():  # may follow from the fault that is known
+        raise TypeError
+    with pytest.raises(OptionError, match=r'^scale: expected 2, got 3$'):
+        faults.raise_all()
+
+
 def test_all_faults_are_listed_each_in_one_line():
     with pytest.raises(OptionError) as error:
         read_options(Options, {'flag': 'x', 'inner': {'sigma': -1, 'jpg_range': 3}}, '')
