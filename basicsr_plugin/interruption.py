@@ -25,6 +25,7 @@ _NAMES = ('SIGTERM', 'SIGINT', 'SIGUSR1')
 _SIGCHLD: Any = getattr(signal, 'SIGCHLD', None)
 _JOIN = 5  # seconds
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
+_STARTED_BY_PARENT = ('fork', 'spawn')  # start methods
 _WORKER_GRACE = 30  # seconds in which a training whose workers get SIGTERM too can end its iteration
 
 
@@ -195,12 +196,17 @@ def start_worker(initialise: Callable[[int], object] | None, worker: int) -> Non
 def end_with_parent(_: int = 0) -> None:
     """Lets a worker of a data loader end as soon as its parent has ended, also by SIGKILL.
 
-    torch's worker looks for that every 5 s, but never ends if its parent was killed while it started.
+    torch's worker looks for that every 5 s, but never ends if its parent was killed while it started. Does nothing for
+    the start method ``forkserver``: the parent is then not the process that takes the batches. Linux regards the thread
+    that has started the worker as its parent, so that one has to live as long as the worker; here it is the main thread.
     """
+    method = getattr(multiprocessing.current_process(), '_start_method', None)  # None: not started by a context
+    if (method or multiprocessing.get_start_method()) not in _STARTED_BY_PARENT:
+        return
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
-    if parent is not None and hasattr(os, 'getppid') and os.getppid() != parent.pid:
+    if parent is not None and os.getppid() != parent.pid:
         os._exit(1)
 
 

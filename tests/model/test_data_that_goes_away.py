@@ -182,6 +182,31 @@ def test_a_worker_ends_when_its_training_is_killed(early):
     training.join()
 
 
+class _Numbers:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return index
+
+
+@pytest.mark.skipif('forkserver' not in multiprocessing.get_all_start_methods(), reason='no fork server here')
+@pytest.mark.parametrize('context', ['forkserver', None], ids=['of the loader', 'by default'])
+def test_workers_of_a_fork_server_deliver_batches(context):
+    from basicsr_plugin.interruption import end_with_parent
+
+    before = multiprocessing.get_start_method(allow_none=True)
+    if context is None:
+        multiprocessing.set_start_method('forkserver', force=True)
+    try:
+        loader = torch.utils.data.DataLoader(
+            _Numbers(), num_workers=1, worker_init_fn=end_with_parent, multiprocessing_context=context
+        )
+        assert [int(number) for number in loader] == [0, 1, 2, 3]
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
 def test_a_worker_that_dies_within_a_step_is_raised_when_the_next_batch_is_taken():
     from basicsr_plugin.interruption import WorkerDeaths
 
