@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 __all__ = ['FAILED', 'Interrupted', 'Signals', 'WorkerDeaths', 'end_with_parent', 'start_worker']
@@ -127,7 +128,19 @@ class WorkerDeaths:
         self._raise: Any = None
         self._late = False
         self._taking = False
-        self._others = multiprocessing.active_children()
+        self._workers: list[BaseProcess] = []
+
+    def watch(self, loader: Any) -> None:
+        """Records the workers that a loader starts from now on."""
+        make = loader._get_iterator
+
+        def get_iterator() -> Any:
+            iterator = make()
+            running = [worker for worker in self._workers if worker.is_alive()]
+            self._workers = running + list(getattr(iterator, '_workers', ()))
+            return iterator
+
+        loader._get_iterator = get_iterator
 
     @contextlib.contextmanager
     def raised(self) -> Iterator[None]:
@@ -143,9 +156,9 @@ class WorkerDeaths:
             self._taking = False
 
     def end_workers(self) -> None:
-        """Ends the workers at once: one that hangs, or has batches that nobody takes, would be waited for."""
+        """Ends these workers at once: one that hangs, or has batches that nobody takes, would be waited for."""
         self._install()
-        workers = [process for process in multiprocessing.active_children() if process not in self._others]
+        workers, self._workers = self._workers, []
         for worker in workers:
             worker.kill()
         for worker in workers:
