@@ -210,8 +210,9 @@ def end_with_parent(_: int = 0) -> None:
     """Lets a worker of a data loader end as soon as its parent has ended, also by SIGKILL.
 
     torch's worker looks for that every 5 s, but never ends if its parent was killed while it started. Does nothing for
-    the start method ``forkserver``: the parent is then not the process that takes the batches. Linux regards the thread
-    that has started the worker as its parent, so that one has to live as long as the worker; here it is the main thread.
+    the start method ``forkserver``: the parent is then not the process that takes the batches.
+
+    For Linux the parent is the thread that has started the worker, which must live as long: here the main thread.
     """
     method = getattr(multiprocessing.current_process(), '_start_method', None)  # None: not started by a context
     if (method or multiprocessing.get_start_method()) not in _STARTED_BY_PARENT:
