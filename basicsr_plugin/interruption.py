@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 __all__ = ['FAILED', 'Interrupted', 'Signals', 'WorkerDeaths', 'end_with_parent', 'start_worker']
@@ -25,6 +26,7 @@ _NAMES = ('SIGTERM', 'SIGINT', 'SIGUSR1')
 _SIGCHLD: Any = getattr(signal, 'SIGCHLD', None)
 _JOIN = 5  # seconds
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
+_STARTED_BY_PARENT = ('fork', 'spawn')  # start methods
 _WORKER_GRACE = 30  # seconds in which a training whose workers get SIGTERM too can end its iteration
 
 
@@ -126,7 +128,19 @@ class WorkerDeaths:
         self._raise: Any = None
         self._late = False
         self._taking = False
-        self._others = multiprocessing.active_children()
+        self._workers: list[BaseProcess] = []
+
+    def watch(self, loader: Any) -> None:
+        """Records the workers that a loader starts from now on."""
+        make = loader._get_iterator
+
+        def get_iterator() -> Any:
+            iterator = make()
+            running = [worker for worker in self._workers if worker.is_alive()]
+            self._workers = running + list(getattr(iterator, '_workers', ()))
+            return iterator
+
+        loader._get_iterator = get_iterator
 
     @contextlib.contextmanager
     def raised(self) -> Iterator[None]:
@@ -142,9 +156,9 @@ class WorkerDeaths:
             self._taking = False
 
     def end_workers(self) -> None:
-        """Ends the workers at once: one that hangs, or has batches that nobody takes, would be waited for."""
+        """Ends these workers at once: one that hangs, or has batches that nobody takes, would be waited for."""
         self._install()
-        workers = [process for process in multiprocessing.active_children() if process not in self._others]
+        workers, self._workers = self._workers, []
         for worker in workers:
             worker.kill()
         for worker in workers:
@@ -195,12 +209,18 @@ def start_worker(initialise: Callable[[int], object] | None, worker: int) -> Non
 def end_with_parent(_: int = 0) -> None:
     """Lets a worker of a data loader end as soon as its parent has ended, also by SIGKILL.
 
-    torch's worker looks for that every 5 s, but never ends if its parent was killed while it started.
+    torch's worker looks for that every 5 s, but never ends if its parent was killed while it started. Does nothing for
+    the start method ``forkserver``: the parent is then not the process that takes the batches.
+
+    For Linux the parent is the thread that has started the worker, which must live as long: here the main thread.
     """
+    method = getattr(multiprocessing.current_process(), '_start_method', None)  # None: not started by a context
+    if (method or multiprocessing.get_start_method()) not in _STARTED_BY_PARENT:
+        return
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
-    if parent is not None and hasattr(os, 'getppid') and os.getppid() != parent.pid:
+    if parent is not None and os.getppid() != parent.pid:
         os._exit(1)
 
 

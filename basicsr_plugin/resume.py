@@ -137,18 +137,23 @@ def _way_out(opt: dict[str, Any]) -> str:
                 'no other checkpoint of the run is complete, start a new run, without path.resume_state, from the '
                 f'newest intact weights: path.pretrain_network_{label}: {file}'
             )
-    return 'nothing else of the run is intact, remove path.resume_state to start from scratch'
+    return 'nothing else of the run is intact, correct path.resume_state, or remove it to start from scratch'
 
 
 def _read_state(path: Path) -> dict[str, Any]:
+    """Reads a training state; the errors do not state how to fix it, which the other checkpoints of the run decide."""
     if not path.is_file():
-        raise UserError(f'path.resume_state: expected a training state, got {path}, which does not exist')
-    state = read_file(path, 'path.resume_state', 'copy it again')
+        what = 'is no file' if path.exists() else 'does not exist'
+        raise UserError(f'path.resume_state: expected a training state, got {path}, which {what}')
+    try:
+        state = read_file(path, 'path.resume_state')
+    except UserError as error:
+        raise UserError(_without_fix(error)) from error
     missing = [key for key in _KEYS if key not in state] if isinstance(state, Mapping) else _KEYS
     if missing:
         raise UserError(
             f'path.resume_state: expected a training state with the keys {", ".join(_KEYS)}, got {path} without '
-            f"'{missing[0]}'; name a .state in the folder training_states of the run"
+            f"'{missing[0]}'"
         )
     return dict(state)
 
@@ -197,8 +202,13 @@ def _file_problem(file: Path) -> str | None:
     try:
         read_file(file, 'its files')  # a damaged header may pass the checksums
     except UserError as error:
-        return str(error)
+        return _without_fix(error)
     return None
+
+
+def _without_fix(error: UserError) -> str:
+    """Returns an error of :func:`read_file` without its end, how to fix it."""
+    return str(error).rpartition('; ')[0]
 
 
 def _labels(opt: dict[str, Any], state: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,8 @@ class TrainingLoop:
         self._sampler = sampler
         self._has_workers = bool(loader.num_workers)
         self._deaths = WorkerDeaths()
+        if self._has_workers:
+            self._deaths.watch(loader)
         self._files: list[Any] = []
         self._batch = loader.batch_size * sampler.num_replicas
         self._position: ResumePosition | None = sampler.resume_position

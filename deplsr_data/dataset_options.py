@@ -145,7 +145,7 @@ def check_options(options: DatasetOptions, where: str) -> None:
     """
     backend = options.io_backend.get('type')
     if backend is None:
-        raise OptionError(f"{where}.io_backend: missing key 'type'; expected 'disk' or 'lmdb'")
+        raise OptionError(f"{where}.io_backend: missing key 'type', 'disk' or 'lmdb'; add it")
     if backend not in ('disk', 'lmdb'):
         raise OptionError(f"{where}.io_backend.type: expected 'disk' or 'lmdb', got {backend!r}; name one")
     if options.gt_size is not None and options.gt_size % options.scale:

@@ -346,6 +346,7 @@ def test_a_data_set_can_be_sent_to_a_spawned_worker(root):
         ({'gt_size': 66}, ['datasets.train.gt_size', 'multiple of scale 4, got 66; take 64']),
         ({'gt_size': None}, ["missing key 'gt_size'"]),
         ({'tokenizer': 'ViT-B-33'}, ['datasets.train.tokenizer', "did you mean 'ViT-B-32'"]),
+        ({'io_backend': {}}, ["datasets.train.io_backend: missing key 'type', 'disk' or 'lmdb'; add it"]),
         ({'io_backend': {'type': 'tape'}}, ['datasets.train.io_backend', 'tape']),
         ({'draws_per_image': 2}, ['draws_per_image', 'dataset_enlarge_ratio']),
         ({'scale': 'four'}, ['datasets.train.scale', 'four']),

@@ -182,6 +182,61 @@ def test_a_worker_ends_when_its_training_is_killed(early):
     training.join()
 
 
+class _Numbers:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return index
+
+
+@pytest.mark.skipif('forkserver' not in multiprocessing.get_all_start_methods(), reason='no fork server here')
+@pytest.mark.parametrize('context', ['forkserver', None], ids=['of the loader', 'by default'])
+def test_workers_of_a_fork_server_deliver_batches(context):
+    from basicsr_plugin.interruption import end_with_parent
+
+    before = multiprocessing.get_start_method(allow_none=True)
+    if context is None:
+        multiprocessing.set_start_method('forkserver', force=True)
+    try:
+        loader = torch.utils.data.DataLoader(
+            _Numbers(), num_workers=1, worker_init_fn=end_with_parent, multiprocessing_context=context
+        )
+        assert [int(number) for number in loader] == [0, 1, 2, 3]
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.skipif('fork' not in multiprocessing.get_all_start_methods(), reason='functions of a test are forked')
+@pytest.mark.parametrize('persistent', [False, True])
+def test_the_end_of_a_loop_kills_workers_but_no_other_process(persistent):
+    from basicsr_plugin.interruption import WorkerDeaths
+
+    context, deaths = multiprocessing.get_context('fork'), WorkerDeaths()
+    loader = torch.utils.data.DataLoader(
+        _Numbers(), num_workers=2, persistent_workers=persistent, multiprocessing_context=context
+    )
+    deaths.watch(loader)
+    first = iter(loader)
+    next(first)
+    end = context.Event()
+    try:
+        second = iter(loader)
+        next(second)
+        workers = multiprocessing.active_children()
+        assert len(workers) == (2 if persistent else 4)
+        other = context.Process(target=end.wait, args=(30,))
+        other.start()
+        deaths.end_workers()
+        assert multiprocessing.active_children() == [other]
+        assert {worker.exitcode for worker in workers} == {-signal.SIGKILL}
+    finally:
+        end.set()
+        deaths.remove()
+    other.join(10)
+    assert other.exitcode == 0  # ended by itself
+
+
 def test_a_worker_that_dies_within_a_step_is_raised_when_the_next_batch_is_taken():
     from basicsr_plugin.interruption import WorkerDeaths
 

@@ -146,7 +146,7 @@ def resume_error(run, path):
     return str(caught.value)
 
 
-@pytest.mark.parametrize('harm', ['state', 'network', 'both', 'no zip'])
+@pytest.mark.parametrize('harm', ['state', 'network', 'both', 'no zip', 'empty', 'folder', 'another file'])
 def test_a_checkpoint_that_cannot_be_resumed_from_names_the_newest_complete_one(run, harm):
     for iteration in (4, 5, 6, 7):
         run.checkpoint(iteration)
@@ -157,11 +157,18 @@ def test_a_checkpoint_that_cannot_be_resumed_from_names_the_newest_complete_one(
         path.unlink()
     elif harm == 'no zip':
         path.write_bytes(b'no zip')
+    elif harm == 'empty':
+        path.write_bytes(b'')
+    elif harm == 'folder':
+        path.unlink()
+        path.mkdir()
+    elif harm == 'another file':
+        path.write_bytes((run.models / 'net_g_5.pth').read_bytes())
     error = resume_error(run, path)
     line = f'; the newest complete checkpoint of the run is {run.states / "5.state"}, set path.resume_state to it'
     assert error.startswith('path.resume_state: ')
     assert error.endswith(line)
-    assert ('copy it again' in error) == (harm != 'both')
+    assert error.count('; ') == 1  # no other fix
 
 
 def test_without_another_checkpoint_the_newest_intact_weights_are_named(run):
@@ -176,12 +183,22 @@ def test_without_another_checkpoint_the_newest_intact_weights_are_named(run):
     )
 
 
+NOTHING_ELSE = '; nothing else of the run is intact, correct path.resume_state, or remove it to start from scratch'
+
+
 def test_where_nothing_is_intact_a_start_from_scratch_is_the_hint(run):
     run.checkpoint(5)
     cut(run.states / '5.state')
     cut(run.models / 'net_g_5.pth')
     error = resume_error(run, run.states / '5.state')
-    assert error.endswith('; nothing else of the run is intact, remove path.resume_state to start from scratch')
+    assert error.endswith(NOTHING_ELSE)
+
+
+def test_a_path_that_does_not_exist_is_to_be_corrected_or_removed(run):
+    path = run.states / '9.state'
+    assert resume_error(run, path).endswith(
+        f'expected a training state, got {path}, which does not exist{NOTHING_ELSE}'
+    )
 
 
 def test_network_weights_in_place_of_a_training_state_are_refused(run):
@@ -190,7 +207,7 @@ def test_network_weights_in_place_of_a_training_state_are_refused(run):
     run.opt['path']['resume_state'] = str(run.models / 'net_g_5.pth')
     with pytest.raises(
         UserError,
-        match=r"keys iter, .*, got .*net_g_5.pth without 'iter'; name a .state in the folder .*; the newest complete",
+        match=r"keys iter, .*, got .*net_g_5.pth without 'iter'; the newest complete",
     ):
         run.resumed()
 
