@@ -12,7 +12,7 @@ __all__ = ['compile_for_all_sizes', 'compile_in_place']
 
 
 def compile_for_all_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a network or function once; sizes of images are variables, so that another size does not compile again."""
+    """Compiles a network or function once; sizes of images are variables, so that another size needs no compilation."""
     return torch.compile(function, dynamic=True)
 
 
