@@ -48,10 +48,7 @@ class FusedDAT(DAT):
         drop_rate: Dropout rate after projections and in feed-forward networks; fusion has no dropout.
         attn_drop_rate: Dropout rate on attention weights; fusion has no dropout.
         drop_path_rate: Stochastic depth rate of the last block; fusion is never dropped.
-        use_chk: What the backward pass computes again instead of keeping it: 'cheap', depth-wise convolutions, gates
-            and activations; true, complete blocks, which costs a forward pass; false, nothing. 'auto' is 'cheap' on
-            the CPU and false on a GPU, where 'cheap' saves memory and costs time. Fusions are always
-            kept.
+        use_chk: What the backward pass computes again instead of keeping it, see :class:`DAT`; fusions are always kept.
         upscale: Scale: 3 or a power of two; any whole number with 'pixelshuffledirect'.
         img_range: Largest value of the input; 1.0 for images in 0..1.
         resi_connection: '1conv' or '3conv', the convolution at the end of every group and of the body.

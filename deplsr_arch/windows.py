@@ -48,8 +48,9 @@ def partition(x: Tensor, window: Size) -> Tensor:
     height, width = window
     x = x.unflatten(2, (-1, width)).unflatten(1, (-1, height))  # (B, rows, height, columns, width, n, heads, d)
     x = x.permute(5, 0, 1, 3, 6, 2, 4, 7)
-    if x.device.type != 'cpu':
-        x = F.pad(x, (0, -x.shape[-1] % GPU_MULTIPLE))  # in the same pass as the copy that flatten needs
+    missing = -x.shape[-1] % GPU_MULTIPLE
+    if missing and x.device.type != 'cpu':
+        x = F.pad(x, (0, missing))  # in the same pass as the copy that flatten needs
     return x.flatten(5, 6).flatten(1, 3)
 
 

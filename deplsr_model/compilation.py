@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ['compile_in_place']
+__all__ = ['compile_for_all_sizes', 'compile_in_place']
+
+
+def compile_for_all_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a network or function once; sizes of images are variables, so that another size needs no compilation."""
+    return torch.compile(function, dynamic=True)
 
 
 def compile_in_place(net: nn.Module, **settings: Any) -> None:
@@ -20,7 +26,7 @@ def compile_in_place(net: nn.Module, **settings: Any) -> None:
         settings: Further arguments of ``torch.compile`` for training, such as ``mode``.
     """
     train = torch.compile(net._call_impl, dynamic=False, **settings)
-    evaluate = torch.compile(net._call_impl, dynamic=True)
+    evaluate = compile_for_all_sizes(net._call_impl)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return (train if torch.is_grad_enabled() else evaluate)(*args, **kwargs)

@@ -12,62 +12,62 @@ is JSON; keys with ``_cpu_seconds`` compare seconds of the CPU, which a busy mac
 
 ``train_memory_ratio`` is the memory of all tensors that a step keeps for its backward pass, over that of ``before``;
 ``prior_overhead`` the largest share that estimator and fusions have in an enlargement of 256 x 256;
-``data_share`` the time for degrading a batch over that of a training step.
+``data_share`` the time for degrading a batch over that of a training step, left out without the section ``training``.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
-import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.prior.train import machine
-from benchmarks.speed import gpu
+from benchmarks.speed import gpu, sections
 from benchmarks.speed.draw import draw_cost
-from benchmarks.speed.forms import Form, Report, take_turns
+from benchmarks.speed.forms import Form, Report, baseline, open_forms, take_turns
 from benchmarks.start_up import measure as start_up
 
-ROOT = Path(__file__).resolve().parents[2]
 CASES = ((64, 1), (128, 1), (256, 1), (64, 8))  #: sides and batch sizes of inference
+SIDES = (64, 128, 256)
 TRAIN_SIZE, TRAIN_BATCH = 64, 2
 SECTIONS = ('inference', 'differences', 'training', 'memory', 'overhead', 'products', 'data', 'start-up')
+CPU_ONLY = ('quick', 'repeats', 'sections', 'sides', 'plot')  #: options that --gpu does not obey
+GPU_ONLY = ('profile', 'compile_limit', 'peak')
 
 
 def main() -> None:
     """Measures and prints a table, then one line of JSON."""
     options = parse()
     if options.device != 'cpu':
+        if not torch.cuda.is_available():
+            raise SystemExit('--gpu: torch finds no CUDA device; leave it out')
         gpu.main(options)
         return
-    trees = {'before': options.before, 'plain': ROOT, 'now': ROOT}
-    forms = {name: Form(name, Path(tree), options) for name, tree in trees.items() if tree}
+    forms = open_forms(options)
     print(f'{machine()}, {cpu_types()}, {options.threads} threads, torch {torch.__version__}')
-    report = Report('before' if 'before' in forms else 'plain', options.save)
+    report = Report(baseline(forms), options.save)
     cost: dict[str, dict[int, float]] = {}
-    sections: dict[str, Callable[[], object]] = {
+    runs: dict[str, Callable[[], object]] = {
         'inference': lambda: cost.update(inference(forms, report, options)),
-        'differences': lambda: differences(forms, report),
+        'differences': lambda: sections.differences(forms, report),
         'training': lambda: training(forms, report, options),
-        'memory': lambda: memory(forms, report),
-        'overhead': lambda: overhead(forms['now'], report, options),
-        'products': lambda: matrix_products(forms['now'], report),
+        'memory': lambda: sections.memory(forms, report, TRAIN_SIZE, TRAIN_BATCH),
+        'overhead': lambda: sections.overhead(forms['now'], report, 1 if options.quick else 3),
+        'products': lambda: sections.matrix_products(forms['now'], report),
     }
     try:
         for name in options.sections:
-            if name in sections:
-                sections[name]()
+            if name in runs:
+                runs[name]()
     finally:
         for form in forms.values():
             form.end()
     if 'data' in options.sections:
-        data_time(report, options)
+        step = report.result.get('step_seconds')
+        sections.data(report, options.device, 4 * TRAIN_SIZE, TRAIN_BATCH, step)
     if 'start-up' in options.sections:
         report.result |= start_up(3)
     if options.plot:
@@ -91,21 +91,42 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--before', type=os.path.abspath, help='folder with another commit of this repository')
     parser.add_argument('--quick', action='store_true', help='one size, three repeats, no start-up')
     parser.add_argument('--gpu', dest='device', action='store_const', const='cuda', default='cpu', help='on CUDA')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='threads of torch (all cores)')
-    parser.add_argument('--repeats', type=int, default=None, help='runs of which the median counts (7)')
+    parser.add_argument('--threads', type=_count, default=torch.get_num_threads(), help='threads of torch (all cores)')
+    parser.add_argument('--repeats', type=_count, help='runs of which the median counts (7)')
     parser.add_argument('--plot', help='file of a plot of cost against size, such as docs/speed.png')
     parser.add_argument('--sections', nargs='+', choices=SECTIONS, help='what to measure on the CPU (everything)')
-    parser.add_argument('--sides', type=int, nargs='+', help='sides of inference (64 128 256)')
+    parser.add_argument('--sides', type=int, nargs='+', choices=SIDES, help='sides of inference (all)')
     parser.add_argument('--save', help='file that gets the last line after every section')
     parser.add_argument('--profile', help='with --gpu: file of the slowest kernels')
-    parser.add_argument('--compile-limit', type=float, default=300, help='with --gpu: seconds of compilation (300)')
-    parser.add_argument('--peak', type=float, nargs=2, default=(67, 989), metavar=('FP32', 'BF16'), help='TFLOP/s')
+    parser.add_argument('--compile-limit', type=float, help='with --gpu: seconds of compilation (300)')
+    parser.add_argument('--peak', type=float, nargs=2, metavar=('FP32', 'BF16'), help='with --gpu: TFLOP/s (67 989)')
     options = parser.parse_args(arguments)
+    _refuse_what_has_no_effect(options, parser)
     options.repeats = options.repeats or (3 if options.quick else 7)
     options.sections = options.sections or [name for name in SECTIONS if name != 'start-up' or not options.quick]
-    sides = options.sides or ([64] if options.quick else [64, 128, 256])
+    sides = options.sides or ([64] if options.quick else SIDES)
     options.cases = [case for case in (CASES[:3] if options.quick else CASES) if case[0] in sides]
+    options.compile_limit = 300 if options.compile_limit is None else options.compile_limit
+    options.peak = options.peak or (67, 989)
     return options
+
+
+def _refuse_what_has_no_effect(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Ends the program with one line if an option would be ignored."""
+    on_gpu = options.device != 'cpu'
+    for name in CPU_ONLY if on_gpu else GPU_ONLY:
+        value = getattr(options, name)
+        if value is not None and value is not False:  # 0 is a value
+            parser.error(f'--{name.replace("_", "-")}: only {"without" if on_gpu else "with"} --gpu; leave it out')
+    for name in ('sides', 'plot'):
+        if getattr(options, name) and options.sections and 'inference' not in options.sections:
+            parser.error(f'--{name}: only for the section inference; add it to --sections or leave --{name} out')
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a whole number from 1, got {text!r}')
+    return int(text)
 
 
 def inference(forms: dict[str, Form], report: Report, options: argparse.Namespace) -> dict[str, dict[int, float]]:
@@ -128,22 +149,6 @@ def inference(forms: dict[str, Form], report: Report, options: argparse.Namespac
     return cost
 
 
-def differences(forms: dict[str, Form], report: Report) -> None:
-    """Compares outputs of the forms, and of bf16 with fp32."""
-    with tempfile.TemporaryDirectory() as folder:
-
-        def output(form: Form, **changes: Any) -> torch.Tensor:
-            path = f'{folder}/out.pt'
-            form('save', path=path, what='infer', size=100, batch=1, **changes)
-            return torch.load(path)
-
-        now, old, half = output(forms['now']), output(forms[report.old]), output(forms['now'], amp=True)
-    difference = float((now - old).abs().max())
-    psnr = -10 * math.log10(float((now - half).square().mean()))
-    text = f'Largest difference from {report.old}: {difference:.1e}; bf16 has {psnr:.1f} dB of the fp32 output'
-    report.note(text, inference_max_abs_diff=difference, bf16_psnr=psnr)
-
-
 def training(forms: dict[str, Form], report: Report, options: argparse.Namespace) -> None:
     """Times forward and backward passes."""
     arguments = {'what': 'train', 'size': TRAIN_SIZE, 'batch': TRAIN_BATCH}
@@ -158,43 +163,6 @@ def training(forms: dict[str, Form], report: Report, options: argparse.Namespace
     keys = {'now': 'train_speedup', 'now, bf16': 'train_bf16_speedup'}
     report.add(f'training step, {TRAIN_BATCH} x {TRAIN_SIZE} x {TRAIN_SIZE}', times, keys)
     report.result['step_seconds'] = times['now']['wall']
-
-
-def memory(forms: dict[str, Form], report: Report) -> None:
-    """Compares what a training step keeps for its backward pass."""
-    found = {name: form('memory', size=TRAIN_SIZE, batch=TRAIN_BATCH) for name, form in forms.items()}
-    ratio = {key: found['now'][key] / found[report.old][key] for key in ('kept', 'peak')}
-    shown = ', '.join(f'{name} {one["kept"]:.0f} MiB (peak {one["peak"]:.0f})' for name, one in found.items())
-    text = f'Kept for the backward pass: {shown}'
-    report.note(text, train_memory_ratio=ratio['kept'], train_peak_memory_ratio=ratio['peak'])
-
-
-def overhead(form: Form, report: Report, options: argparse.Namespace) -> None:
-    """Measures the share of estimator and fusions in an enlargement."""
-    shares = {}
-    for name in ('FusedDAT-light', 'PlainResNet'):
-        found = [form('overhead', name=name, size=256) for _ in range(1 if options.quick else 3)]
-        taken = {key: statistics.median(one[key] for one in found) for key in found[0]}
-        shares[name] = (taken['estimator'] + taken['fusion']) / (taken['estimator'] + taken['net'])
-        shown = ', '.join(f'{key} {1000 * value:.0f} ms' for key, value in taken.items())
-        print(f'{name} at 256 x 256: {shown}; the prior is {shares[name]:.1%}', flush=True)
-    report.result |= {'prior_overhead': max(shares.values()), 'prior_overhead_light': shares['FusedDAT-light']}
-
-
-def data_time(report: Report, options: argparse.Namespace) -> None:
-    """Compares the degradation of a batch, on the device of the step, with the step."""
-    from benchmarks.degradation.speed import measure, ways
-
-    chosen = argparse.Namespace(size=4 * TRAIN_SIZE, repeats=3, device=options.device, threads=options.threads)
-    seconds = measure({'batched': ways('semantic', TRAIN_BATCH, chosen)['batched']}, 3)[0]['batched']
-    share = seconds / report.result.get('step_seconds', math.nan)
-    report.note(f'Degrading a batch takes {1000 * seconds:.0f} ms, {share:.1%} of a step', data_share=share)
-
-
-def matrix_products(form: Form, report: Report) -> None:
-    """Measures products of matrices, the limit of the CPU."""
-    found = form('products')
-    report.note(f'Matrix products: {found["fp32"]:.0f} GFLOP/s in fp32, {found["bf16"]:.0f} in bf16', **found)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+ROOT = Path(__file__).resolve().parents[2]
 Times = dict[str, dict[str, float]]
+Arguments = dict[str, Any]
 
 
 class Form:
@@ -52,7 +54,21 @@ class Form:
         self._process.kill()
 
 
-def take_turns(runs: dict[str, tuple[Form, dict[str, Any]]], repeats: int) -> Times:
+Run = tuple[Form, Arguments]
+
+
+def open_forms(options: argparse.Namespace) -> dict[str, Form]:
+    """Starts a process for each version: ``before`` if there is one, ``plain`` and ``now``."""
+    trees = {'before': options.before, 'plain': ROOT, 'now': ROOT}
+    return {name: Form(name, Path(tree), options) for name, tree in trees.items() if tree}
+
+
+def baseline(forms: dict[str, Form]) -> str:
+    """Returns the name of the form that others are compared with."""
+    return 'before' if 'before' in forms else 'plain'
+
+
+def take_turns(runs: dict[str, Run], repeats: int) -> Times:
     """Returns the median seconds of each run, by the clock and of the CPU; all run alternately."""
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     for _ in range(repeats):

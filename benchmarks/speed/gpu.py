@@ -9,8 +9,6 @@ defaults (TF32 in convolutions, not in matrix products); rows with TF32 allow it
 from __future__ import annotations
 
 import argparse
-import math
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -19,15 +17,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed.forms import Form, Report, take_turns
+from benchmarks.speed import sections
+from benchmarks.speed.forms import ROOT, Arguments, Form, Report, Run, open_forms, take_turns
 
-ROOT = Path(__file__).resolve().parents[2]
 INFER = ((256, 1), (256, 8), (64, 1))  #: sides and batch sizes
 TRAIN = ((64, 8), (64, 32))
-HALF: dict[str, Any] = {'amp': True}
-CHEAP: dict[str, Any] = {'changes': {'use_chk': 'cheap'}}  #: by default nothing is computed again on a GPU
-Arguments = dict[str, Any]
-Run = tuple[Form, Arguments]
+HALF: Arguments = {'amp': True}
+CHEAP: Arguments = {'changes': {'use_chk': 'cheap'}}  #: by default nothing is computed again on a GPU
 
 
 def main(options: argparse.Namespace) -> None:
@@ -36,15 +32,13 @@ def main(options: argparse.Namespace) -> None:
     begin = time.perf_counter()
     tf32 = {'products': torch.backends.cuda.matmul.allow_tf32, 'convolutions': torch.backends.cudnn.allow_tf32}
     report.note(f'{torch.cuda.get_device_name()}, torch {torch.__version__}, TF32 allowed by default: {tf32}')
-    forms = {
-        name: Form(name, Path(tree), options)
-        for name, tree in (('before', options.before), ('plain', ROOT), ('now', ROOT))
-        if tree
-    }
+    forms = open_forms(options)
     ready: dict[str, Run] = {}
     try:
-        _guarded(report, 'differences', lambda: _differences(forms, report))
-        _guarded(report, 'memory', lambda: _memory(forms, report))
+        _guarded(report, 'differences', lambda: sections.differences(forms, report))
+        _guarded(
+            report, 'memory', lambda: sections.memory(forms, report, *TRAIN[0], {'bf16': HALF, 'use_chk cheap': CHEAP})
+        )
         _guarded(report, 'compilation', lambda: _compile(ready, report, options))
         for size, batch in TRAIN:
             _guarded(report, 'training', lambda: _training(forms, ready, report, (size, batch)))  # noqa: B023
@@ -54,7 +48,7 @@ def main(options: argparse.Namespace) -> None:
             if (size, batch) == (256, 8):
                 cost = found or {}
         _guarded(report, 'peak', lambda: _share_of_peak(forms, report, cost, options))
-        _guarded(report, 'overhead', lambda: _overhead(forms['now'], report))
+        _guarded(report, 'overhead', lambda: sections.overhead(forms['now'], report, 3))
         _guarded(report, 'data', lambda: _data(report, options))
         _guarded(report, 'profile', lambda: _profile(forms, ready, options))
     finally:
@@ -184,42 +178,10 @@ def _inference(
     return seconds
 
 
-def _differences(forms: dict[str, Form], report: Report) -> None:
-    """Compares outputs of the forms, and of bf16 with fp32."""
-    with tempfile.TemporaryDirectory() as folder:
-
-        def output(form: Form, **changes: Any) -> torch.Tensor:
-            path = f'{folder}/out.pt'
-            form('save', path=path, what='infer', size=100, batch=1, **changes)
-            return torch.load(path)
-
-        now, half = output(forms['now']), output(forms['now'], amp=True)
-        for name in sorted(forms.keys() - {'now'}):
-            difference = float((now - output(forms[name])).abs().max())
-            report.note(f'Largest difference from {name}: {difference:.1e}', **{f'max_abs_diff {name}': difference})
-    psnr = -10 * math.log10(float((now - half).square().mean()))
-    report.note(f'bf16 has {psnr:.1f} dB of the fp32 output', bf16_psnr=psnr)
-
-
-def _memory(forms: dict[str, Form], report: Report) -> None:
-    """Compares what a training step keeps for its backward pass, and its peak."""
-    size, batch = TRAIN[0]
-    found = {name: form('memory', size=size, batch=batch) for name, form in forms.items()}
-    found['now, bf16'] = forms['now']('memory', size=size, batch=batch, **HALF)
-    found['now, use_chk cheap'] = forms['now']('memory', size=size, batch=batch, **CHEAP)
-    shown = ', '.join(f'{name} {one["kept"]:.0f} MiB (peak {one["peak"]:.0f})' for name, one in found.items())
-    old = found.get('before', found['plain'])
-    ratios = {f'train_memory_ratio_{key}': found['now'][key] / old[key] for key in ('kept', 'peak')}
-    report.note(f'Kept for the backward pass: {shown}', **ratios)
-    for form in forms.values():
-        form('forget')
-
-
 def _share_of_peak(forms: dict[str, Form], report: Report, cost: dict[str, float], options: argparse.Namespace) -> None:
     """Compares operations a second, counted in the published form, with the peak of the chip."""
     operations = forms['plain']('operations', size=256, batch=8)
-    found = forms['now']('products')
-    report.note(f'Matrix products: {found["fp32"]:.0f} GFLOP/s in fp32, {found["bf16"]:.0f} in bf16', **found)
+    sections.matrix_products(forms['now'], report)
     for name, seconds in cost.items():
         peak = options.peak[1] if 'bf16' in name else options.peak[0]
         rate = operations / seconds / 1e12
@@ -227,32 +189,12 @@ def _share_of_peak(forms: dict[str, Form], report: Report, cost: dict[str, float
         report.note(text, **{f'share_of_peak {name}': rate / peak})
 
 
-def _overhead(form: Form, report: Report) -> None:
-    """Measures the share of estimator and fusions in an enlargement."""
-    for name in ('FusedDAT-light', 'PlainResNet'):
-        form('overhead', name=name, size=256)
-        taken = form('overhead', name=name, size=256)
-        share = (taken['estimator'] + taken['fusion']) / (taken['estimator'] + taken['net'])
-        shown = ', '.join(f'{key} {1000 * value:.1f} ms' for key, value in taken.items())
-        report.note(f'{name} at 256 x 256, fp32: {shown}; prior {share:.1%}', **{f'prior_overhead {name}': share})
-
-
 def _data(report: Report, options: argparse.Namespace) -> None:
-    """Compares degrading a batch with a step: on the device, and in a data loader's worker."""
-    from benchmarks.degradation.speed import measure, ways
-
+    """Measures degrading a batch, and copying one that workers have degraded, which a step waits for."""
     size, batch = TRAIN[0]
-    step = report.result.get(f'step_seconds_batch{batch}', math.nan)
-    for side in (4 * size, 512):
-        chosen = argparse.Namespace(size=side, repeats=5, device='cuda', threads=1)
-        runs = {name: run for name, run in ways('semantic', batch, chosen).items() if name in ('worker', 'batched')}
-        taken, cpu = measure(runs, 5)
-        text = (
-            f'Degrading {batch} x {side} x {side}: on the device {1000 * taken["batched"]:.1f} ms (CPU '
-            f'{1000 * cpu["batched"]:.1f}), {taken["batched"] / step:.0%} of the fastest step, before which it runs; '
-            f'in a worker {1000 * taken["worker"]:.0f} ms: {math.ceil(taken["worker"] / step)} workers keep up'
-        )
-        report.note(text, **{f'data_share_{side}': taken['batched'] / step, f'worker_seconds_{side}': taken['worker']})
+    step = report.result.get(f'step_seconds_batch{batch}')
+    for side, suffix in ((4 * size, ''), (512, '_512')):
+        sections.data(report, options.device, side, batch, step, suffix)
     images = torch.rand(batch, 3, 4 * size, 4 * size).pin_memory(), torch.rand(batch, 3, size, size).pin_memory()
     for _ in range(3):
         torch.cuda.synchronize()
@@ -260,8 +202,9 @@ def _data(report: Report, options: argparse.Namespace) -> None:
         _ = [image.to('cuda', non_blocking=True) for image in images]
         torch.cuda.synchronize()
         taken_copy = time.perf_counter() - start
-    share = taken_copy / step
-    report.note(f'Copying a batch of workers: {1000 * taken_copy:.2f} ms, {share:.1%}', data_share_workers=share)
+    report.note(f'Copying a batch of workers: {1000 * taken_copy:.2f} ms', copy_seconds=taken_copy)
+    if step:
+        report.note(f'That is {taken_copy / step:.1%} of a step', data_share_workers=taken_copy / step)
 
 
 def _profile(forms: dict[str, Form], ready: dict[str, Run], options: argparse.Namespace) -> None:

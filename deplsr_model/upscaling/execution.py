@@ -8,20 +8,18 @@ import torch
 from torch import Tensor
 
 from basicsr_plugin.errors import UserError, first_line, warn
+from deplsr_model.compilation import compile_for_all_sizes
 from deplsr_model.upscaling.tile_size import is_out_of_memory
 
 __all__ = ['CompiledNetwork', 'device_named']
 
 
 class CompiledNetwork:
-    """A compiled network; where the machine cannot compile, the network itself, with a warning.
-
-    Sizes of images are variables of the compiled network, so that another size does not compile it again.
-    """
+    """A network compiled for all sizes; where the machine cannot compile, the network itself, with a warning."""
 
     def __init__(self, net: Callable[..., Tensor]) -> None:
         self._plain = net
-        self._run: Callable[..., Tensor] = torch.compile(net, dynamic=True)
+        self._run: Callable[..., Tensor] = compile_for_all_sizes(net)
         self._works = False
 
     def __call__(self, *inputs: Tensor) -> Tensor:

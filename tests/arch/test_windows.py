@@ -25,6 +25,16 @@ def test_partition_cuts_windows_row_by_row(window):
     assert torch.equal(windows.partition(x, window), by_hand.permute(2, 0, 3, 1, 4))
 
 
+@pytest.mark.parametrize(('channels', 'pads'), [(5, 1), (8, 0)])
+def test_partition_pads_heads_on_a_gpu_only_where_channels_are_missing(channels, pads, monkeypatch):
+    calls = []
+    pad = windows.F.pad
+    monkeypatch.setattr(windows.F, 'pad', lambda *args: calls.append(args) or pad(*args))
+    x = torch.empty(2, 8, 8, 3, 2, channels, device='meta')  # as a GPU, without one
+    assert windows.partition(x, (4, 8)).shape[-1] == 8
+    assert len(calls) == pads
+
+
 @pytest.mark.parametrize('window', WINDOWS)
 def test_merge_undoes_partition(window):
     x = torch.randn(2, 3 * window[0], window[1], 1, 2, 5)

@@ -1,12 +1,16 @@
-"""The speed benchmark: its plain form of the network, and a run of its worker."""
+"""The speed benchmark: its plain form of the network, its options and its last line."""
 
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
 
+from benchmarks.speed import sections
+from benchmarks.speed.__main__ import parse
+from benchmarks.speed.forms import Report
 from benchmarks.speed.plain import as_published
 from deplsr_arch.dat_arch import DAT
 
@@ -30,3 +34,44 @@ def test_the_plain_form_has_the_same_outputs_and_gradients(size, pos_dim, traini
         (out**2).mean().backward()
     for (name, p), q in zip(net.named_parameters(), plain.parameters(), strict=True):
         assert (p.grad - q.grad).norm() <= 1e-3 * q.grad.norm() + 1e-4, name
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ('--gpu --quick', '--quick: only without --gpu; leave it out'),
+        ('--gpu --repeats 3', '--repeats: only without --gpu; leave it out'),
+        ('--gpu --sections data', '--sections: only without --gpu; leave it out'),
+        ('--gpu --sides 64', '--sides: only without --gpu; leave it out'),
+        ('--gpu --plot cost.png', '--plot: only without --gpu; leave it out'),
+        ('--profile kernels.txt', '--profile: only with --gpu; leave it out'),
+        ('--compile-limit 0', '--compile-limit: only with --gpu; leave it out'),
+        ('--peak 67 989', '--peak: only with --gpu; leave it out'),
+        ('--sections data --sides 64', '--sides: only for the section inference'),
+        ('--sections data --plot cost.png', '--plot: only for the section inference'),
+        ('--sides 100', 'invalid choice: 100'),
+        ('--repeats 0', "expected a whole number from 1, got '0'"),
+    ],
+)
+def test_options_without_effect_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        parse(arguments.split())
+    assert message in capsys.readouterr().err
+
+
+def test_options_have_the_documented_defaults():
+    assert parse([]).repeats == 7
+    assert parse(['--quick']).cases == [(64, 1)]
+    on_gpu = parse(['--gpu'])
+    assert (on_gpu.compile_limit, on_gpu.peak) == (300, (67, 989))
+    assert parse(['--gpu', '--compile-limit', '0']).compile_limit == 0
+
+
+@pytest.mark.parametrize('step', [None, 0.5])
+def test_degrading_has_a_share_of_a_step_only_where_the_step_was_measured(step, capsys):
+    report = Report('plain')
+    sections.data(report, 'cpu', 32, 1, step)
+    result = json.loads(report.line(), parse_constant=pytest.fail)
+    assert result['data_seconds'] > 0
+    assert ('data_share' in result) == (step is not None)
+    assert 'nan' not in capsys.readouterr().out
