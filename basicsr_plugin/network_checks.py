@@ -206,7 +206,8 @@ def _build(block: dict[str, Any]) -> nn.Module:
 
 def _without_weights(block: Mapping[str, Any], registered: Any) -> dict[str, Any] | None:
     """Returns the block of a network, or one in it, that names no weights; None if it must name some."""
-    function, kept = registered_as(registered, block.get('type')), {}
+    function = registered_as(registered, block.get('type'))
+    kept: dict[str, Any] = {}
     for key, value in block.items():
         if key == _WEIGHTS and value:
             if value is not True and (function is None or not takes_none(function, key)):
