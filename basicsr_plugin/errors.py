@@ -54,7 +54,7 @@ class Faults:
     """Collects the faults of an option file, so that all are listed at once; of two on one key the first counts.
 
     Args:
-        rename: Returns a line with the place that the user knows; None to leave all lines as they are.
+        rename: Returns a line with its place in the option file; None to leave all lines as they are.
     """
 
     def __init__(self, rename: Callable[[str], str] | None = None) -> None:
