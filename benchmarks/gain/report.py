@@ -225,7 +225,7 @@ def _hours(kept: dict[str, Any]) -> str:
     """Time of all trainings."""
     seconds = sum(log['seconds'] for log in kept['training'].values())
     return (
-        f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs, eight at a time on one GPU.'
+        f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs of one thread each.'
     )
 
 
