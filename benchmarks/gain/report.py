@@ -224,9 +224,7 @@ def _fusions(kept: dict[str, Any]) -> str:
 def _hours(kept: dict[str, Any]) -> str:
     """Time of all trainings."""
     seconds = sum(log['seconds'] for log in kept['training'].values())
-    return (
-        f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs of one thread each.'
-    )
+    return f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs of one thread each.'
 
 
 def _cell(gain: list[float] | None) -> str:
