@@ -45,7 +45,7 @@ class Training:
         self.first, self._losses, self._seconds = 0, list[float](), 0.0
         state = folder / 'state.pth'
         if state.exists():
-            saved = torch.load(state, map_location='cpu', weights_only=True)
+            saved = torch.load(state, map_location=self._device, weights_only=True)
             if saved.get('device', 'cpu') != self._device:
                 raise SystemExit(
                     f'{folder}: expected a training on {self._device}, got one on {saved["device"]}; take its device'
