@@ -166,11 +166,7 @@ class Fused(nn.Module):
         for handle in handles:
             handle.remove()
         self.backbone.train(training)
-        widths = {name: _width(name, inputs) for name, inputs in seen.items()}
-        for name, (features, *_) in seen.items():
-            fits = not maps or getattr(features, 'ndim', 4) == 4
-            shape = tuple(getattr(features, 'shape', ()))
-            expect(fits, f"fuse_at '{name}'", 'a map (B, C, h, w) with fusion: kernels', shape, 'take fusion: film')
+        widths = {name: _width(name, inputs, maps) for name, inputs in seen.items()}
         hint = 'name parts of equal width'
         expect(len(set(widths.values())) == 1, 'fuse_at', 'parts with the same number of channels', widths, hint)
         return next(iter(widths.values())), out.shape[-1] // size
@@ -214,12 +210,14 @@ def _find_parts(backbone: nn.Module, fuse_at: Sequence[str]) -> dict[str, nn.Mod
     return {name: known[name] for name in fuse_at}
 
 
-def _width(name: str, inputs: list[object]) -> int:
-    """Returns the number of channels at a part, from the first input of each of its runs."""
+def _width(name: str, inputs: list[object], maps: bool) -> int:
+    """Returns the number of channels at a part, from the first input of each of its runs; ``maps``: not of tokens."""
     where = f"fuse_at '{name}'"
     expect(len(inputs) == 1, where, 'a part that runs once in a forward pass', f'{len(inputs)} runs', 'name another')
     features = inputs[0]
     if isinstance(features, Tensor) and features.is_floating_point() and features.ndim in (3, 4):
+        is_map, shape = features.ndim == 4, tuple(features.shape)
+        expect(is_map or not maps, where, 'a map (B, C, h, w) with fusion: kernels', shape, 'take fusion: film')
         return features.shape[1 if features.ndim == 4 else 2]
     got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
     raise OptionError(

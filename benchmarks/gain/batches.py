@@ -1,4 +1,4 @@
-"""Which patches each batch is made of, drawn ahead of the training, so that every run of a seed sees the same ones."""
+"""Which patches each batch is made of: they follow from seed and step, so all runs of a seed see the same ones."""
 
 from __future__ import annotations
 

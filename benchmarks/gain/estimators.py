@@ -82,9 +82,8 @@ def train_estimator(
 class _Step:
     """Makes a training step; returns its loss."""
 
-    def __init__(self, net: LevelDistribution, **options: bool) -> None:
-        self._net, self._rate = net, torch.tensor(0.0, device=net.temperature.device)
-        rate = self._rate if options else 0.0
+    def __init__(self, net: LevelDistribution, rate: float | Tensor = 0.0, **options: bool) -> None:
+        self._net = net
         self.optimizer = torch.optim.AdamW(net.parameters(), rate, (0.9, 0.98), weight_decay=0.05, **options)
 
     def __call__(self, lq: Tensor, positions: Tensor, rate: float) -> float:
@@ -103,7 +102,7 @@ class _GraphStep(_Step):
     """The same on a GPU, by a CUDA graph for each side of the crops."""
 
     def __init__(self, net: LevelDistribution) -> None:
-        super().__init__(net, capturable=True)
+        super().__init__(net, torch.tensor(0.0, device=net.temperature.device), capturable=True)
         self._stream, self._seen = torch.cuda.Stream(), Counter[int]()
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = {}
 

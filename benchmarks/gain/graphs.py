@@ -76,7 +76,7 @@ class GraphTraining:
         amp: bool = False,
     ) -> None:
         device = crops.lq.device
-        self.folder, self.net, self.average = folder, net, average
+        self._net, self._average = net, average
         self._crops, self._tokens, self._patches, self._amp = crops, tokens, batches.patches, amp
         self._total = len(rates)
         rows = batches.first(self._total)
@@ -113,12 +113,12 @@ class GraphTraining:
         rows = self._rows.index_select(0, self._at)[0].long()
         lq, gt, tokens = gather_batch(self._crops, self._tokens, self._patches, rows)
         with torch.autocast('cuda', torch.bfloat16, enabled=self._amp, cache_enabled=False):
-            output = self.net(lq, lq.new_zeros(len(lq), 1, PRIOR_DIM), tokens)
+            output = self._net(lq, lq.new_zeros(len(lq), 1, PRIOR_DIM), tokens)
         loss = (output.float() - gt).abs().mean()
         loss.backward()
         self._optimizer.step()
-        if self.average is not None:
-            weights, averaged = list(self.net.parameters()), list(self.average.parameters())
+        if self._average is not None:
+            weights, averaged = list(self._net.parameters()), list(self._average.parameters())
             with torch.no_grad():
                 change = torch._foreach_sub(weights, averaged)
                 torch._foreach_mul_(change, 1 - self._decays.index_select(0, self._at)[0])
