@@ -74,8 +74,7 @@ class DePLSRBaseModel(BaseModel):
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Moves a network to the device as BasicSR does, with options ``channels_last`` and ``compile``."""
         net = net.to(memory_format=self.memory_format)
-        if self.options.compile:
-            compile_in_place(net)
+        compile_in_place(net, self.options.compile)
         return super().model_to_device(net)
 
     @property

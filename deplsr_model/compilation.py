@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-__all__ = ['compile_for_all_sizes', 'compile_in_place']
+__all__ = ['Compile', 'compile_for_all_sizes', 'compile_in_place']
+
+Compile = bool | Literal['reduce-overhead']
 
 
 def compile_for_all_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -16,19 +19,27 @@ def compile_for_all_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, dynamic=True)
 
 
-def compile_in_place(net: nn.Module, **settings: Any) -> None:
+def compile_in_place(net: nn.Module, mode: Compile = True) -> None:
     """Compiles a network: for the sizes it is trained with, and once for all sizes without gradients.
 
     Names of parameters stay as they are, as with ``nn.Module.compile``; copies of the network are not compiled.
 
     Args:
         net: The network.
-        settings: Further arguments of ``torch.compile`` for training, such as ``mode``.
+        mode: ``reduce-overhead`` also records the kernels of a training pass on a GPU once and replays them (CUDA
+            graphs); True compiles only, and False does nothing.
     """
-    train = torch.compile(net._call_impl, dynamic=False, **settings)
+    if not mode:
+        return
+    graphs = mode == 'reduce-overhead'
+    train = torch.compile(net._call_impl, dynamic=False, mode='reduce-overhead' if graphs else None)
     evaluate = compile_for_all_sizes(net._call_impl)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return (train if torch.is_grad_enabled() else evaluate)(*args, **kwargs)
+        if not torch.is_grad_enabled():
+            return evaluate(*args, **kwargs)
+        output = train(*args, **kwargs)
+        # a CUDA graph writes each pass into the same memory: what is kept until the next one must be a copy
+        return tree_map_only(Tensor, Tensor.clone, output) if graphs else output
 
     net._compiled_call_impl = call

@@ -15,6 +15,7 @@ from basicsr_plugin.errors import OptionError
 from basicsr_plugin.options import SetWhenRead
 from basicsr_plugin.stock_sections import MAX_SKIPPED_STEPS
 from deplsr_data.degradation.level_tables import LevelName
+from deplsr_model.compilation import Compile
 from deplsr_model.precision import Amp
 
 __all__ = [
@@ -190,7 +191,8 @@ class RunOptions:
         channels_last: Whether images and convolutions are stored with channels last in memory; the same results except
             for rounding.
         compile: Whether to compile the networks that are trained (torch.compile): for the size of the training crops,
-            and once for images of any size. The first steps take minutes; checkpoints are the same.
+            and once for images of any size. The first steps take minutes; checkpoints are the same. ``reduce-overhead``
+            also replays the kernels of a pass as a CUDA graph: for a GPU that waits for the CPU, as with small batches.
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
         plugins: Modules to import, whose classes the file can name; also from the working directory.
         logger: What is logged, and how often checkpoints are saved.
@@ -214,7 +216,7 @@ class RunOptions:
     levels: LevelName = 'effective'
     amp: Amp | None = None
     channels_last: bool = True
-    compile: bool = False
+    compile: Compile = False
     queue_size: Annotated[int, Field(ge=0)] = 0
     plugins: list[str] = field(default_factory=list)
     logger: LoggerOptions = field(default_factory=LoggerOptions)

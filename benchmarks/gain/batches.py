@@ -38,6 +38,7 @@ class Batches:
     def __init__(self, seed: int, weights: Mapping[str, float], patches: Patches) -> None:
         self.patches = patches
         self._seed, self._weights = seed, np.array([*weights.values()])
+        self._kept = np.zeros((0, patches.batch, 8), np.int32)
 
     def __getitem__(self, step: int) -> np.ndarray:
         rng, patches = np.random.default_rng((self._seed, step, 1)), self.patches
@@ -51,5 +52,8 @@ class Batches:
         return rows
 
     def first(self, steps: int) -> np.ndarray:
-        """The rows of the first steps, (steps, B, 8)."""
-        return np.stack([self[step] for step in range(steps)])
+        """The rows of the first steps, (steps, B, 8); they are kept, so that the next call draws the later ones only."""
+        if steps > len(self._kept):
+            later = np.stack([self[step] for step in range(len(self._kept), steps)])
+            self._kept = np.concatenate((self._kept, later))
+        return self._kept[:steps]

@@ -38,6 +38,7 @@ def main() -> None:
         sys.exit('expected a GPU with CUDA, found none; python -m benchmarks.gain trains on a CPU')
     torch.backends.cudnn.benchmark = True
     queue = _Queue(options.work, Sizes())
+    queue.draw()
     runs = [name for name, run in queue.runs.items() if not queue.weights(run).exists()]
     left = train_together(runs, queue.start, options.at_once, deadline_after(options.minutes))
     print(f'{len(left)} left: {" ".join(left)}' if left else 'all are trained')
@@ -50,6 +51,21 @@ class _Queue:
         self.runs = {run.name: run for run in RUNS}
         self._work, self._sizes = work, sizes
         self._crops: Crops | None = None
+        self._batches: dict[tuple[str, int], Batches] = {}
+
+    def draw(self) -> None:
+        """Draws the batches of all runs, half a minute of work that would keep the GPU waiting later."""
+        for run in self.runs.values():
+            self._batches_of(run).first(self._steps(run))
+
+    def _steps(self, run: Run) -> int:
+        return int(self._sizes.steps * run.share)
+
+    def _batches_of(self, run: Run) -> Batches:
+        key = (run.recipe, run.seed)
+        if key not in self._batches:
+            self._batches[key] = Batches(run.seed, parts_of(run.recipe), Patches(crops=self._sizes.pairs))
+        return self._batches[key]
 
     def weights(self, run: Run) -> Path:
         """File of the weights of a run."""
@@ -72,9 +88,9 @@ class _Queue:
             tokens[first : first + count] = prior_of(run, folder, load_pool(folder), count, estimators, 'cuda')
         torch.manual_seed(run.seed)
         net = build(run).to('cuda', memory_format=torch.channels_last).train()
-        total = int(self._sizes.steps * run.share)
+        total = self._steps(run)
         rates = [RATE * cosine(step / total) for step in range(total)]
-        batches = Batches(run.seed, parts, Patches(crops=count))
+        batches = self._batches_of(run)
         return GraphTraining(self.weights(run).parent, net, crops, [*parts], tokens.cuda(), batches, rates)
 
 

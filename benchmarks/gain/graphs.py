@@ -79,7 +79,7 @@ class GraphTraining:
         self._net, self._average = net, average
         self._crops, self._tokens, self._patches, self._amp = crops, tokens, batches.patches, amp
         self._total = len(rates)
-        rows = batches.first(self._total)
+        rows = batches.first(self._total).copy()
         rows[..., 1] += np.array([crops.first[name] for name in names], np.int32)[rows[..., 0]]
         self._rows = torch.from_numpy(rows).to(device)
         self._rates, self._decays = (torch.tensor(list(one), device=device) for one in (rates, decays))

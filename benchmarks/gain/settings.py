@@ -48,10 +48,10 @@ class Sizes:
         set14se: The first so many degradations of Set14-SE.
     """
 
-    lq: int = 20000
-    pairs: int = 6000
-    estimator_steps: int = 8000
-    steps: int = 2500
+    lq: int = 32000
+    pairs: int = 12000
+    estimator_steps: int = 20000
+    steps: int = 8000
     draws: int = 6
     set14se: int = 100
     beyond: int = 1200
@@ -118,35 +118,32 @@ BEYOND: dict[str, dict[str, Any]] = {
 #: Estimators in the order of training, and the share of ``Sizes.estimator_steps`` that each is trained for.
 ESTIMATORS = {MIXTURE: 1.0, 'mixture-realesrgan': 0.5, 'mixture-bsrgan': 0.5, 'mixture-camera': 0.5}
 SHORT = 0.4  #: share of the steps in the comparison of fusions
-SHARES = (1.0, 4.0)  #: in the curve of gain against steps
+SHARES = (0.25, 1.0, 4.0)  #: in the curve of gain against steps
+LARGE = {'blocks': 10, 'channels': 64}  #: 1 M parameters
 FUSIONS = ('film', 'film_all', 'film_upsampler', 'hypernetwork', 'kernels')
+_CURVE = tuple(
+    Run(recipe, prior) for prior in ('constant', 'true_effective', 'estimated')
+    for recipe in ('realesrgan', MIXTURE, 'semantic')
+)  # fmt: skip
 #: SR networks, in the order of training.
 RUNS = (
-    Run('realesrgan', 'constant'),
-    Run('realesrgan', 'true_effective'),
-    Run(MIXTURE, 'constant'),
-    Run('realesrgan', 'estimated'),
-    Run(MIXTURE, 'estimated'),
-    Run('semantic', 'constant'),
-    Run('semantic', 'estimated'),
-    Run('realesrgan', 'true_nominal'),
-    Run('realesrgan', 'constant', 1),
-    Run('realesrgan', 'estimated', 1),
-    Run(MIXTURE, 'constant', 1),
-    Run(MIXTURE, 'estimated', 1),
-    Run('semantic', 'true_effective'),
-    Run(MIXTURE, 'true_effective'),
-    Run('mixture-realesrgan', 'constant'),
-    Run('mixture-realesrgan', 'estimated', estimator='mixture-realesrgan'),
-    *(Run('realesrgan', prior, share=SHARES[-1]) for prior in ('constant', 'estimated', 'true_effective')),
+    *(replace(run, share=SHARES[-1]) for run in _CURVE if run.recipe != 'semantic'),
+    *_CURVE,
+    *(replace(run, seed=1) for run in _CURVE if (run.recipe, run.prior) != (MIXTURE, 'true_effective')),
+    *(Run('realesrgan', 'true_nominal', seed) for seed in (0, 1)),
+    *(
+        run for left_out in ('realesrgan', 'bsrgan', 'camera')
+        for run in (
+            Run(f'mixture-{left_out}', 'constant'),
+            Run(f'mixture-{left_out}', 'estimated', estimator=f'mixture-{left_out}'),
+        )
+    ),
+    *(Run(MIXTURE, prior, **LARGE) for prior in ('constant', 'true_effective', 'estimated')),
+    *(replace(run, share=SHARES[0]) for run in _CURVE),
     Run(MIXTURE, 'constant', share=SHORT),
     *(Run(MIXTURE, 'true_effective', share=SHORT, fusion=fusion) for fusion in FUSIONS),
-    Run('mixture-bsrgan', 'constant'),
-    Run('mixture-bsrgan', 'estimated', estimator='mixture-bsrgan'),
-    *(Run(MIXTURE, prior, share=SHARES[-1]) for prior in ('constant', 'estimated', 'true_effective')),
-    Run('mixture-camera', 'constant'),
-    Run('mixture-camera', 'estimated', estimator='mixture-camera'),
-)
+    *(replace(run, share=SHARES[-1]) for run in _CURVE if run.recipe == 'semantic'),
+)  # fmt: skip
 
 #: Estimators and SR networks of a smoke run.
 SMOKE_ESTIMATORS = (MIXTURE,)

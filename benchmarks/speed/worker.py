@@ -72,7 +72,7 @@ class Worker:
             if compiled:
                 from deplsr_model.compilation import compile_in_place  # as option `compile` does
 
-                compile_in_place(net, **({} if compiled == 'default' else {'mode': compiled}))
+                compile_in_place(net, True if compiled == 'default' else compiled)
             self.nets[key] = net
         return self.nets[key]
 

@@ -14,18 +14,41 @@ from deplsr_model.compilation import compile_in_place
 def test_a_network_compiled_in_place_keeps_its_names_and_its_copies_are_not_compiled(monkeypatch):
     calls = []
 
-    def compiled(function, dynamic, **settings):
-        return partial(lambda *args: calls.append((dynamic, settings)) or function(*args))
+    def compiled(function, dynamic, mode=None):
+        return partial(lambda *args: calls.append((dynamic, mode)) or function(*args))
 
     monkeypatch.setattr(torch, 'compile', compiled)
     net = nn.Sequential(nn.Linear(3, 2))
     names, x = list(net.state_dict()), torch.rand(4, 3)
     expected = net(x)
-    compile_in_place(net, mode='reduce-overhead')
+    compile_in_place(net, 'reduce-overhead')
     assert torch.equal(net(x), expected)
     with torch.no_grad():
         net(x)
-    assert calls == [(False, {'mode': 'reduce-overhead'}), (True, {})]  # training by size, evaluation for any
+    assert calls == [(False, 'reduce-overhead'), (True, None)]  # training by size, evaluation for any
     assert list(net.state_dict()) == names
     copy.deepcopy(net)(x)
     assert len(calls) == 2
+
+
+def test_outputs_of_a_cuda_graph_are_copies_and_pass_gradients_on(monkeypatch):
+    memory = torch.zeros(4, 2)
+
+    def into_the_same_memory(function, dynamic, mode=None):
+        return lambda x: (memory.copy_(function(x).detach()), function(x)) if mode else function(x)
+
+    monkeypatch.setattr(torch, 'compile', into_the_same_memory)
+    net = nn.Linear(3, 2)
+    compile_in_place(net, 'reduce-overhead')
+    first, output = net(torch.ones(4, 3))
+    kept = first.clone()
+    net(torch.zeros(4, 3))
+    assert torch.equal(first, kept)
+    output.sum().backward()
+    assert net.weight.grad is not None
+
+
+def test_false_compiles_nothing():
+    net = nn.Linear(3, 2)
+    compile_in_place(net, False)
+    assert net._compiled_call_impl is None
