@@ -52,7 +52,7 @@ class Batches:
         return rows
 
     def first(self, steps: int) -> np.ndarray:
-        """The rows of the first steps, (steps, B, 8); they are kept, so that the next call draws the later ones only."""
+        """The rows of the first steps, (steps, B, 8); they are kept, so that the next call draws later ones only."""
         if steps > len(self._kept):
             later = np.stack([self[step] for step in range(len(self._kept), steps)])
             self._kept = np.concatenate((self._kept, later))
