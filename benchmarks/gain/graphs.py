@@ -24,6 +24,7 @@ __all__ = ['Crops', 'GraphTraining', 'gather_batch', 'load_crops', 'train_togeth
 
 _CHUNK, _AHEAD = 50, 2  # steps that are started at once; how many chunks the GPU has to do at most
 _SAVE_EVERY = 5000
+_LONG = 10_000  # longer trainings go first on the GPU
 _WARM_UP = 3  # steps before a graph is captured, in which the libraries choose their kernels
 
 
@@ -89,7 +90,8 @@ class GraphTraining:
         self._training = Training(folder, net, self._optimizer, self._total, average, saves=False)
         self.step = self._started = self._training.first
         self._at = torch.full((1,), self.step, device=device)
-        self._stream, self._under_way = torch.cuda.Stream(), deque[tuple[int, torch.cuda.Event]]()
+        priority = -1 if self._total > _LONG else 0
+        self._stream, self._under_way = torch.cuda.Stream(priority=priority), deque[tuple[int, torch.cuda.Event]]()
         self._capture()
 
     def _capture(self) -> None:

@@ -48,9 +48,9 @@ class Sizes:
         set14se: The first so many degradations of Set14-SE.
     """
 
-    lq: int = 32000
+    lq: int = 26000
     pairs: int = 12000
-    estimator_steps: int = 20000
+    estimator_steps: int = 16000
     steps: int = 8000
     draws: int = 6
     set14se: int = 100
@@ -117,7 +117,7 @@ BEYOND: dict[str, dict[str, Any]] = {
 
 #: Estimators in the order of training, and the share of ``Sizes.estimator_steps`` that each is trained for.
 ESTIMATORS = {MIXTURE: 1.0, 'mixture-realesrgan': 0.5, 'mixture-bsrgan': 0.5, 'mixture-camera': 0.5}
-SHORT = 0.4  #: share of the steps in the comparison of fusions
+SHORT = 0.125  #: share of the steps in the comparison of fusions
 SHARES = (0.25, 1.0, 4.0)  #: in the curve of gain against steps
 LARGE = {'blocks': 10, 'channels': 64}  #: 1 M parameters
 FUSIONS = ('film', 'film_all', 'film_upsampler', 'hypernetwork', 'kernels')
@@ -129,8 +129,6 @@ _CURVE = tuple(
 RUNS = (
     *(replace(run, share=SHARES[-1]) for run in _CURVE if run.recipe != 'semantic'),
     *_CURVE,
-    *(replace(run, seed=1) for run in _CURVE if (run.recipe, run.prior) != (MIXTURE, 'true_effective')),
-    *(Run('realesrgan', 'true_nominal', seed) for seed in (0, 1)),
     *(
         run for left_out in ('realesrgan', 'bsrgan', 'camera')
         for run in (
@@ -139,7 +137,10 @@ RUNS = (
         )
     ),
     *(Run(MIXTURE, prior, **LARGE) for prior in ('constant', 'true_effective', 'estimated')),
+    *(replace(run, seed=1) for run in _CURVE if run.recipe != MIXTURE),
     *(replace(run, share=SHARES[0]) for run in _CURVE),
+    *(Run('realesrgan', 'true_nominal', seed) for seed in (0, 1)),
+    *(Run(MIXTURE, prior, 1) for prior in ('constant', 'estimated')),
     Run(MIXTURE, 'constant', share=SHORT),
     *(Run(MIXTURE, 'true_effective', share=SHORT, fusion=fusion) for fusion in FUSIONS),
     *(replace(run, share=SHARES[-1]) for run in _CURVE if run.recipe == 'semantic'),

@@ -55,19 +55,19 @@ class Model:
     name: str
     network: dict[str, Any]
     prior: str = 'estimated'
-    steps: int = 30_000
-    patches: Patches = field(default_factory=lambda: Patches(batch=32, side=48))
+    steps: int = 10_000
+    patches: Patches = field(default_factory=Patches)
     start: str = ''
     published: bool = True
 
 
-_X2 = Patches(batch=32, side=48, crops=8000, scale=2)
+_X2 = Patches(crops=4000, scale=2)
 #: In the order of training. ``constant-x4`` is the baseline without a prior: the same network, batches and steps.
 MODELS = {
     model.name: model
     for model in (
-        Model('small-x4', plain(32, 16)),
-        Model('constant-x4', plain(32, 16), 'constant', published=False),
-        Model('small-x2', plain(32, 16, scale=2), steps=10_000, patches=_X2, start='small-x4'),
+        Model('small-x4', plain(32, 16), steps=13_000),
+        Model('constant-x4', plain(32, 16), 'constant', steps=13_000, published=False),
+        Model('small-x2', plain(32, 16, scale=2), steps=2_500, patches=_X2, start='small-x4'),
     )
 }
