@@ -57,10 +57,11 @@ def test_positions_attend_only_within_their_window_and_their_side_of_the_shift(w
     shift = (window[0] // 2, window[1] // 2)
     height, width = grid[0] * window[0], grid[1] * window[1]
     qkv = torch.randn(2, height, width, 3, 2, 6)
-    bias = torch.randn(1, 2, window[0] * window[1], window[0] * window[1])
-    masked = bias.masked_fill(windows.shift_masks(window, shift).unsqueeze(1), windows.FORBIDDEN)
+    table = torch.randn(2, 2 * window[0] - 1, 2 * window[1] - 1)
+    bias = windows.bias_between_positions(table, window)
     qk, v = qkv.split((2, 1), dim=3)
-    got = windows.attend(qk, v, window, shift, masked.split(1), scale=0.3)  # (B, H, W, heads, d), not shifted
+    biases = windows.biases_of_pieces(table, window, shift)
+    got = windows.attend(qk, v, window, shift, biases, scale=0.3)  # (B, H, W, heads, d), not shifted
     got = windows_by_hand(got.roll((-shift[0], -shift[1]), (1, 2)), window).transpose(2, 3)
 
     # a pixel came over the border with the shift if it is now among the last shift[...] rows or columns
@@ -80,7 +81,7 @@ def test_attention_on_the_cpu_has_the_gradients_of_plain_products(heads, dtype):
     bias = torch.randn(1, heads, 12, 12)
     forbidden = torch.zeros(12, 12, dtype=torch.bool)
     forbidden[:5, 5:] = True
-    masked = bias.masked_fill(forbidden, windows.FORBIDDEN)
+    masked = bias.masked_fill(forbidden, -torch.inf)
     gradients = []
     for attend in (
         lambda q, k, v, bias: attention_on_cpu(q, k, v, bias, 0.3),
@@ -97,7 +98,7 @@ def test_attention_on_the_cpu_has_the_gradients_of_plain_products(heads, dtype):
 def test_attention_on_the_cpu_takes_a_fixed_mask():
     q, k, v = (torch.randn(2, 3, 12, 5, requires_grad=True) for _ in range(3))
     mask = torch.zeros(1, 1, 12, 12)
-    mask[..., 6:, :6] = windows.FORBIDDEN
+    mask[..., 6:, :6] = -torch.inf
     attention_on_cpu(q, k, v, mask, 0.3).sum().backward()
     got = [x.grad for x in (q, k, v)]
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
