@@ -52,7 +52,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float)
     if small and q.dtype == torch.float32:
         out, sums = _without_maximum(q, k, v, bias, scale)
         least, most = sums.aminmax()
-        if 1 / _LARGEST_SUM < least and most < _LARGEST_SUM:  # false for NaN
+        if least > 1 / _LARGEST_SUM and most < _LARGEST_SUM:  # false for NaN
             return out, sums.log()
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=bias, scale=scale)
 

@@ -121,7 +121,8 @@ def _count_calls(monkeypatch):
 
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason='torch takes its fused kernel without MKL')
 @pytest.mark.parametrize(
-    ('size', 'offset', 'fused'), [(0.1, 0, 0), (2, 0, 0), (1, 30, 0), (1, -30, 0), (1, 200, 1), (1, -200, 1), (30, 0, 1)]
+    ('size', 'offset', 'fused'),
+    [(0.1, 0, 0), (2, 0, 0), (1, 30, 0), (1, -30, 0), (1, 200, 1), (1, -200, 1), (30, 0, 1)],
 )
 def test_attention_on_the_cpu_is_exact_for_logits_of_any_size(size, offset, fused, monkeypatch):
     calls = _count_calls(monkeypatch)
@@ -151,6 +152,13 @@ def test_attention_on_the_cpu_does_not_depend_on_how_windows_are_grouped(cached,
     got = attention_on_cpu(q, k, v, bias, 0.3)
     torch.testing.assert_close(got, _attention_in_double(q, k, v, torch.zeros(()) if bias is None else bias, 0.3))
     assert bool(calls) == (cached < 1 or not torch.backends.mkl.is_available())
+
+
+def test_attention_in_float32_stays_so_under_autocast():
+    q, k, v = (torch.randn(4, 3, 12, 6) for _ in range(3))
+    want = attention_on_cpu(q, k, v, None, 0.4)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(attention_on_cpu(q, k, v, None, 0.4), want)
 
 
 def test_the_logarithm_of_the_sums_is_that_of_torchs_kernel():
