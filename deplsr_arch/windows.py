@@ -127,7 +127,7 @@ def attend(
     strips = []
     for qk_strip, v_strip in zip(*(_cut(x, window[0], shift[0], 1) for x in (qk, v)), strict=True):
         columns = zip(*(_cut(x, window[1], shift[1], 2) for x in (qk_strip, v_strip)), strict=True)
-        parts = [_attend_equal(*column, *next(left), scale, dropout) for column in columns]
+        parts = [_attend_equal(qk_part, v_part, *next(left), scale, dropout) for qk_part, v_part in columns]
         strips.append(_put_back(parts, shift[1], 2))
     return _put_back(strips, shift[0], 1)
 
