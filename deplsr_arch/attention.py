@@ -49,6 +49,13 @@ def normalised(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     return F.conv2d(x, conv.weight * gain.view(-1, 1, 1, 1), bias, padding=conv.padding, groups=conv.groups)
 
 
+def weighted_sum(x: Tensor, x_gate: Tensor, y: Tensor, y_gate: Tensor) -> Tensor:
+    """Returns x * x_gate + y * y_gate; overwrites x if no gradients are needed."""
+    if torch.is_grad_enabled():
+        return torch.addcmul(x * x_gate, y, y_gate)
+    return x.mul_(x_gate).addcmul_(y, y_gate)
+
+
 def run_all(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Runs layers one after the other."""
     for layer in layers:
@@ -94,7 +101,7 @@ class AdaptiveAttention(ComputedNotStored, ABC):
 
     @abstractmethod
     def interact(self, far: Tensor, near: Tensor) -> Tensor:
-        """Joins the two branches, each (B, C, H, W)."""
+        """Joins the two branches, each (B, C, H, W); without gradients ``far`` may be overwritten."""
 
     def channel_gate(self, image: Tensor) -> Tensor:
         """One weight in 0..1 per channel: (B, C, H, W) -> (B, C, 1, 1)."""
@@ -186,7 +193,7 @@ class AdaptiveSpatialAttention(AdaptiveAttention):
 
     def interact(self, far: Tensor, near: Tensor) -> Tensor:
         """Attention takes its channel weights from the convolution, which takes its pixel weights from attention."""
-        return torch.addcmul(far * self.channel_gate(near), near, self.spatial_gate(far))
+        return weighted_sum(far, self.channel_gate(near), near, self.spatial_gate(far))
 
 
 class AdaptiveChannelAttention(AdaptiveAttention):
@@ -231,7 +238,7 @@ class AdaptiveChannelAttention(AdaptiveAttention):
         q, k = qk.chunk(2, dim=-1)
         if q.dtype.itemsize > 2:
             logits = q.transpose(1, 2) @ k  # (B, C, C)
-            norms = [x.square().sum(dim=1).sqrt().clamp_min(EPS) for x in (q, k)]
+            norms = qk.square().sum(dim=1).sqrt().clamp_min(EPS).chunk(2, dim=-1)
             logits = logits / (norms[0].unsqueeze(2) * norms[1].unsqueeze(1))
         else:  # normalised before the product: sums over thousands of positions leave the range of half precision
             logits = F.normalize(q, dim=1).transpose(1, 2) @ F.normalize(k, dim=1)
@@ -241,4 +248,4 @@ class AdaptiveChannelAttention(AdaptiveAttention):
 
     def interact(self, far: Tensor, near: Tensor) -> Tensor:
         """Attention takes its pixel weights from the convolution, which takes its channel weights from attention."""
-        return torch.addcmul(far * self.spatial_gate(near), near, self.channel_gate(far))
+        return weighted_sum(far, self.spatial_gate(near), near, self.channel_gate(far))

@@ -64,7 +64,8 @@ class SpatialGate(nn.Module):
 
     def forward(self, kept: Tensor, gate: Tensor, size: Size) -> Tensor:
         """Gates the first half of the channels by the second."""
-        return kept * to_tokens(self.conv(to_image(self.norm(gate), size)))
+        factor = to_tokens(self.conv(to_image(self.norm(gate), size)))
+        return kept * factor if torch.is_grad_enabled() else factor.mul_(kept)
 
 
 class SpatialGateFeedForward(nn.Module):

@@ -86,7 +86,6 @@ class WindowAttention(ComputedNotStored):
 
     computed = ('relative_position_index', 'rpe_biases')
     offsets: Tensor
-    masks: Tensor | None
 
     def __init__(
         self, window: Size, shift: Size, num_heads: int, pos_dim: int, scale: float, attn_drop_rate: float = 0.0
@@ -95,8 +94,6 @@ class WindowAttention(ComputedNotStored):
         self.window, self.shift, self.scale, self.attn_drop_rate = window, shift, scale, attn_drop_rate
         self.pos = PositionBias(pos_dim, num_heads)
         self.register_buffer('offsets', windows.offset_grid(window), persistent=False)
-        masks = windows.shift_masks(window, shift) if any(shift) else None
-        self.register_buffer('masks', masks, persistent=False)
         self._kept: tuple[object, Biases] | None = None
 
     def forward(self, qk: Tensor, v: Tensor) -> Tensor:
@@ -123,18 +120,12 @@ class WindowAttention(ComputedNotStored):
         return self._kept[1]
 
     def _compute_biases(self) -> Biases:
-        if self.pos.is_constant:
-            bias = None  # softmax ignores what is added to all logits of a row
-        else:
-            # float32 also in mixed precision: the table is small
-            with torch.autocast(self.offsets.device.type, enabled=False):
-                table = self.pos(self.offsets).movedim(-1, 0)
-            bias = windows.bias_between_positions(table, self.window).unsqueeze(0)
-        if self.masks is None:
-            return [bias]
-        border = self.masks[1:, None, None]  # inner windows have no mask
-        zero = self.offsets.new_zeros(()) if bias is None else bias
-        return [bias, *(zero.masked_fill(mask, windows.FORBIDDEN) for mask in border)]
+        if self.pos.is_constant:  # softmax ignores what is added to all logits of a row
+            return [None] * len(windows.pieces(self.window, self.shift))
+        # float32 also in mixed precision: the table is small
+        with torch.autocast(self.offsets.device.type, enabled=False):
+            table = self.pos(self.offsets).movedim(-1, 0)
+        return [*windows.biases_of_pieces(table, self.window, self.shift)]
 
     def train(self, mode: bool = True) -> WindowAttention:
         """Sets the mode; also forgets the kept biases, since averages of weights are often written unnoticed."""

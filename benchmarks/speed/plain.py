@@ -106,7 +106,7 @@ def _windows(attn: WindowAttention, qkv: Tensor, heads: int) -> Tensor:
     table = attn.pos(attn.offsets.flatten(0, 1))
     bias = table[_index(attn)].view(high * wide, high * wide, heads).permute(2, 0, 1).contiguous()
     logits = logits + bias.unsqueeze(0)
-    if attn.masks is not None:
+    if any(attn.shift):
         mask = _masks(attn, (height, width), x_device=qkv.device)
         logits = logits.view(batch, len(mask), *logits.shape[1:]) + mask.unsqueeze(1).unsqueeze(0)
         logits = logits.view(-1, *logits.shape[2:])

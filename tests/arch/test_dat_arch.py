@@ -20,6 +20,7 @@ from torch import nn
 from weight_rule import fill
 
 from deplsr_arch import DAT
+from deplsr_arch.attention import AdaptiveChannelAttention, AdaptiveSpatialAttention
 from deplsr_arch.dat_arch import is_shifted
 from deplsr_arch.dat_blocks import DropPath
 from deplsr_arch.window_attention import PositionBias
@@ -176,6 +177,31 @@ def test_biases_are_kept_in_evaluation_until_parameters_change():
     torch.testing.assert_close(again, before)
     assert copy.deepcopy(attn)._kept is None
     assert attn.biases() is not attn.biases()  # with gradients
+
+
+def test_evaluation_without_gradients_overwrites_neither_inputs_nor_weights():
+    network, x = DAT(**SMALL, pos_dim=3).eval(), torch.rand(2, 3, 10, 20)
+    fill(network)
+    inputs, weights = x.clone(), copy.deepcopy(network.state_dict())
+    want = network(x).detach()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            got = [network(x) for _ in range(2)]
+        torch.testing.assert_close(got, [want, want])
+    assert torch.equal(x, inputs)
+    assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize('shifted', [False, True])
+def test_an_attention_leaves_its_input_alone(shifted):
+    torch.manual_seed(0)
+    spatial = AdaptiveSpatialAttention(16, 2, window=(2, 4), shifted=shifted, pos_dim=3)
+    for attention in (spatial, AdaptiveChannelAttention(16, 2)):
+        x = torch.randn(2, 48, 16)
+        given, want = x.clone(), attention.eval()(x, (6, 8)).detach()
+        with torch.no_grad():
+            torch.testing.assert_close(attention(x, (6, 8)), want)
+        assert torch.equal(x, given)
 
 
 @pytest.mark.parametrize('pos_dim', [1, 3])

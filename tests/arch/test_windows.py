@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deplsr_arch import windows
+from deplsr_arch import cpu_attention, windows
 from deplsr_arch.cpu_attention import attention_on_cpu
 
 WINDOWS = [(4, 8), (8, 4), (2, 3), (5, 5)]
@@ -51,16 +51,18 @@ def test_the_bias_of_two_positions_is_the_tables_value_at_their_offset(window):
     assert torch.equal(bias[1], (columns[:, None] - columns[None, :]).float())
 
 
+@pytest.mark.parametrize('axes', [(1, 1), (1, 0), (0, 1)])
 @pytest.mark.parametrize('grid', [(1, 1), (1, 3), (3, 1), (3, 2)])
 @pytest.mark.parametrize('window', WINDOWS)
-def test_positions_attend_only_within_their_window_and_their_side_of_the_shift(window, grid):
-    shift = (window[0] // 2, window[1] // 2)
+def test_positions_attend_only_within_their_window_and_their_side_of_the_shift(window, grid, axes):
+    shift = (window[0] // 2 * axes[0], window[1] // 2 * axes[1])
     height, width = grid[0] * window[0], grid[1] * window[1]
     qkv = torch.randn(2, height, width, 3, 2, 6)
-    bias = torch.randn(1, 2, window[0] * window[1], window[0] * window[1])
-    masked = bias.masked_fill(windows.shift_masks(window, shift).unsqueeze(1), windows.FORBIDDEN)
+    table = torch.randn(2, 2 * window[0] - 1, 2 * window[1] - 1)
+    bias = windows.bias_between_positions(table, window)
     qk, v = qkv.split((2, 1), dim=3)
-    got = windows.attend(qk, v, window, shift, masked.split(1), scale=0.3)  # (B, H, W, heads, d), not shifted
+    biases = windows.biases_of_pieces(table, window, shift)
+    got = windows.attend(qk, v, window, shift, biases, scale=0.3)  # (B, H, W, heads, d), not shifted
     got = windows_by_hand(got.roll((-shift[0], -shift[1]), (1, 2)), window).transpose(2, 3)
 
     # a pixel came over the border with the shift if it is now among the last shift[...] rows or columns
@@ -80,7 +82,7 @@ def test_attention_on_the_cpu_has_the_gradients_of_plain_products(heads, dtype):
     bias = torch.randn(1, heads, 12, 12)
     forbidden = torch.zeros(12, 12, dtype=torch.bool)
     forbidden[:5, 5:] = True
-    masked = bias.masked_fill(forbidden, windows.FORBIDDEN)
+    masked = bias.masked_fill(forbidden, -torch.inf)
     gradients = []
     for attend in (
         lambda q, k, v, bias: attention_on_cpu(q, k, v, bias, 0.3),
@@ -97,12 +99,73 @@ def test_attention_on_the_cpu_has_the_gradients_of_plain_products(heads, dtype):
 def test_attention_on_the_cpu_takes_a_fixed_mask():
     q, k, v = (torch.randn(2, 3, 12, 5, requires_grad=True) for _ in range(3))
     mask = torch.zeros(1, 1, 12, 12)
-    mask[..., 6:, :6] = windows.FORBIDDEN
+    mask[..., 6:, :6] = -torch.inf
     attention_on_cpu(q, k, v, mask, 0.3).sum().backward()
     got = [x.grad for x in (q, k, v)]
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     ((0.3 * q @ k.mT + mask).softmax(-1) @ v).sum().backward()
     torch.testing.assert_close(got, [x.grad for x in (q, k, v)])
+
+
+def _attention_in_double(q, k, v, bias, scale):
+    return ((scale * q.double() @ k.double().mT + bias.double()).softmax(-1) @ v.double()).float()
+
+
+def _count_calls(monkeypatch):
+    """Returns a list that grows with each call of torch's fused kernel."""
+    calls, kernel = [], torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    counted = lambda *args, **kwargs: calls.append(1) or kernel(*args, **kwargs)  # noqa: E731
+    monkeypatch.setattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', counted)
+    return calls
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason='torch takes its fused kernel without MKL')
+@pytest.mark.parametrize(
+    ('size', 'offset', 'fused'),
+    [(0.1, 0, 0), (2, 0, 0), (1, 30, 0), (1, -30, 0), (1, 200, 1), (1, -200, 1), (30, 0, 1)],
+)
+def test_attention_on_the_cpu_is_exact_for_logits_of_any_size(size, offset, fused, monkeypatch):
+    calls = _count_calls(monkeypatch)
+    q, k, v = (torch.randn(5, 3, 12, 6) for _ in range(3))
+    q, k = q * size, k * size
+    bias = torch.randn(1, 3, 12, 12) + offset
+    got = attention_on_cpu(q, k, v, bias, 0.4)
+    torch.testing.assert_close(got, _attention_in_double(q, k, v, bias, 0.4), rtol=1e-4, atol=1e-4)
+    assert len(calls) == fused  # without subtracting the largest logit, exponentials leave the range of float32
+
+
+def test_one_window_with_large_logits_does_not_spoil_the_others():
+    q, k, v = (torch.randn(3, 2, 12, 6) for _ in range(3))
+    q[1] *= 100
+    got = attention_on_cpu(q, k, v, None, 1.0)
+    torch.testing.assert_close(got, _attention_in_double(q, k, v, torch.zeros(()), 1.0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('heads', [1, 3, None])
+@pytest.mark.parametrize('cached', [0.5, 1, 2, 3])
+def test_attention_on_the_cpu_does_not_depend_on_how_windows_are_grouped(cached, heads, monkeypatch):
+    monkeypatch.setattr(cpu_attention, '_CACHED', int(cached * 3 * 12 * 12))  # weights of so many windows
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 1)
+    calls = _count_calls(monkeypatch)
+    q, k, v = (torch.randn(7, 3, 12, 5) for _ in range(3))
+    bias = None if heads is None else torch.randn(1, heads, 12, 12)
+    got = attention_on_cpu(q, k, v, bias, 0.3)
+    torch.testing.assert_close(got, _attention_in_double(q, k, v, torch.zeros(()) if bias is None else bias, 0.3))
+    assert bool(calls) == (cached < 1 or not torch.backends.mkl.is_available())
+
+
+def test_attention_in_float32_stays_so_under_autocast():
+    q, k, v = (torch.randn(4, 3, 12, 6) for _ in range(3))
+    want = attention_on_cpu(q, k, v, None, 0.4)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(attention_on_cpu(q, k, v, None, 0.4), want)
+
+
+def test_the_logarithm_of_the_sums_is_that_of_torchs_kernel():
+    q, k, v = (torch.randn(4, 3, 12, 6) for _ in range(3))
+    out, sums = cpu_attention._forward(q, k, v, None, 0.4)
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=0.4)
+    torch.testing.assert_close((out, sums), kernel)
 
 
 def test_padding_reaches_the_next_multiple_with_zeros():
