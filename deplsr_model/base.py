@@ -74,7 +74,10 @@ class DePLSRBaseModel(BaseModel):
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Moves a network to the device as BasicSR does, with options ``channels_last`` and ``compile``."""
         net = net.to(memory_format=self.memory_format)
-        compile_in_place(net, self.options.compile)
+        mode = self.options.compile
+        if mode == 'reduce-overhead' and net is getattr(self, 'net_d', None):
+            mode = True  # its passes of a step do not agree with CUDA graphs: torch 2.11 reports overwritten outputs
+        compile_in_place(net, mode)
         return super().model_to_device(net)
 
     @property

@@ -9,12 +9,14 @@ import os
 import socket
 import subprocess
 import sys
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from basicsr_plugin import cli
@@ -147,13 +149,14 @@ class Workplace:
         with socket.socket() as free:
             free.bind(('localhost', 0))
             port = free.getsockname()[1]
-
-        def work(rank: int) -> None:
-            os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR='localhost', MASTER_PORT=str(port))
-            _forget_logs()
-            sys.exit(cli.main([command, '-opt', file, '--launcher', 'pytorch', *more]))
-
-        processes = [multiprocessing.get_context('fork').Process(target=work, args=(rank,)) for rank in range(count)]
+        line = [command, '-opt', file, '--launcher', 'pytorch', *more]
+        places = [
+            {'RANK': rank, 'WORLD_SIZE': count, 'MASTER_ADDR': 'localhost', 'MASTER_PORT': port}
+            for rank in range(count)
+        ]
+        # torch refuses backward passes in a fork of a process that has used a GPU
+        context: BaseContext = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'fork')
+        processes = [context.Process(target=_run_rank, args=(line, place)) for place in places]
         for process in processes:
             process.start()
         processes[0].join(400)
@@ -177,6 +180,13 @@ class Workplace:
             encoding='utf-8',
             start_new_session=start_new_session,
         )
+
+
+def _run_rank(line: list[str], place: dict[str, object]) -> None:
+    """Runs a command as one of several processes."""
+    os.environ.update({name: str(value) for name, value in place.items()})
+    _forget_logs()
+    sys.exit(cli.main(line))
 
 
 def _forget_logs() -> None:

@@ -97,3 +97,10 @@ def test_plain_pairs_are_sharpened_where_the_target_shall_be(workplace, gan):
     pairs |= {'io_backend': {'type': 'disk'}, 'gt_size': 32, 'use_hflip': True, 'use_rot': False}
     pairs |= {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2, 'dataset_enlarge_ratio': 4}
     assert workplace.run('train', gan, datasets__train=pairs) == 0
+
+
+def test_the_discriminator_is_compiled_without_cuda_graphs(workplace, gan, monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch, 'compile', lambda function, mode=None, **_: modes.append(mode) or function)
+    assert workplace.run('train', gan, compile='reduce-overhead', train__total_iter=1) == 0
+    assert modes == ['reduce-overhead', None, None, None]  # training and evaluation, generator and discriminator

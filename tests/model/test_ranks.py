@@ -64,6 +64,11 @@ def test_two_processes_equal_one_with_the_double_batch(workplace, cases, case):
         assert first == pytest.approx(second, abs=1e-3)
 
 
+FORKS = pytest.mark.skipif(
+    torch.cuda.is_available(), reason='replaces code in forked processes, which cannot train once a GPU is used'
+)
+
+
 def test_batch_norms_are_named(workplace, stage1, capfd):
     assert workplace.run_processes(2, 'train', stage1, train__total_iter=1) == [0, 0]
     assert capfd.readouterr().err.count('warning: DegradationAdaptor has batch norms, which average over') == 1
@@ -80,6 +85,7 @@ def fail_in(monkeypatch, rank, iteration, action):
     monkeypatch.setattr(DePLSRBaseModel, 'begin_step', begin_step)
 
 
+@FORKS
 @pytest.mark.parametrize(
     ('number', 'line'),
     [(signal.SIGKILL, 'another process has ended'), (signal.SIGSTOP, 'another process does not answer')],
@@ -116,6 +122,7 @@ def test_each_phrase_of_gloo_for_a_lost_process_is_recognised(monkeypatch, text,
     assert lost_process(RuntimeError('shapes do not fit'), 'hint') is None
 
 
+@FORKS
 def test_all_processes_save_when_one_has_no_data(workplace, stage1, monkeypatch, capfd):
     from basicsr_plugin.errors import UnavailableError
     from deplsr_data.captioned_degradation_dataset import CaptionedDegradationDataset

@@ -228,7 +228,9 @@ def test_the_network_runs_again_to_reach_a_scale(stock):
 
 def test_describe_takes_an_upscaler_or_a_path(upscaler, stock):
     found = describe(PHOTO, upscaler)
-    assert found == describe(Image.fromarray(PHOTO), 'net_g.pth', 'options.yml')
+    by_path = describe(Image.fromarray(PHOTO), 'net_g.pth', 'options.yml')  # on a GPU if there is one
+    assert by_path.names == found.names
+    assert by_path.levels == pytest.approx(found.levels, abs=0.01)
     assert found.names[:2] == ('blur', 'noise')
     for low, level, high in zip(found.low, found.levels, found.high, strict=True):
         assert low <= level <= high
