@@ -15,6 +15,7 @@ from benchmarks.gain.measure import CLEAN, FIXED
 from benchmarks.gain.settings import (
     ESTIMATORS,
     FUSIONS,
+    LARGE,
     MIXTURE,
     RECIPES,
     RUNS,
@@ -187,15 +188,16 @@ def _estimates(kept: dict[str, Any]) -> str:
 
 
 def _curve(kept: dict[str, Any]) -> str:
-    """Gain against training steps."""
+    """Gain against training steps, and of a larger network."""
     points = {(recipe, prior, share_): gain for recipe, prior, share_, gain in curve_points(kept)}
     shares = sorted({point[2] for point in points})
     rows = []
     for recipe, prior in dict.fromkeys(point[:2] for point in points):
         cells = [_cell(points.get((recipe, prior, share_))) for share_ in shares]
-        rows.append([f'`{recipe}`', _LABELS[prior], *cells])
+        large = _cell(gain_of(kept, Run(recipe, prior, **LARGE), recipe))
+        rows.append([f'`{recipe}`', _LABELS[prior], *cells, large])
     steps = [f'{int(Sizes().steps * share_):,} steps' for share_ in shares]
-    return _table(['gain over `constant`, dB', 'conditioned on', *steps], rows)
+    return _table(['gain over `constant`, dB', 'conditioned on', *steps, f'1 M, {Sizes().steps:,} steps'], rows)
 
 
 def curve_points(kept: dict[str, Any]) -> Iterable[tuple[str, str, float, list[float]]]:
@@ -224,7 +226,7 @@ def _fusions(kept: dict[str, Any]) -> str:
 def _hours(kept: dict[str, Any]) -> str:
     """Time of all trainings."""
     seconds = sum(log['seconds'] for log in kept['training'].values())
-    return f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs of one thread each.'
+    return f'{seconds / 3600:.1f} hours of training, summed over {len(kept["training"])} runs, up to ten at a time.'
 
 
 def _cell(gain: list[float] | None) -> str:

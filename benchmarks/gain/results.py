@@ -20,10 +20,12 @@ WITHOUT_LEVELS = ('realsr100', 'set14se')
 
 
 def parts_measured(run: Run | None) -> tuple[str, ...]:
-    """The parts that a network, or bicubic, is measured on: all for a mixture, else its own recipe and a real set."""
+    """The parts that a network, or bicubic, is measured on: all for the mixture, the recipe that is left out of one."""
+    if run and run.recipe.startswith(f'{MIXTURE}-'):
+        return (run.recipe.partition('-')[2],)
     if run and not run.usual:  # curve, size and fusions
         return (*RECIPES, 'blur') if run.recipe == MIXTURE else (run.recipe,)
-    if run is None or run.recipe.startswith('mixture'):
+    if run is None or run.recipe == MIXTURE:
         return PARTS
     return (run.recipe, *(FIXED if run.recipe == 'semantic' else ('realsr100',)))
 
