@@ -56,9 +56,9 @@ from deplsr_model.level_text import (
 )
 
 _SCALE = math.log(1 / 0.07)  # of the logits at the start, as in CLIP
-SEEDS = (0, 1)
-TEXT, NUMBERS = (tuple(f'{name}_{seed}' for seed in SEEDS) for name in ('text', 'numbers'))
-NAMES = (*TEXT, *NUMBERS)
+#: `scaled`: texts of levels that are evenly spaced on the estimator's scale, roots of levels for most types.
+SEEDS = {'text': (0, 1), 'scaled': (0,), 'numbers': (0, 1)}
+NAMES = tuple(f'{head}_{seed}' for head, seeds in SEEDS.items() for seed in seeds)
 SHOWN = ('blur', 'noise', 'jpeg', 'compression')  #: types in the table
 _DRAWS = 500  # of the bootstrap
 
@@ -68,13 +68,15 @@ class TextEstimator(nn.Module):
 
     Args:
         vocabulary: Levels and text embeddings of each degradation type.
+        scaled: Whether these levels are on the scale 0..1 of the estimator, not in units.
 
     Shape:
         - lq: (B, 3, h, w) RGB in 0..1. Returns (B, K, D) of unit length.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, scaled: bool = False) -> None:
         super().__init__()
+        self.scaled = scaled
         plain = build()
         self.trunk, self.stride = plain.trunk, plain.stride
         width, dim = plain.head[0].out_features, vocabulary[0][1].shape[1]
@@ -90,7 +92,8 @@ class TextEstimator(nn.Module):
 
     def estimate(self, lq: Tensor) -> Tensor:
         """Returns the expected levels (B, K)."""
-        return self.embeddings.estimate(self(lq), self.logit_scale.exp())
+        found = self.embeddings.estimate(self(lq), self.logit_scale.exp())
+        return positions_to_levels(found, EFFECTIVE) if self.scaled else found
 
 
 class _TextStep(Step):
@@ -103,7 +106,7 @@ class _TextStep(Step):
     def loss(self, output: Tensor, positions: Tensor) -> Tensor:
         """Returns the loss of fine embeddings (B, K, D) for true levels (B, K) in 0..1."""
         net = self._text_net
-        levels = positions_to_levels(positions, EFFECTIVE)
+        levels = positions if net.scaled else positions_to_levels(positions, EFFECTIVE)
         scale = net.logit_scale.exp()
         terms = [
             ordinal_cross_entropy(fine, texts, neighbour_target(true, known), scale)
@@ -118,45 +121,50 @@ class _TextStep(Step):
         return loss
 
 
-def level_texts() -> Vocabulary:
-    """Text embeddings of the levels by the text tower of ``benchmarks.prior``, small and of random weights.
+def build_text(head: str) -> TextEstimator:
+    """An untrained text estimator with the text tower of ``benchmarks.prior``, small and of random weights.
 
     Whitened texts of a degradation type are all equally far apart, so another tower would only rotate them.
     """
-    torch.manual_seed(0)
-    options = Setup().network_da('adaptor')
-    options.pop('type')
-    return embed_levels(DegradationAdaptor(**options, num_degradation_types=len(TYPES)), EFFECTIVE)
-
-
-def train_text(folder: Path, pools: Path, groups: np.ndarray, sizes: Sizes, seed: int) -> None:
-    """Trains the text estimator as :func:`~benchmarks.gain.estimators.train_estimator` does on the mixture."""
-    if (folder / 'weights.pth').exists():
-        return
-    parts, vocabulary = parts_of(MIXTURE), level_texts()
-    loaded = load_crops(pools, parts, groups, sizes)
-    torch.manual_seed(seed)
-    net = TextEstimator(vocabulary).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    step_of = _TextStep(net)
-    run = Training(folder, net, step_of.optimizer, sizes.estimator_steps)
-    fit(run, step_of, loaded, np.array(list(parts.values())), 'cpu', seed)
-    run.finish()
-
-
-def load_text(folder: Path) -> TextEstimator:
-    """A trained text estimator."""
-    net = TextEstimator(level_texts()).eval()
-    net.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        options = Setup().network_da('adaptor')
+        options.pop('type')
+        adaptor = DegradationAdaptor(**options, num_degradation_types=len(TYPES))
+    if head == 'text':
+        return TextEstimator(embed_levels(adaptor, EFFECTIVE))
+    places = [torch.linspace(0, 1, len(one.training_levels)) for one in EFFECTIVE.types]
+    padded = nn.utils.rnn.pad_sequence(places)  # (L, K)
+    levels = positions_to_levels(padded, EFFECTIVE).unbind(1)
+    named = [known[: len(place)].tolist() for known, place in zip(levels, places, strict=True)]
+    texts = [texts for _, texts in embed_levels(adaptor, EFFECTIVE, named)]
+    return TextEstimator(list(zip(places, texts, strict=True)), scaled=True)
 
 
 def train(name: str, folder: Path, pools: Path, groups: np.ndarray, sizes: Sizes) -> None:
-    """Trains one of :data:`NAMES`; resumed from its last state."""
+    """Trains one of :data:`NAMES` on the mixture; resumed from its last state."""
     head, seed = name.split('_')
-    if head == 'text':
-        train_text(folder, pools, groups, sizes, int(seed))
-    else:
+    if head == 'numbers':
         train_estimator(folder, pools, MIXTURE, groups, sizes, seed=int(seed))
+    elif not (folder / 'weights.pth').exists():
+        parts = parts_of(MIXTURE)
+        loaded = load_crops(pools, parts, groups, sizes)
+        torch.manual_seed(int(seed))
+        net = build_text(head).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        step_of = _TextStep(net)
+        run = Training(folder, net, step_of.optimizer, sizes.estimator_steps)
+        fit(run, step_of, loaded, np.array(list(parts.values())), 'cpu', int(seed))
+        run.finish()
+
+
+def load(name: str, folder: Path) -> TextEstimator | LevelDistribution:
+    """One of :data:`NAMES`, trained."""
+    head = name.split('_')[0]
+    if head == 'numbers':
+        return load_estimator(folder)
+    net = build_text(head).eval()
+    net.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
+    return net
 
 
 @torch.no_grad()
@@ -172,7 +180,7 @@ def estimated_levels(net: TextEstimator | LevelDistribution, lq: np.ndarray) -> 
 
 def measure(folders: dict[str, Path], graded: Path) -> dict[str, Any]:
     """Sizes of the trained estimators, and for each recipe their :func:`grade_levels` and :func:`difference`."""
-    nets = {name: (load_text if name in TEXT else load_estimator)(folder) for name, folder in folders.items()}
+    nets = {name: load(name, folder) for name, folder in folders.items()}
     logs = {name: json.loads((folder / 'log.json').read_text(encoding='utf-8')) for name, folder in folders.items()}
     results: dict[str, Any] = {'trainings': {}, 'recipes': {}}
     for name, net in nets.items():
@@ -187,10 +195,11 @@ def measure(folders: dict[str, Path], graded: Path) -> dict[str, Any]:
         places = level_positions(torch.from_numpy(np.array(pool.levels)), EFFECTIVE)
         levels = {name: estimated_levels(net, pool.lq) for name, net in nets.items()}
         results['recipes'][recipe] = {name: grade_levels(one, places) for name, one in levels.items()}
-        pairs = [(levels[text], levels[number]) for text, number in zip(TEXT, NUMBERS, strict=True)
-                 if {text, number} <= {*levels}]  # fmt: skip
-        if pairs:
-            results['recipes'][recipe]['difference'] = difference(pairs, places, np.array(pool.photo))
+        for head in ('text', 'scaled'):
+            names = [(f'{head}_{seed}', f'numbers_{seed}') for seed in SEEDS[head]]
+            pairs = [(levels[one], levels[other]) for one, other in names if {one, other} <= {*levels}]
+            if pairs:
+                results['recipes'][recipe][f'{head}_less_numbers'] = difference(pairs, places, np.array(pool.photo))
     return results
 
 
@@ -240,19 +249,22 @@ def difference(pairs: list[tuple[Tensor, Tensor]], places: Tensor, photo: np.nda
 
 
 def table(results: dict[str, Any]) -> str:
-    """The table of the notebook: text / numbers, means over seeds."""
-    lines = [['texts / numbers', *SHOWN, 'all types: texts less numbers'], ['---'] * (len(SHOWN) + 2)]
+    """The table of the notebook, means over seeds."""
+    gaps = [head for head in SEEDS if head != 'numbers']
+    lines = [[' / '.join(SEEDS), *SHOWN, *(f'{head} less numbers' for head in gaps)]]
+    lines.append(['---'] * len(lines[0]))
     for key, label in (('spearman', 'Spearman'), ('error_scaled', 'mean error')):
         for recipe, found in results['recipes'].items():
-            cells = [' / '.join(_mean(found, names, one, key) for names in (TEXT, NUMBERS)) for one in SHOWN]
-            gap = found.get('difference') if key == 'spearman' else None
-            last = f'{gap[0]:+.3f} ({gap[1]:+.3f} to {gap[2]:+.3f})' if gap else ''
-            lines.append([f'`{recipe}`, {label}', *cells, last])
+            cells = [' / '.join(_mean(found, head, one, key) for head in SEEDS) for one in SHOWN]
+            gap = [found.get(f'{head}_less_numbers') if key == 'spearman' else None for head in gaps]
+            last = [f'{one[0]:+.3f} ({one[1]:+.3f} to {one[2]:+.3f})' if one else '' for one in gap]
+            lines.append([f'`{recipe}`, {label}', *cells, *last])
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
-def _mean(found: dict[str, Any], names: tuple[str, ...], type_name: str, key: str) -> str:
-    known = [found[name][type_name][key] for name in names if type_name in found.get(name, {})]
+def _mean(found: dict[str, Any], head: str, type_name: str, key: str) -> str:
+    every = [found.get(f'{head}_{seed}', {}).get(type_name) for seed in SEEDS[head]]
+    known = [one[key] for one in every if one]
     return f'{np.mean(known):.3f}' if known else ''
 
 
