@@ -1,6 +1,6 @@
 """Does an adaptor with text embeddings estimate effective levels as well as numbers do?
 
-    python -m benchmarks.gain.text --photos data/photos                     # two seeds of both, an hour on a core
+    python -m benchmarks.gain.text --photos data/photos                     # all of it, an hour on a core
     python -m benchmarks.gain.text --photos data/photos --only text_0       # one training
     python -m benchmarks.gain.text --photos data/photos --only              # measure what is trained
 
@@ -27,15 +27,7 @@ from scipy.stats import rankdata, spearmanr
 from torch import Tensor, nn
 
 from benchmarks.gain.__main__ import RESULTS, groups_of
-from benchmarks.gain.estimators import (
-    TYPES,
-    Step,
-    build,
-    fit,
-    load_crops,
-    load_estimator,
-    train_estimator,
-)
+from benchmarks.gain.estimators import TYPES, Step, build, fit, load_crops, load_estimator, train_estimator
 from benchmarks.gain.pairs import EFFECTIVE, load_pool
 from benchmarks.gain.progress import Training
 from benchmarks.gain.settings import MIXTURE, RECIPES, SMOKE, Sizes, parts_of
