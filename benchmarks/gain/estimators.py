@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.gain.pairs import EFFECTIVE, NOMINAL, Pool, load_pool
 from benchmarks.gain.progress import Training
@@ -59,46 +60,63 @@ def train_estimator(
     if (folder / 'weights.pth').exists():
         return
     parts = parts_of(training)
-    loaded = [_Crops(load_pool(pools / name), sizes.pairs, groups) for name in parts]
+    loaded = load_crops(pools, parts, groups, sizes)
     torch.manual_seed(seed)
     net = build().to(device, memory_format=torch.channels_last).train()
-    step_of = _Step(net) if device == 'cpu' else _GraphStep(net)
-    total = int(sizes.estimator_steps * ESTIMATORS[training])
-    run = Training(folder, net, step_of.optimizer, total)
+    step_of = Step(net) if device == 'cpu' else _GraphStep(net)
+    run = Training(folder, net, step_of.optimizer, int(sizes.estimator_steps * ESTIMATORS[training]))
     weights = np.array(list(parts.values()))
-    for step in run.steps():
-        rng = np.random.default_rng((seed, step))
-        counts = rng.multinomial(_BATCH, weights)
-        drawn = [crops.draw(count, rng) for crops, count in zip(loaded, counts, strict=True) if count]
-        lq, positions = (torch.cat(column) for column in zip(*drawn, strict=True))
-        rate = _RATE * min(1, (step + 1) / 200) * cosine(step / total)
-        run.record(step, step_of(augment(lq.to(device), rng), positions.to(device), rate))
+    fit(run, step_of, loaded, weights, device, seed)
     lq, positions = calibration_crops(loaded, weights)
     beyond = {TYPES.index(name): torch.from_numpy(load_pool(pools / f'beyond_{name}').lq[:]) for name in BEYOND}
     calibrate(net, list(zip(lq.split(64), positions.split(64), strict=True)), beyond)
     run.finish()
 
 
-class _Step:
-    """Makes a training step; returns its loss."""
+def load_crops(pools: Path, parts: Iterable[str], groups: np.ndarray, sizes: Sizes) -> list[Crops]:
+    """The crops of the recipes of a training."""
+    return [Crops(load_pool(pools / name), sizes.pairs, groups) for name in parts]
 
-    def __init__(self, net: LevelDistribution, rate: float | Tensor = 0.0, **options: bool) -> None:
+
+def fit(run: Training, step_of: Step, loaded: list[Crops], weights: np.ndarray, device: str, seed: int) -> None:
+    """Makes the steps that are left of a training; which crops each has depends on seed and step alone."""
+    for step in run.steps():
+        rng = np.random.default_rng((seed, step))
+        counts = rng.multinomial(_BATCH, weights)
+        drawn = [crops.draw(count, rng) for crops, count in zip(loaded, counts, strict=True) if count]
+        lq, positions = (torch.cat(column) for column in zip(*drawn, strict=True))
+        rate = _RATE * min(1, (step + 1) / 200) * cosine(step / run.total)
+        run.record(step, step_of(augment(lq.to(device), rng), positions.to(device), rate))
+
+
+class Step:
+    """Makes a training step; returns its loss.
+
+    A subclass for another network overrides :meth:`loss`.
+    """
+
+    def __init__(self, net: nn.Module, rate: float | Tensor = 0.0, **options: bool) -> None:
         self._net = net
         self.optimizer = torch.optim.AdamW(net.parameters(), rate, (0.9, 0.98), weight_decay=0.05, **options)
 
     def __call__(self, lq: Tensor, positions: Tensor, rate: float) -> float:
+        """Makes a step with crops (B, 3, h, w) in 0..1 and their true levels (B, K) in 0..1."""
         self.optimizer.param_groups[0]['lr'] = rate
         self.optimizer.zero_grad()
         return float(self._make(lq, positions))
 
+    def loss(self, output: Tensor, positions: Tensor) -> Tensor:
+        """Returns the loss of the network's output for true levels (B, K) in 0..1."""
+        return level_cross_entropy(output, positions).mean()
+
     def _make(self, lq: Tensor, positions: Tensor) -> Tensor:
-        loss = level_cross_entropy(self._net(lq), positions).mean()
+        loss = self.loss(self._net(lq), positions)
         loss.backward()
         self.optimizer.step()
         return loss.detach()
 
 
-class _GraphStep(_Step):
+class _GraphStep(Step):
     """The same on a GPU, by a CUDA graph for each side of the crops."""
 
     def __init__(self, net: LevelDistribution) -> None:
@@ -150,7 +168,7 @@ def augment(lq: Tensor, rng: np.random.Generator) -> Tensor:
     return lq.contiguous(memory_format=torch.channels_last).float() / 255
 
 
-class _Crops:
+class Crops:
     """The crops of a pool that train and those that calibrate."""
 
     def __init__(self, pool: Pool, first: int, groups: np.ndarray) -> None:
@@ -162,11 +180,12 @@ class _Crops:
         self.positions = effective_positions(np.array(pool.levels))
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Returns crops (count, 3, h, w) uint8 to train on, and their true levels (count, K) in 0..1."""
         rows = self.training[rng.integers(len(self.training), size=count)]
         return torch.from_numpy(self.pool.lq[np.sort(rows)]), self.positions[np.sort(rows)]
 
 
-def calibration_crops(loaded: list[_Crops], weights: np.ndarray) -> tuple[Tensor, Tensor]:
+def calibration_crops(loaded: list[Crops], weights: np.ndarray) -> tuple[Tensor, Tensor]:
     """Crops of the calibration photos, in the proportions of the weights."""
     most = min(len(crops.calibration) / weight for crops, weight in zip(loaded, weights, strict=True))
     kept = [crops.calibration[: max(1, int(weight * most))] for crops, weight in zip(loaded, weights, strict=True)]

@@ -28,6 +28,7 @@ class Training:
 
     Attributes:
         first: The step that it begins or is resumed with.
+        total: Steps.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Training:
         saves: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._net, self._optimizer, self._total = folder, net, optimizer, total
+        self._folder, self._net, self._optimizer, self.total = folder, net, optimizer, total
         self._average, self._saves, self._device = average, saves, next(net.parameters()).device.type
         self.first, self._losses, self._seconds = 0, list[float](), 0.0
         state = folder / 'state.pth'
@@ -61,13 +62,13 @@ class Training:
 
     def steps(self) -> Iterator[int]:
         """Yields the steps that are left."""
-        bar = tqdm(range(self.first, self._total), self._folder.name, self._total - self.first, leave=False)
+        bar = tqdm(range(self.first, self.total), self._folder.name, self.total - self.first, leave=False)
         yield from bar
 
     def record(self, step: int, loss: float) -> None:
         """Records the loss of a finished step; saves every so often."""
         self._recent.append(loss)
-        if (step + 1) % _EVERY == 0 or step + 1 == self._total:
+        if (step + 1) % _EVERY == 0 or step + 1 == self.total:
             self._losses.append(round(sum(self._recent) / len(self._recent), 5))
             self._recent = []
             if self._saves:
@@ -76,7 +77,7 @@ class Training:
     def finish(self) -> None:
         """Writes the weights and the log."""
         seconds = round(self._seconds + time.time() - self._began)
-        log = {'steps': self._total, 'seconds': seconds, 'every': _EVERY, 'losses': self._losses}
+        log = {'steps': self.total, 'seconds': seconds, 'every': _EVERY, 'losses': self._losses}
         (self._folder / 'log.json').write_text(json.dumps(log), encoding='utf-8')
         net = self._net if self._average is None else self._average
         save_tensors({name: value.cpu() for name, value in net.state_dict().items()}, self._folder / 'weights.pth')
@@ -85,7 +86,7 @@ class Training:
         """Saves the state after so many steps."""
         state = {
             'net': self._net.state_dict(), 'optimizer': self._optimizer.state_dict(), 'step': step,
-            'losses': self._losses, 'seconds': self._seconds + time.time() - self._began, 'total': self._total,
+            'losses': self._losses, 'seconds': self._seconds + time.time() - self._began, 'total': self.total,
             'device': self._device,
         }  # fmt: skip
         if self._average is not None:
