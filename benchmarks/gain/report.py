@@ -242,7 +242,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def report(kept: dict[str, Any], results: Path, docs: Path) -> None:
     """Writes prior_summary.json, the tables of the pages that have their markers, and the figure."""
     (results / 'prior_summary.json').write_text(json.dumps(summarize(kept), indent=1) + '\n', encoding='utf-8')
-    for page in ('prior.md', 'notebook.md'):
+    for page in ('prior.md', 'notebook_effective.md'):
         if (docs / page).exists() or page == 'prior.md':
             write_tables(tables(kept), docs / page)
     points = list(curve_points(kept))

@@ -8,7 +8,7 @@
 degradation type. It is compared with the whitened text embeddings of that type's levels, with the ordinal loss of stage
 1. `scaled` spaces these levels as the estimator does. `numbers` is the estimator itself. All have the same crops in the
 same order. Needs the pools that `python -m benchmarks.gain` makes (--work), and takes its estimator as `numbers_0`.
-Trainings are resumed. Results: benchmarks/results/gain_text.json; the table of docs/notebook.md is printed.
+Trainings are resumed. Results: benchmarks/results/gain_text.json; the table of docs/notebook_effective.md is printed.
 """
 
 from __future__ import annotations

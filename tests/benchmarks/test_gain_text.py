@@ -61,5 +61,5 @@ def test_the_difference_is_above_zero_where_texts_estimate_better():
 
 @pytest.mark.skipif(not KEPT.exists(), reason='nothing is measured yet')
 def test_the_table_of_the_notebook_is_that_of_the_kept_measurements():
-    text = (ROOT / 'docs/notebook.md').read_text(encoding='utf-8')
+    text = (ROOT / 'docs/notebook_effective.md').read_text(encoding='utf-8')
     assert table(json.loads(KEPT.read_text(encoding='utf-8'))) in text
