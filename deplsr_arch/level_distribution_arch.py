@@ -51,8 +51,13 @@ class LevelDistribution(nn.Module):
     no photo is out of range. The range ends at a distance from the training photos, and for each degradation type whose
     stronger levels the calibration was shown, where the features become those of such photos.
 
-    Sources: temperature scaling (Guo et al., ICML 2017); conformalized quantile regression (Romano et al., NeurIPS
-    2019); Mahalanobis distance of features (Lee et al., NeurIPS 2018); outlier exposure (Hendrycks et al., ICLR 2019).
+    With several ``members``, networks of equal size that are trained on the same photos from different weights, the
+    distribution is the mean of theirs and features are those of all. Where a photo is unlike those of the training they
+    disagree, and the deviation grows.
+
+    Sources: deep ensembles (Lakshminarayanan et al., NeurIPS 2017); temperature scaling (Guo et al., ICML 2017);
+    conformalized quantile regression (Romano et al., NeurIPS 2019); Mahalanobis distance of features (Lee et al.,
+    NeurIPS 2018); outlier exposure (Hendrycks et al., ICLR 2019).
 
     Args:
         prior_dim: Width D of the SR network's prior, at least twice ``num_degradation_types``; 512 by default.
@@ -64,10 +69,11 @@ class LevelDistribution(nn.Module):
         trunk: Network of timm that replaces the convolutions, such as ``resnet10t``; then F and the grid are its own,
             and ``num_block`` and ``stride`` have no effect. None for the convolutions.
         pretrained: Local file of that network's weights, to start a training; None for random ones.
+        members: Number M of networks that estimate together, each at the full cost.
 
     Shape:
         - lq: (B, 3, h, w) RGB in 0..1.
-        - returns logits (B, K, L), before the temperatures.
+        - returns logits (B, K, L), or (M, B, K, L) of several members, before the temperatures.
 
     Raises:
         ValueError: An argument is wrong.
@@ -93,6 +99,7 @@ class LevelDistribution(nn.Module):
         num_degradation_types: int = NUM_DEGRADATION_TYPES,
         trunk: str | None = None,
         pretrained: str | None = None,
+        members: int = 1,
     ) -> None:
         super().__init__()
         expect_counts(
@@ -102,6 +109,7 @@ class LevelDistribution(nn.Module):
             stride=stride,
             num_levels=num_levels,
             num_degradation_types=num_degradation_types,
+            members=members,
         )
         least = f'at least {2 * num_degradation_types}, two entries for each degradation type'
         expect(prior_dim >= 2 * num_degradation_types, 'prior_dim', least, prior_dim, 'take the prior_dim of network_g')
@@ -109,11 +117,17 @@ class LevelDistribution(nn.Module):
         self.prior_dim = prior_dim
         self.num_levels = num_levels
         self.num_degradation_types = num_degradation_types
-        self.trunk, channels, self.stride = build_trunk(trunk, pretrained, num_feat, num_block, stride)
-        self.head = nn.Sequential(
-            nn.Linear(channels, num_feat), nn.GELU(), nn.Linear(num_feat, num_degradation_types * num_levels)
+        built = [build_trunk(trunk, pretrained, num_feat, num_block, stride) for _ in range(members)]
+        channels, self.stride = built[0][1], built[0][2]
+        outputs = num_degradation_types * num_levels
+        heads = [nn.Sequential(nn.Linear(channels, num_feat), nn.GELU(), nn.Linear(num_feat, outputs)) for _ in built]
+        self.trunk, self.head = built[0][0], heads[0]
+        self.others = nn.ModuleList(
+            nn.ModuleDict({'trunk': one[0], 'head': head}) for one, head in zip(built[1:], heads[1:], strict=True)
         )
-        self.register_buffer('temperature', torch.ones(num_degradation_types))
+        channels *= members
+        one_each = (num_degradation_types,) if members == 1 else (members, num_degradation_types)
+        self.register_buffer('temperature', torch.ones(one_each))
         self.register_buffer('margin', torch.zeros(num_degradation_types))
         self.register_buffer('centre', torch.zeros(channels))
         self.register_buffer('whitening', torch.zeros(channels, channels))
@@ -122,15 +136,20 @@ class LevelDistribution(nn.Module):
         self.register_buffer('beyond_bias', torch.zeros(num_degradation_types))
 
     def features(self, lq: Tensor) -> Tensor:
-        """Returns features (B, F) of photos."""
-        return pooled_features(self.trunk, lq, self.stride)
+        """Returns features (B, F) of photos, (B, M F) of several members."""
+        trunks = [self.trunk, *(other['trunk'] for other in self.others)]
+        return torch.cat([pooled_features(trunk, lq, self.stride) for trunk in trunks], dim=1)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Returns logits (B, K, L) of features (B, F)."""
-        return self.head(features).unflatten(1, (self.num_degradation_types, self.num_levels))
+        """Returns logits (B, K, L) of features (B, F), or (M, B, K, L) of several members."""
+        heads = [self.head, *(other['head'] for other in self.others)]
+        parts = zip(heads, features.chunk(len(heads), dim=1), strict=True)
+        shape = (self.num_degradation_types, self.num_levels)
+        found = [head(part).unflatten(1, shape) for head, part in parts]
+        return torch.stack(found) if self.others else found[0]
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Returns logits (B, K, L)."""
+        """Returns logits (B, K, L), or (M, B, K, L) of several members."""
         return self.logits(self.features(lq))
 
     def positions(self) -> Tensor:
@@ -139,7 +158,9 @@ class LevelDistribution(nn.Module):
 
     def shares(self, features: Tensor) -> Tensor:
         """Returns how likely each level is, (B, K, L), rows that add up to 1, from features (B, F)."""
-        return (self.logits(features).float() / self.temperature[:, None]).softmax(dim=-1)
+        temperature = self.temperature[:, None, :, None] if self.others else self.temperature[:, None]
+        share = (self.logits(features).float() / temperature).softmax(dim=-1)
+        return share.mean(dim=0) if self.others else share
 
     def distance(self, features: Tensor) -> Tensor:
         """Returns the distance (B,) of features (B, F) from those of the training photos; 1 is the end of the range."""

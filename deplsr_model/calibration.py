@@ -23,24 +23,24 @@ _PART = 64  # photos at a time
 
 
 def level_cross_entropy(logits: Tensor, positions: Tensor) -> Tensor:
-    """Cross entropy (K,) of each degradation type.
+    """Cross entropy (K,) of each degradation type, the mean over members.
 
     Shape:
-        - logits: (B, K, L). positions: (B, K), true levels in 0..1.
+        - logits: (B, K, L) or (M, B, K, L). positions: (B, K), true levels in 0..1.
     """
     target = neighbour_shares(positions, logits.shape[-1])
-    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1).mean(dim=0)
+    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1).flatten(0, -2).mean(dim=0)
 
 
 @torch.no_grad()
 def calibrate(net: LevelDistribution, crops: Crops, beyond: Mapping[int, Tensor] | None = None) -> None:
     """Sets the temperatures, the margins of the intervals and the range of features.
 
-    A temperature for each degradation type minimises the cross entropy (Guo et al., ICML 2017). Then the 5% and 95%
-    quantiles are moved by the same margin in or out, so that they hold the true level of 90% of the photos (Romano et
-    al., NeurIPS 2019). Out of range are the 2% of the photos that are furthest from the mean of the features by the
-    Mahalanobis distance, and for each degradation type in ``beyond`` the 2% that a linear classifier finds most similar
-    to those.
+    A temperature for each degradation type and member minimises the cross entropy (Guo et al., ICML 2017). Then the 5%
+    and 95% quantiles are moved by the same margin in or out, so that they hold the true level of 90% of the photos
+    (Romano et al., NeurIPS 2019). Out of range are the 2% of the photos that are furthest from the mean of the features
+    by the Mahalanobis distance, and for each degradation type in ``beyond`` the 2% that a linear classifier finds most
+    similar to those.
 
     Args:
         net: The trained estimator; it is changed in place and left in evaluation mode.
@@ -53,9 +53,10 @@ def calibrate(net: LevelDistribution, crops: Crops, beyond: Mapping[int, Tensor]
     features = torch.cat([_features(net, lq) for lq, _ in crops])
     positions = torch.cat([known for _, known in crops]).to(device)
     logits = net.logits(features)
-    net.temperature.copy_(_temperatures(logits, positions))
-    share = (logits / net.temperature[:, None]).softmax(dim=-1)
-    net.margin.copy_(_margins(share, positions))
+    members = logits if net.others else logits[None]
+    temperatures = torch.stack([_temperatures(one, positions) for one in members])
+    net.temperature.copy_(temperatures.view_as(net.temperature))
+    net.margin.copy_(_margins(net.shares(features), positions))
     net.centre.copy_(features.mean(dim=0))
     covariance = features.T.cov()
     ridge = 0.01 * covariance.diagonal().mean() * torch.eye(len(covariance), device=device)

@@ -38,9 +38,9 @@ def nominal_positions(levels: np.ndarray) -> Tensor:
     return torch.nn.functional.pad(found, (0, len(TYPES) - found.shape[1]))
 
 
-def build() -> LevelDistribution:
+def build(members: int = 1) -> LevelDistribution:
     """The untrained estimator."""
-    return LevelDistribution(prior_dim=PRIOR_DIM, num_degradation_types=len(TYPES))
+    return LevelDistribution(prior_dim=PRIOR_DIM, num_degradation_types=len(TYPES), members=members)
 
 
 def train_estimator(
@@ -67,10 +67,15 @@ def train_estimator(
     run = Training(folder, net, step_of.optimizer, int(sizes.estimator_steps * ESTIMATORS[training]))
     weights = np.array(list(parts.values()))
     fit(run, step_of, loaded, weights, device, seed)
+    calibrate_on(net, pools, loaded, weights)
+    run.finish()
+
+
+def calibrate_on(net: LevelDistribution, pools: Path, loaded: list[Crops], weights: np.ndarray) -> None:
+    """Calibrates an estimator on the crops of the calibration photos."""
     lq, positions = calibration_crops(loaded, weights)
     beyond = {TYPES.index(name): torch.from_numpy(load_pool(pools / f'beyond_{name}').lq[:]) for name in BEYOND}
     calibrate(net, list(zip(lq.split(64), positions.split(64), strict=True)), beyond)
-    run.finish()
 
 
 def load_crops(pools: Path, parts: Iterable[str], groups: np.ndarray, sizes: Sizes) -> list[Crops]:
@@ -194,8 +199,8 @@ def calibration_crops(loaded: list[Crops], weights: np.ndarray) -> tuple[Tensor,
     return torch.cat(lq), torch.cat(positions)
 
 
-def load_estimator(folder: Path) -> LevelDistribution:
+def load_estimator(folder: Path, members: int = 1) -> LevelDistribution:
     """A trained and calibrated estimator."""
-    net = build().eval()
+    net = build(members).eval()
     net.load_state_dict(torch.load(folder / 'weights.pth', weights_only=True))
     return net.to(memory_format=torch.channels_last)

@@ -1,0 +1,102 @@
+"""Two estimators together: the networks of benchmarks.gain, conditioned on the mean of two distributions.
+
+    python -m benchmarks.gain --photos P --sets S --work W                                  # all of W first
+    python -m benchmarks.gain.ensemble --photos P --sets S --work W --second V/estimators
+
+The SR networks are those of W, trained on estimates of the first member alone. The second members are estimators of
+another training, FOLDER/TRAINING/weights.pth. Both are calibrated together. Results are kept in W/measured, where
+`python -m benchmarks.gain --work W --report` finds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from basicsr_plugin.atomic import save_tensors
+from benchmarks.gain.__main__ import groups_of
+from benchmarks.gain.estimators import build, calibrate_on, load_crops, load_estimator
+from benchmarks.gain.measure import load_photos, samples, scores
+from benchmarks.gain.results import measure_estimator, parts_measured, write
+from benchmarks.gain.settings import ESTIMATORS, RUNS, Run, Sizes, parts_of
+from benchmarks.jobs import fork_pool
+
+MEMBERS = 2
+
+
+def main() -> None:
+    """Combines, calibrates and measures what is left."""
+    parser = argparse.ArgumentParser(
+        'python -m benchmarks.gain.ensemble', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--photos', type=os.path.abspath, required=True, help='folder with train/ and heldout/')
+    parser.add_argument('--sets', type=os.path.abspath, required=True, help='folder of the test sets')
+    parser.add_argument('--work', type=os.path.abspath, default='experiments/gain', help='folder of the experiment')
+    parser.add_argument('--second', type=os.path.abspath, required=True, help='folder of the second estimators')
+    parser.add_argument('--workers', type=int, default=2, help='processes (2)')
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with fork_pool(options.workers, _set_options, (options,)) as run:
+        list(run(_combine, [*ESTIMATORS]))
+        list(run(_measure, [one.name for one in RUNS if one.usual and one.prior == 'estimated']))
+
+
+_options: list[argparse.Namespace] = []  # of this process
+
+
+def _set_options(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    _options[:] = [options]
+
+
+def _folder(training: str) -> Path:
+    return Path(_options[0].work) / 'ensembles' / training
+
+
+def _combine(training: str) -> None:
+    """Calibrates two estimators together and measures their estimates."""
+    work, photos = Path(_options[0].work), Path(_options[0].photos)
+    folder = _folder(training)
+    if not (folder / 'weights.pth').exists():
+        net = build(MEMBERS)
+        parts = [net.trunk, net.head, *(net.others[0][name] for name in ('trunk', 'head'))]
+        files = [one / training / 'weights.pth' for one in (work / 'estimators', Path(_options[0].second))]
+        states = [torch.load(path, weights_only=True) for path in files]
+        for part, state, name in zip(parts, np.repeat(states, 2), ('trunk', 'head') * 2, strict=True):
+            part.load_state_dict({k.removeprefix(f'{name}.'): v for k, v in state.items() if k.startswith(f'{name}.')})
+        recipes, pools = parts_of(training), work / 'pools'
+        loaded = load_crops(pools, recipes, groups_of(photos / 'train'), Sizes())
+        calibrate_on(net, pools, loaded, np.array([*recipes.values()]))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(net.state_dict(), folder / 'weights.pth')
+    path = work / 'measured' / f'ensemble_{training}.json'
+    if not path.exists():
+        measure_estimator(path, load_estimator(folder, MEMBERS), work / 'graded')
+
+
+def _measure(name: str) -> None:
+    """Measures an SR network that is conditioned on the estimates of both members."""
+    work, photos = Path(_options[0].work), load_photos(Path(_options[0].photos) / 'heldout')
+    path = work / 'measured' / f'{name}_ensemble.json'
+    if path.exists():
+        return
+    run: Run = {one.name: one for one in RUNS}[name]
+    estimator, graded, sets = (
+        load_estimator(_folder(run.estimator), MEMBERS),
+        work / 'graded' / 'heldout',
+        _options[0].sets,
+    )
+    found = {
+        part: scores(run, work / 'networks' / name, estimator, samples(part, graded, photos, Path(sets), Sizes()))
+        for part in parts_measured(run)
+    }
+    write(path, found)
+    print(f'{name}: measured', flush=True)
+
+
+if __name__ == '__main__':
+    main()
