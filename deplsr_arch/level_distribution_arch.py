@@ -15,7 +15,12 @@ from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
 from deplsr_arch.level_trunk import build_trunk, pooled_features
 from deplsr_arch.number_tokens import distribution_tokens
 
-__all__ = ['LevelDistribution', 'LevelEstimate', 'quantile', 'trust']
+__all__ = ['LevelDistribution', 'LevelEstimate', 'cautious', 'quantile', 'trust']
+
+#: Factor of the deviation at use. An SR network is trained with estimates of the recipes of its training. On recipes that
+#: were left out of it the errors of an estimate are 1.1 to 2.9 times the deviation, 1.5 in the geometric mean
+#: (docs/notebook_effective.md).
+CAUTION = 1.5
 
 
 class LevelEstimate(NamedTuple):
@@ -117,14 +122,13 @@ class LevelDistribution(nn.Module):
         self.prior_dim = prior_dim
         self.num_levels = num_levels
         self.num_degradation_types = num_degradation_types
+        self.members = members
         built = [build_trunk(trunk, pretrained, num_feat, num_block, stride) for _ in range(members)]
         channels, self.stride = built[0][1], built[0][2]
         outputs = num_degradation_types * num_levels
         heads = [nn.Sequential(nn.Linear(channels, num_feat), nn.GELU(), nn.Linear(num_feat, outputs)) for _ in built]
         self.trunk, self.head = built[0][0], heads[0]
-        self.others = nn.ModuleList(
-            nn.ModuleDict({'trunk': one[0], 'head': head}) for one, head in zip(built[1:], heads[1:], strict=True)
-        )
+        self.other_trunks, self.other_heads = nn.ModuleList(one[0] for one in built[1:]), nn.ModuleList(heads[1:])
         channels *= members
         one_each = (num_degradation_types,) if members == 1 else (members, num_degradation_types)
         self.register_buffer('temperature', torch.ones(one_each))
@@ -137,16 +141,16 @@ class LevelDistribution(nn.Module):
 
     def features(self, lq: Tensor) -> Tensor:
         """Returns features (B, F) of photos, (B, M F) of several members."""
-        trunks = [self.trunk, *(other['trunk'] for other in self.others)]
+        trunks = [self.trunk, *self.other_trunks]
         return torch.cat([pooled_features(trunk, lq, self.stride) for trunk in trunks], dim=1)
 
     def logits(self, features: Tensor) -> Tensor:
         """Returns logits (B, K, L) of features (B, F), or (M, B, K, L) of several members."""
-        heads = [self.head, *(other['head'] for other in self.others)]
+        heads = [self.head, *self.other_heads]
         parts = zip(heads, features.chunk(len(heads), dim=1), strict=True)
         shape = (self.num_degradation_types, self.num_levels)
         found = [head(part).unflatten(1, shape) for head, part in parts]
-        return torch.stack(found) if self.others else found[0]
+        return torch.stack(found) if self.members > 1 else found[0]
 
     def forward(self, lq: Tensor) -> Tensor:
         """Returns logits (B, K, L), or (M, B, K, L) of several members."""
@@ -158,9 +162,9 @@ class LevelDistribution(nn.Module):
 
     def shares(self, features: Tensor) -> Tensor:
         """Returns how likely each level is, (B, K, L), rows that add up to 1, from features (B, F)."""
-        temperature = self.temperature[:, None, :, None] if self.others else self.temperature[:, None]
+        temperature = self.temperature[:, None, :, None] if self.members > 1 else self.temperature[:, None]
         share = (self.logits(features).float() / temperature).softmax(dim=-1)
-        return share.mean(dim=0) if self.others else share
+        return share.mean(dim=0) if self.members > 1 else share
 
     def distance(self, features: Tensor) -> Tensor:
         """Returns the distance (B,) of features (B, F) from those of the training photos; 1 is the end of the range."""
@@ -204,8 +208,23 @@ class LevelDistribution(nn.Module):
     def prior(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """The condition of the SR network: zeros as content (B, 1, D), mean and deviation of levels as (B, K, D)."""
         features = self.features(lq).float()
-        tokens = distribution_tokens(*self.moments(self.shares(features)), self.prior_dim)
-        return lq.new_zeros(len(lq), 1, self.prior_dim), trust(self.distance(features))[:, None, None] * tokens
+        return self._prior(features, *self.moments(self.shares(features)))
+
+    def prior_at_use(self, lq: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`prior`, which an SR network is trained with, but with the deviation of :func:`cautious`."""
+        features = self.features(lq).float()
+        mean, deviation = self.moments(self.shares(features))
+        return self._prior(features, mean, cautious(deviation))
+
+    def _prior(self, features: Tensor, mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = distribution_tokens(mean, deviation, self.prior_dim)
+        content = features.new_zeros(len(features), 1, self.prior_dim)
+        return content, trust(self.distance(features))[:, None, None] * tokens
+
+
+def cautious(deviation: Tensor) -> Tensor:
+    """Returns the deviation of estimates of photos that are not those of the training, at most 0.5."""
+    return (CAUTION * deviation).clamp(max=0.5)
 
 
 def trust(distance: Tensor) -> Tensor:

@@ -117,7 +117,9 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         # outside autocast: in bf16 an adaptor's levels moved by up to 0.18 (noise) and 0.44 (JPEG quality) of 0..30 and
         # 30..95 at a logit scale of 14, and more at greater scales, while the estimate is a small part of a step
         seen = data['context'].to(self.device, non_blocking=True) if 'context' in data else self.lq
-        self.prior = self.prior_source(PriorInputs(seen, data.get('tokens'), data.get('levels')))
+        self.prior = self.prior_source(
+            PriorInputs(seen, data.get('tokens'), data.get('levels'), self._validating or not self.is_train)
+        )
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Trains on a batch."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch.degradation_types import NUM_DEGRADATION_TYPES
+from deplsr_arch.level_distribution_arch import LevelDistribution
 from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
 from deplsr_data.degradation.level_tables import LevelTable
 from deplsr_data.tokens import tokenize
@@ -45,11 +46,13 @@ class PriorInputs:
         tokens: (B, 2 + K, L), the tokens of the captions, if the data set has captions; K may be larger than the
             networks' number of degradation types.
         levels: (B, K), the true levels, likewise.
+        at_use: Whether the photos are those of a validation, a test or a user, and not of the training.
     """
 
     lq: Tensor
     tokens: Tensor | None = None
     levels: Tensor | None = None
+    at_use: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,10 @@ class EstimatedPrior:
     @torch.no_grad()
     def __call__(self, inputs: PriorInputs) -> tuple[Tensor, Tensor]:
         """Returns content (B, 1, D) and degradation (B, K, D)."""
-        content, degradation = self._estimator.prior(inputs.lq)
+        prior = self._estimator.prior
+        if inputs.at_use and isinstance(self._estimator, LevelDistribution):
+            prior = self._estimator.prior_at_use
+        content, degradation = prior(inputs.lq)
         if self._text is not None:
             estimator, embeddings = self._text
             degradation = embeddings.from_estimate(degradation, estimator.logit_scale.exp())

@@ -99,28 +99,36 @@ def _pairs(lq_folder: Path, gt_folder: Path) -> Iterator[Sample]:
 
 
 @torch.no_grad()
-def scores(run: Run | None, folder: Path, estimator: LevelDistribution | None, parts: Iterator[Sample]) -> list[float]:
-    """PSNR-Y of each image of a part, by a network or, without a run, by bicubic enlargement."""
+def scores(
+    run: Run | None, folder: Path, estimator: LevelDistribution | None, parts: Iterator[Sample], plain: bool = False
+) -> list[float]:
+    """PSNR-Y of each image of a part, by a network or, without a run, by bicubic enlargement.
+
+    Args:
+        run: The network. folder: Of its weights. estimator: For a network that is conditioned on estimates.
+        parts: The images.
+        plain: Whether the deviation of estimates is that of the training, not that at use.
+    """
     if run is None:
         return [psnr(_bicubic(one.lq), one) for one in parts]
     net = load_network(folder, run)
     found = []
     for one in parts:
         lq = torch.from_numpy(np.ascontiguousarray(one.lq))[None].float() / 255
-        tokens = tokens_for(run, one, lq, estimator)
+        tokens = tokens_for(run, one, lq, estimator, plain)
         output = net(lq, lq.new_zeros(1, 1, tokens.shape[-1]), tokens)
         found.append(psnr((output[0].clamp(0, 1) * 255).round().byte().numpy().transpose(1, 2, 0), one))
     return found
 
 
-def tokens_for(run: Run, one: Sample, lq: Tensor, estimator: LevelDistribution | None) -> Tensor:
+def tokens_for(run: Run, one: Sample, lq: Tensor, estimator: LevelDistribution | None, plain: bool) -> Tensor:
     """The prior's tokens (1, K, D) for an image."""
     known = {'true_effective': one.effective, 'true_nominal': one.nominal}.get(run.prior)
     if known is not None:
         return tokens_of(known[None])
     if run.prior == 'estimated':
         assert estimator is not None
-        return estimator.prior(lq)[1]
+        return (estimator.prior if plain else estimator.prior_at_use)(lq)[1]
     return torch.zeros_like(tokens_of(torch.zeros(1, len(TYPES))))
 
 

@@ -29,6 +29,8 @@ from benchmarks.prior.report import write_tables
 from deplsr_model.statistics import bootstrap
 
 PRIORS = ('true_effective', 'true_nominal', 'estimated')
+#: Ends of the names of networks that are conditioned on estimates of two members, or on the deviation of the training.
+ENSEMBLE, PLAIN = '_ensemble', '_plain'
 _SET14 = 14  #: images of Set14-SE
 _LABELS = {
     'true_effective': 'true effective levels', 'true_nominal': 'true nominal levels',
@@ -36,23 +38,37 @@ _LABELS = {
 }  # fmt: skip
 
 
+#: Networks that meet photos unlike those of their training, and the parts that they are measured on.
+_WILD = (
+    *((Run(MIXTURE, 'estimated'), part) for part in (*RECIPES, CLEAN, 'realsr100', 'set14se', 'set14se_shuffled')),
+    *((Run(f'{MIXTURE}-{part}', 'estimated'), part) for part in ('realesrgan', 'bsrgan', 'camera')),
+)
+
+
 def collect(work: Path) -> dict[str, Any]:
     """Everything that was measured so far."""
     measured = work / 'measured'
-    networks = {run.name: measured / f'{run.name}.json' for run in RUNS}
+    networks = {name: measured / f'{name}.json' for run in RUNS for name in _names(run)}
     networks['bicubic'] = measured / 'bicubic.json'
     logs = {run.name: work / 'networks' / run.name / 'log.json' for run in RUNS}
     logs |= {f'estimator_{name}': work / 'estimators' / name / 'log.json' for name in ESTIMATORS}
     return {
         'networks': {name: _read(path) for name, path in networks.items() if path.exists()},
-        'estimators': {
-            name: _read(measured / f'estimator_{name}.json')
-            for name in ESTIMATORS
-            if (measured / f'estimator_{name}.json').exists()
+        **{
+            f'{part}s': {
+                name: _read(measured / f'{part}_{name}.json')
+                for name in ESTIMATORS
+                if (measured / f'{part}_{name}.json').exists()
+            }
+            for part in ('estimator', 'ensemble')
         },
         'training': {name: _read(path) for name, path in logs.items() if path.exists()},
         'shuffled': _read(measured / 'shuffled.json') if (measured / 'shuffled.json').exists() else [],
     }
+
+
+def _names(run: Run) -> list[str]:
+    return [run.name + end for end in ('', ENSEMBLE, PLAIN, ENSEMBLE + PLAIN)]
 
 
 def _read(path: Path) -> Any:
@@ -89,23 +105,24 @@ def share(grade: dict[str, Any]) -> float:
     return round(float(np.mean(list(grade['coverage'].values()))), 4)
 
 
-def gain_of(kept: dict[str, Any], run: Run, part: str) -> list[float] | None:
+def gain_of(kept: dict[str, Any], run: Run, part: str, end: str = '') -> list[float] | None:
     """Gain over the constant and its interval, averaged over the seeds that both have; None if not measured."""
-    values = differences(kept, run, part)
+    values = differences(kept, run, part, end)
     return None if values is None else bootstrap(values)
 
 
-def differences(kept: dict[str, Any], run: Run, part: str) -> np.ndarray | None:
+def differences(kept: dict[str, Any], run: Run, part: str, end: str = '') -> np.ndarray | None:
     """Gain of each photo, of each image of a real set, or of each degradation of Set14-SE, for a run of any seed."""
     if part == MIXTURE:
-        each = {recipe: differences(kept, run, recipe) for recipe in RECIPES}
+        each = {recipe: differences(kept, run, recipe, end) for recipe in RECIPES}
         known = {recipe: one for recipe, one in each.items() if one is not None}
         return sum(WEIGHTS[recipe] * one for recipe, one in known.items()) if len(known) == len(RECIPES) else None
     name = 'set14se' if part.startswith('set14se') else part
     found = []
     for seed in {one.seed for one in RUNS}:
         ours = replace(run, seed=seed)
-        scores = [kept['networks'].get(one.name, {}).get(name) for one in (ours, ours.against())]
+        names = (ours.name + end, ours.against().name)
+        scores = [kept['networks'].get(one, {}).get(name) for one in names]
         if all(score is not None for score in scores):
             found.append(np.subtract(*scores))
     if not found:
@@ -124,8 +141,10 @@ def tables(kept: dict[str, Any]) -> dict[str, str]:
     return {
         'gain_own': _gain_own(kept),
         'gain_wild': _gain_wild(kept),
-        'estimates': _estimates(kept),
+        'estimates': _estimates(kept, 'estimators'),
+        'estimates_two': _estimates(kept, 'ensembles'),
         'curve': _curve(kept),
+        'caution': _caution(kept),
         'fusions': _fusions(kept),
         'gain_hours': _hours(kept),
     }
@@ -144,32 +163,52 @@ def _gain_own(kept: dict[str, Any]) -> str:
 
 def _gain_wild(kept: dict[str, Any]) -> str:
     """Networks of the mixture on its recipes, on clean photos and on sets that nobody trained on."""
-    parts = (*RECIPES, CLEAN, 'realsr100', 'set14se', 'set14se_shuffled')
     rows = []
-    for part in parts:
-        name = 'set14se' if part.startswith('set14se') else part
-        scores = [kept['networks'].get(one, {}).get(name) for one in ('bicubic', Run(MIXTURE, 'constant').name)]
-        if any(score is None for score in scores):
-            continue
-        gains = [gain_of(kept, Run(MIXTURE, prior), part) for prior in ('estimated', 'true_effective')]
-        each = differences(kept, Run(MIXTURE, 'estimated'), part)
-        worst = '' if each is None else f'{each.min():+.2f}'
-        means = [f'{np.mean(score):.2f}' if part == name else '' for score in scores]
-        rows.append([f'`{part}`', *means, *(_cell(gain) for gain in gains), worst])
-    for recipe in ('realesrgan', 'bsrgan', 'camera'):
-        each = differences(kept, Run(f'mixture-{recipe}', 'estimated'), recipe)
-        if each is not None:
-            gain = bootstrap(each)
-            rows.append([f'`{recipe}`, left out of the mixture', '', '', _cell(gain), '', f'{each.min():+.2f}'])
-    head = ['PSNR-Y, dB', 'bicubic', '`constant`', 'estimated: gain', 'true levels: gain', 'worst photo or degradation']
+    for run, part in _WILD:
+        left = run.recipe != MIXTURE
+        scores = [kept['networks'].get(one, {}).get(part) for one in ('bicubic', run.against().name)]
+        means = ['' if score is None or left else f'{np.mean(score):.2f}' for score in scores]
+        true = '' if left else _cell(gain_of(kept, replace(run, prior='true_effective'), part))
+        gain = _with_worst(kept, run, part, '')
+        if gain[0]:
+            rows.append([_wild_label(run, part), *means, *gain, true])
+    head = ['PSNR-Y, dB', 'bicubic', '`constant`', 'estimated: gain', 'worst photo or degradation', 'true levels: gain']
     return _table(head, rows)
 
 
-def _estimates(kept: dict[str, Any]) -> str:
+def _caution(kept: dict[str, Any]) -> str:
+    """The gain by one or two members, with the deviation of the training and at use; and the worst."""
+    ends = (PLAIN, '', ENSEMBLE + PLAIN, ENSEMBLE)
+    rows = []
+    for run, part in _WILD:
+        cells = [', '.join(_with_worst(kept, run, part, end)).strip(', ') for end in ends]
+        if all(cells):
+            rows.append([_wild_label(run, part), *cells])
+    head = [
+        'gain over `constant`, dB; worst',
+        'one member',
+        'one, 1.5 x deviation',
+        'two members',
+        'two, 1.5 x deviation',
+    ]
+    return _table(head, rows)
+
+
+def _wild_label(run: Run, part: str) -> str:
+    return f'`{part}`' if run.recipe == MIXTURE else f'`{part}`, left out of the mixture'
+
+
+def _with_worst(kept: dict[str, Any], run: Run, part: str, end: str) -> list[str]:
+    """Gain and that of the worst photo or degradation."""
+    each = differences(kept, run, part, end)
+    return ['', ''] if each is None else [_cell(bootstrap(each)), f'{each.min():+.2f}']
+
+
+def _estimates(kept: dict[str, Any], part: str) -> str:
     """Spearman of estimated with true levels, coverage of the intervals, and what is flagged as out of range."""
     shown = ('blur', 'noise', 'jpeg', 'compression')
     rows = []
-    for training, grades in kept['estimators'].items():
+    for training, grades in kept.get(part, {}).items():
         left_out = training.partition('-')[2]
         for pool, grade in grades.items():
             place, _, recipe = pool.partition('/')

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deplsr_arch.clip_backbone import JPEG_BLOCK, MAX_CROPS_PER_SIDE
 from deplsr_arch.degradation_adaptor_arch import AdaptorOutput, DegradationAdaptor
-from deplsr_arch.level_distribution_arch import LevelDistribution, trust
+from deplsr_arch.level_distribution_arch import LevelDistribution, cautious, trust
 from deplsr_arch.level_regressor_arch import LevelRegressor
 from deplsr_arch.number_tokens import distribution_tokens, number_tokens
 from deplsr_arch.protocols import Estimator, TextEstimator, is_conditioned, is_text_estimator
@@ -138,7 +138,8 @@ class _DistributionPrior(nn.Module):
             share = torch.where(given[..., None], known, share)
             weight = torch.where(given, torch.ones_like(weight), weight)
         mean, deviation = net.moments(share)
-        degradation = weight[..., None] * distribution_tokens(mean, deviation, net.prior_dim)
+        wider = cautious(deviation) if levels is None else torch.where(given, deviation, cautious(deviation))
+        degradation = weight[..., None] * distribution_tokens(mean, wider, net.prior_dim)
         return _no_content(image, net.prior_dim), degradation, positions_to_levels(mean, self._table)
 
 

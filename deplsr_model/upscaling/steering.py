@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from basicsr_plugin.errors import UserError
-from deplsr_arch.level_distribution_arch import LevelDistribution, quantile, trust
+from deplsr_arch.level_distribution_arch import LevelDistribution, cautious, quantile, trust
 from deplsr_arch.level_regressor_arch import LevelRegressor
 from deplsr_arch.number_tokens import distribution_tokens, number_tokens
 from deplsr_arch.protocols import Estimator, TextEstimator, is_text_estimator
@@ -122,9 +122,11 @@ class _Distribution:
         mean, deviation = self._net.moments(self._shares(seen, edits))
         weight = trust(self._net.distance(seen))[:, None, None]
         certain = is_edited(edits, self.types, 'level')
+        wider = cautious(deviation)
         if any(certain):
-            weight = torch.where(torch.tensor(certain, device=weight.device)[None, :, None], 1.0, weight)
-        tokens = weight * distribution_tokens(mean, deviation, self._net.prior_dim)
+            known = torch.tensor(certain, device=weight.device)[None]
+            weight, wider = torch.where(known[..., None], 1.0, weight), torch.where(known, deviation, wider)
+        tokens = weight * distribution_tokens(mean, wider, self._net.prior_dim)
         return seen.new_zeros(1, 1, self._net.prior_dim), tokens
 
     def stated(self, levels: Sequence[float]) -> Prior:

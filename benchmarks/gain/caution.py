@@ -1,11 +1,12 @@
-"""Two estimators together: the networks of benchmarks.gain, conditioned on the mean of two distributions.
+"""How sure may an estimate be? The networks of benchmarks.gain, conditioned on wider and on joint distributions.
 
-    python -m benchmarks.gain --photos P --sets S --work W                                  # all of W first
-    python -m benchmarks.gain.ensemble --photos P --sets S --work W --second V/estimators
+    python -m benchmarks.gain --photos P --sets S --work W                                 # all of W first
+    python -m benchmarks.gain.caution --photos P --sets S --work W --second V/estimators
 
-The SR networks are those of W, trained on estimates of the first member alone. The second members are estimators of
-another training, FOLDER/TRAINING/weights.pth. Both are calibrated together. Results are kept in W/measured, where
-`python -m benchmarks.gain --work W --report` finds them.
+The SR networks are those of W, trained on estimates of one member. They are measured with the deviation of the training,
+and, with that and the one at use (deplsr_arch.level_distribution_arch.CAUTION), on the mean of two distributions, that of
+W's estimator and of another training, FOLDER/TRAINING/weights.pth, calibrated together. Results are kept in W/measured,
+where `python -m benchmarks.gain --work W --report` finds them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from basicsr_plugin.atomic import save_tensors
 from benchmarks.gain.__main__ import groups_of
 from benchmarks.gain.estimators import build, calibrate_on, load_crops, load_estimator
 from benchmarks.gain.measure import load_photos, samples, scores
+from benchmarks.gain.report import ENSEMBLE, PLAIN
 from benchmarks.gain.results import measure_estimator, parts_measured, write
 from benchmarks.gain.settings import ESTIMATORS, RUNS, Run, Sizes, parts_of
 from benchmarks.jobs import fork_pool
@@ -42,7 +44,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with fork_pool(options.workers, _set_options, (options,)) as run:
         list(run(_combine, [*ESTIMATORS]))
-        list(run(_measure, [one.name for one in RUNS if one.usual and one.prior == 'estimated']))
+        names = [one.name for one in RUNS if one.usual and one.prior == 'estimated']
+        list(run(_measure, [(name, end) for end in (ENSEMBLE, PLAIN, ENSEMBLE + PLAIN) for name in names]))
 
 
 _options: list[argparse.Namespace] = []  # of this process
@@ -63,7 +66,7 @@ def _combine(training: str) -> None:
     folder = _folder(training)
     if not (folder / 'weights.pth').exists():
         net = build(MEMBERS)
-        parts = [net.trunk, net.head, *(net.others[0][name] for name in ('trunk', 'head'))]
+        parts = [net.trunk, net.head, net.other_trunks[0], net.other_heads[0]]
         files = [one / training / 'weights.pth' for one in (work / 'estimators', Path(_options[0].second))]
         states = [torch.load(path, weights_only=True) for path in files]
         for part, state, name in zip(parts, np.repeat(states, 2), ('trunk', 'head') * 2, strict=True):
@@ -78,24 +81,26 @@ def _combine(training: str) -> None:
         measure_estimator(path, load_estimator(folder, MEMBERS), work / 'graded')
 
 
-def _measure(name: str) -> None:
-    """Measures an SR network that is conditioned on the estimates of both members."""
+def _measure(job: tuple[str, str]) -> None:
+    """Measures an SR network in one of the variants."""
+    name, end = job
     work, photos = Path(_options[0].work), load_photos(Path(_options[0].photos) / 'heldout')
-    path = work / 'measured' / f'{name}_ensemble.json'
+    path = work / 'measured' / f'{name}{end}.json'
     if path.exists():
         return
     run: Run = {one.name: one for one in RUNS}[name]
-    estimator, graded, sets = (
-        load_estimator(_folder(run.estimator), MEMBERS),
-        work / 'graded' / 'heldout',
-        _options[0].sets,
-    )
+    joint = ENSEMBLE in end
+    folder = _folder(run.estimator) if joint else work / 'estimators' / run.estimator
+    estimator, sets = load_estimator(folder, MEMBERS if joint else 1), Path(_options[0].sets)
     found = {
-        part: scores(run, work / 'networks' / name, estimator, samples(part, graded, photos, Path(sets), Sizes()))
+        part: scores(
+            run, work / 'networks' / name, estimator,
+            samples(part, work / 'graded' / 'heldout', photos, sets, Sizes()), PLAIN in end,
+        )
         for part in parts_measured(run)
-    }
+    }  # fmt: skip
     write(path, found)
-    print(f'{name}: measured', flush=True)
+    print(f'{name}{end}: measured', flush=True)
 
 
 if __name__ == '__main__':
