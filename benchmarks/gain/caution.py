@@ -3,10 +3,10 @@
     python -m benchmarks.gain --photos P --sets S --work W                                 # all of W first
     python -m benchmarks.gain.caution --photos P --sets S --work W --second V/estimators
 
-The SR networks are those of W, trained on estimates of one member. They are measured with the deviation of the training,
-and, with that and the one at use (deplsr_arch.level_distribution_arch.CAUTION), on the mean of two distributions, that of
-W's estimator and of another training, FOLDER/TRAINING/weights.pth, calibrated together. Results are kept in W/measured,
-where `python -m benchmarks.gain --work W --report` finds them.
+The SR networks are those of W, trained on estimates of one member. They are measured with the deviation of the
+training, and, with that and the one at use (deplsr_arch.level_distribution_arch.CAUTION), on the mean of two
+distributions, that of W's estimator and of another training, FOLDER/TRAINING/weights.pth, calibrated together. Results
+are kept in W/measured, where `python -m benchmarks.gain --work W --report` finds them.
 """
 
 from __future__ import annotations

@@ -105,7 +105,9 @@ def scores(
     """PSNR-Y of each image of a part, by a network or, without a run, by bicubic enlargement.
 
     Args:
-        run: The network. folder: Of its weights. estimator: For a network that is conditioned on estimates.
+        run: The network.
+        folder: Of its weights.
+        estimator: For a network that is conditioned on estimates.
         parts: The images.
         plain: Whether the deviation of estimates is that of the training, not that at use.
     """

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deplsr_arch.level_distribution_arch import LevelDistribution, quantile
+from deplsr_arch.number_tokens import distribution_tokens
 
 SMALL = {'prior_dim': 16, 'num_feat': 8, 'num_block': 1, 'stride': 4, 'num_levels': 9, 'num_degradation_types': 3}
 
@@ -63,3 +64,40 @@ def test_a_photo_far_out_of_range_has_no_prior(net):
 def test_a_prior_too_narrow_for_mean_and_deviation_is_refused():
     with pytest.raises(ValueError, match='prior_dim: expected at least 6'):
         LevelDistribution(**{**SMALL, 'prior_dim': 5})
+
+
+def test_at_use_the_deviation_is_wider_and_the_mean_is_the_same(net):
+    lq = torch.rand(4, 3, 32, 32)
+    _, trained = net.prior(lq)
+    content, used = net.prior_at_use(lq)
+    mean, deviation = net.moments(net.shares(net.features(lq)))
+    torch.testing.assert_close(used, distribution_tokens(mean, (1.5 * deviation).clamp(max=0.5), 16))
+    torch.testing.assert_close(trained, distribution_tokens(mean, deviation, 16))
+    assert content.shape == (4, 1, 16)
+    assert not torch.equal(used, trained)
+
+
+@pytest.fixture
+def pair():
+    torch.manual_seed(0)
+    return LevelDistribution(**SMALL, members=2).eval()
+
+
+def test_two_members_return_the_mean_of_their_distributions(net, pair):
+    """The first of them has the names of a single one."""
+    lq = torch.rand(5, 3, 32, 40)
+    alone = {name: value for name, value in pair.state_dict().items() if name.partition('.')[0] in ('trunk', 'head')}
+    net.load_state_dict({**net.state_dict(), **alone})
+    assert pair(lq).shape == (2, 5, 3, 9)
+    torch.testing.assert_close(pair(lq)[0], net(lq))
+    share = pair.shares(pair.features(lq))
+    torch.testing.assert_close(share, pair(lq).softmax(dim=-1).mean(dim=0))
+    assert pair.features(lq).shape == (5, 16)
+    assert pair.estimate(lq).mean.shape == (5, 3)
+
+
+def test_members_that_disagree_have_a_larger_deviation(pair):
+    share = torch.zeros(2, 1, 3, 9)
+    share[0, ..., 2], share[1, ..., 6] = 50, 50
+    pair.logits = lambda features: share
+    assert float(pair.moments(pair.shares(torch.zeros(1, 16)))[1].min()) == pytest.approx(0.25, abs=1e-3)

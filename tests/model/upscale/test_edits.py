@@ -99,7 +99,7 @@ def test_an_edit_of_nothing_is_left_out(text):
 def test_without_edits_the_prior_is_that_of_a_test(case):
     estimator, estimated = case
     lq = torch.rand(1, 3, 40, 56)
-    expected = estimated(PriorInputs(lq))
+    expected = estimated(PriorInputs(lq, at_use=True))
     for got, wanted in zip(estimator.prior(estimator.observe(lq)), expected, strict=True):
         assert torch.equal(got, wanted)
 

@@ -29,6 +29,7 @@ NETWORKS = {
 }
 ESTIMATORS = {
     'LevelDistribution': NETWORK_DA,
+    'two members': {**NETWORK_DA, 'members': 2},
     'LevelRegressor': {'type': 'LevelRegressor', 'prior_dim': DIM, 'num_feat': 8, 'num_degradation_types': TYPES},
     'adaptor': ADAPTOR,
     'adaptor resize': {**ADAPTOR, 'view': 'resize'},
