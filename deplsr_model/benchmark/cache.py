@@ -14,7 +14,8 @@ from deplsr_model.benchmark.pairs import read_image
 
 __all__ = ['Cache', 'Measured']
 
-_FORMAT = 1  # of the files; raised when values would come out different
+_FORMAT = 2  # of the files; raised when outputs or values would come out different
+_OUTPUTS = f'outputs_v{_FORMAT}'
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Cache:
     def __init__(self, folder: Path, rank: int = 0) -> None:
         self._folder = folder
         self._file = folder / f'values_v{_FORMAT}_{rank}.jsonl'
-        (folder / 'outputs').mkdir(parents=True, exist_ok=True)
+        (folder / _OUTPUTS).mkdir(parents=True, exist_ok=True)
         self._known: dict[str, Measured] = {}
         self.load()
 
@@ -91,4 +92,4 @@ class Cache:
         return read_image(self._path(key))
 
     def _path(self, key: str) -> Path:
-        return self._folder / 'outputs' / f'{key}.png'
+        return self._folder / _OUTPUTS / f'{key}.png'
