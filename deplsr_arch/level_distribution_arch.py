@@ -18,7 +18,7 @@ from deplsr_arch.number_tokens import distribution_tokens
 __all__ = ['LevelDistribution', 'LevelEstimate', 'cautious', 'quantile', 'trust']
 
 #: Factor of the deviation at use. An SR network is trained with estimates of the recipes of its training. On recipes
-#: that were left out of it their errors are 1.1 to 2.9 times the deviation, 1.5 in the geometric mean
+#: that were left out of it their errors are 1.2 to 3.0 times the deviation, 1.6 in the geometric mean
 #: (docs/notebook_effective.md).
 CAUTION = 1.5
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,11 @@ import torch
 
 from basicsr_plugin.atomic import save_tensors
 from benchmarks.gain.__main__ import groups_of
-from benchmarks.gain.estimators import build, calibrate_on, load_crops, load_estimator
+from benchmarks.gain.estimators import Crops, build, calibrate_on, calibration_crops, load_crops, load_estimator
 from benchmarks.gain.measure import load_photos, samples, scores
 from benchmarks.gain.report import ENSEMBLE, PLAIN
 from benchmarks.gain.results import measure_estimator, parts_measured, write
-from benchmarks.gain.settings import ESTIMATORS, RUNS, Run, Sizes, parts_of
+from benchmarks.gain.settings import ESTIMATORS, MIXTURE, RUNS, Run, Sizes, parts_of
 from benchmarks.jobs import fork_pool
 
 MEMBERS = 2
@@ -43,6 +44,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with fork_pool(options.workers, _set_options, (options,)) as run:
+        ratios = dict(run(_ratio, [name for name in ESTIMATORS if name != MIXTURE]))
+        write(Path(options.work) / 'measured' / 'ratios.json', ratios)
         list(run(_combine, [*ESTIMATORS]))
         names = [one.name for one in RUNS if one.usual and one.prior == 'estimated']
         list(run(_measure, [(name, end) for end in (ENSEMBLE, PLAIN, ENSEMBLE + PLAIN) for name in names]))
@@ -60,10 +63,24 @@ def _folder(training: str) -> Path:
     return Path(_options[0].work) / 'ensembles' / training
 
 
+@torch.no_grad()
+def _ratio(training: str) -> tuple[str, float]:
+    """Error over deviation (both quadratic means) of the recipe that is left out, on its calibration photos."""
+    work, left_out = Path(_options[0].work), training.partition('-')[2]
+    net, loaded = load_estimator(work / 'estimators' / training), _crops(work / 'pools', [left_out])
+    lq, positions = calibration_crops(loaded, np.ones(1))
+    moments = [net.moments(net.shares(net.features(part.float() / 255))) for part in lq.split(64)]
+    mean, deviation = (torch.cat(part) for part in zip(*moments, strict=True))
+    return left_out, round(float(((mean - positions).square().mean() / deviation.square().mean()).sqrt()), 2)
+
+
+def _crops(pools: Path, recipes: Iterable[str]) -> list[Crops]:
+    return load_crops(pools, recipes, groups_of(Path(_options[0].photos) / 'train'), Sizes())
+
+
 def _combine(training: str) -> None:
     """Calibrates two estimators together and measures their estimates."""
-    work, photos = Path(_options[0].work), Path(_options[0].photos)
-    folder = _folder(training)
+    work, folder = Path(_options[0].work), _folder(training)
     if not (folder / 'weights.pth').exists():
         net = build(MEMBERS)
         parts = [net.trunk, net.head, net.other_trunks[0], net.other_heads[0]]
@@ -72,8 +89,7 @@ def _combine(training: str) -> None:
         for part, state, name in zip(parts, np.repeat(states, 2), ('trunk', 'head') * 2, strict=True):
             part.load_state_dict({k.removeprefix(f'{name}.'): v for k, v in state.items() if k.startswith(f'{name}.')})
         recipes, pools = parts_of(training), work / 'pools'
-        loaded = load_crops(pools, recipes, groups_of(photos / 'train'), Sizes())
-        calibrate_on(net, pools, loaded, np.array([*recipes.values()]))
+        calibrate_on(net, pools, _crops(pools, recipes), np.array([*recipes.values()]))
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(net.state_dict(), folder / 'weights.pth')
     path = work / 'measured' / f'ensemble_{training}.json'

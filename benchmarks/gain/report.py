@@ -63,6 +63,7 @@ def collect(work: Path) -> dict[str, Any]:
             for part in ('estimator', 'ensemble')
         },
         'training': {name: _read(path) for name, path in logs.items() if path.exists()},
+        'ratios': _read(measured / 'ratios.json') if (measured / 'ratios.json').exists() else {},
         'shuffled': _read(measured / 'shuffled.json') if (measured / 'shuffled.json').exists() else [],
     }
 
@@ -145,6 +146,7 @@ def tables(kept: dict[str, Any]) -> dict[str, str]:
         'estimates_two': _estimates(kept, 'ensembles'),
         'curve': _curve(kept),
         'caution': _caution(kept),
+        'ratios': _ratios(kept),
         'fusions': _fusions(kept),
         'gain_hours': _hours(kept),
     }
@@ -192,6 +194,14 @@ def _caution(kept: dict[str, Any]) -> str:
         'two, 1.5 x deviation',
     ]
     return _table(head, rows)
+
+
+def _ratios(kept: dict[str, Any]) -> str:
+    """Errors over deviations on recipes that were left out."""
+    found = {f'`{recipe}`': f'{ratio:.2f}' for recipe, ratio in kept.get('ratios', {}).items()}
+    mean = [f'{np.prod([*kept["ratios"].values()]) ** (1 / len(found)):.2f}'] if found else []
+    rows = [['error over deviation', *found.values(), *mean]] if found else []
+    return _table(['calibration photos, recipe left out', *found, 'geometric mean'], rows)
 
 
 def _wild_label(run: Run, part: str) -> str:
