@@ -32,7 +32,8 @@ def draw_curves(points: list[Point], path: Path) -> None:
         chosen = [point for point in points if point[0] == recipe]
         _panel(draw, font, (left, 40), chosen, steps, (lowest, highest))
         draw.text((left, 20), f'trained on {recipe}', 'black', font)
-    for place, (prior, colour) in enumerate(_COLOURS.items()):
+    shown = {prior for _, prior, *_ in points}
+    for place, (prior, colour) in enumerate(one for one in _COLOURS.items() if one[0] in shown):
         draw.text((_GAP + 130 * place, 2), prior.replace('_', ' '), colour, font)
     draw.text((_GAP, _HEIGHT + 66), 'training steps; gain over constant in dB with 95% intervals', 'black', font)
     sheet.save(path, optimize=True)
