@@ -45,8 +45,9 @@ def normalised(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     conv, norm = cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     gain = norm.weight * torch.rsqrt(variance + norm.eps)
-    bias = torch.addcmul(norm.bias, cast(Tensor, conv.bias) - mean, gain)
-    return F.conv2d(x, conv.weight * gain.view(-1, 1, 1, 1), bias, padding=conv.padding, groups=conv.groups)
+    shift = -mean if conv.bias is None else conv.bias - mean
+    weight, bias = conv.weight * gain.view(-1, 1, 1, 1), torch.addcmul(norm.bias, shift, gain)
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
 
 
 def weighted_sum(x: Tensor, x_gate: Tensor, y: Tensor, y_gate: Tensor) -> Tensor:

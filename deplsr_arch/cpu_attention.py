@@ -1,7 +1,7 @@
 """Attention with a bias per pair of positions on the CPU, forward and backward without keeping the weights.
 
 torch's fused kernel takes 1.5 times as long as matrix products and one pass of exp over logits that stay in the cache.
-That pass leaves out what softmax subtracts from logits, so it is used only if the sums show that nothing was lost.
+That pass does not subtract the largest logit, so it is used only if the sums show that nothing was lost.
 
 torch's fused kernel has no gradient for a bias: as soon as the bias is trained, ``scaled_dot_product_attention`` falls
 back to separate operations, which keep several tensors of (windows, heads, L, L). Here the backward pass computes the

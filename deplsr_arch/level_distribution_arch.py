@@ -18,7 +18,7 @@ from deplsr_arch.number_tokens import distribution_tokens
 __all__ = ['LevelDistribution', 'LevelEstimate', 'cautious', 'quantile', 'trust']
 
 #: Factor of the deviation at use. An SR network is trained with estimates of the recipes of its training. On recipes
-#: that were left out of it their errors are 1.2 to 3.0 times the deviation, 1.6 in the geometric mean
+#: that were left out of it their errors are 1.2 to 3.0 times the deviation, 1.65 in the geometric mean
 #: (docs/notebook_effective.md).
 CAUTION = 1.5
 
@@ -74,7 +74,8 @@ class LevelDistribution(nn.Module):
         trunk: Network of timm that replaces the convolutions, such as ``resnet10t``; then F and the grid are its own,
             and ``num_block`` and ``stride`` have no effect. None for the convolutions.
         pretrained: Local file of that network's weights, to start a training; None for random ones.
-        members: Number M of networks that estimate together, each at the full cost.
+        members: Number M of networks that estimate together, each at the full cost. With ``pretrained`` they differ in
+            their heads at first.
 
     Shape:
         - lq: (B, 3, h, w) RGB in 0..1.

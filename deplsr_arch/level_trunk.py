@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from basicsr_plugin.checkpoint import check_finite, mismatches, read_state_dict
 from basicsr_plugin.errors import UserError, first_line
 from basicsr_plugin.names import nearest
+from deplsr_arch.attention import normalised
 from deplsr_arch.checks import expect
 from deplsr_arch.conv_stem import conv_stem
 
@@ -38,7 +39,21 @@ def build_trunk(
     layers: list[nn.Module] = [conv_stem(num_feat, stride, 'stride')]
     for _ in range(num_block):
         layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1, bias=False), nn.BatchNorm2d(num_feat), nn.GELU()]
-    return nn.Sequential(*layers), num_feat, stride
+    return ConvTrunk(*layers), num_feat, stride
+
+
+class ConvTrunk(nn.Sequential):
+    """Convolutions, in evaluation with their batch norms in them, which take a fifth of the time otherwise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns features (B, F, h / stride, w / stride) of images (B, 3, h, w)."""
+        layers = [layer for part in self for layer in (part if isinstance(part, nn.Sequential) else (part,))]
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+            if isinstance(following, nn.BatchNorm2d):
+                x = normalised(layer, following, x)
+            elif not isinstance(layer, nn.BatchNorm2d):
+                x = layer(x)
+        return x
 
 
 def pooled_features(trunk: nn.Module, lq: Tensor, stride: int) -> Tensor:

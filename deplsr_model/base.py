@@ -27,7 +27,7 @@ from basicsr_plugin.run_files import resume_hint, save_hint
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into
-from deplsr_model.compilation import compile_in_place
+from deplsr_model.compilation import check_compile, compile_in_place
 from deplsr_model.options import RunOptions, TrainOptions
 from deplsr_model.pair_pool import Batch, TrainingPairPool
 from deplsr_model.precision import Throughput, TrainingStep, autocast, check_amp
@@ -52,7 +52,8 @@ class DePLSRBaseModel(BaseModel):
     A subclass sets ``options`` before it calls the constructor.
 
     Raises:
-        OptionError: The device cannot compute in the precision of option ``amp``.
+        OptionError: The device cannot compute in the precision of option ``amp``, or ``compile`` does not go with
+            ``train.accumulate``.
     """
 
     options: RunOptions
@@ -66,6 +67,7 @@ class DePLSRBaseModel(BaseModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         check_amp(self.options.amp, self.options.num_gpu)
+        check_compile(self.options.compile, opt.get('train') or {})
         self._throughput = Throughput()
         self._steps: dict[str, TrainingStep] = {}
         self._files: deque[list[str]] = deque(maxlen=1)
@@ -76,7 +78,7 @@ class DePLSRBaseModel(BaseModel):
         net = net.to(memory_format=self.memory_format)
         mode = self.options.compile
         if mode == 'reduce-overhead' and net is getattr(self, 'net_d', None):
-            mode = True  # its passes of a step do not agree with CUDA graphs: torch 2.11 reports overwritten outputs
+            mode = True  # it has two backward passes in a step, as with train.accumulate
         compile_in_place(net, mode)
         return super().model_to_device(net)
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-__all__ = ['Compile', 'compile_for_all_sizes', 'compile_in_place']
+from basicsr_plugin.errors import OptionError
+
+__all__ = ['Compile', 'check_compile', 'compile_for_all_sizes', 'compile_in_place']
 
 Compile = bool | Literal['reduce-overhead']
+
+
+def check_compile(mode: Compile, train: Mapping[str, Any]) -> None:
+    """Refuses CUDA graphs with accumulated gradients, which the next pass of a graph overwrites.
+
+    Raises:
+        OptionError: One line.
+    """
+    accumulate = train.get('accumulate', 1)
+    if mode == 'reduce-overhead' and accumulate > 1:
+        raise OptionError(
+            f'compile: expected true or false with train.accumulate: {accumulate}, got reduce-overhead, whose CUDA '
+            'graphs keep the gradients of one batch; change one'
+        )
 
 
 def compile_for_all_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,6 +54,8 @@ def compile_in_place(net: nn.Module, mode: Compile = True) -> None:
     def call(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return evaluate(*args, **kwargs)
+        if graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # also after a pass without a backward pass, as in net_d_iters
         output = train(*args, **kwargs)
         # a CUDA graph writes each pass into the same memory: what is kept until the next one must be a copy
         return tree_map_only(Tensor, Tensor.clone, output) if graphs else output

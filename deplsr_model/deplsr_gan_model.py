@@ -54,7 +54,7 @@ class DePLSRGANModel(DePLSRModel, RealESRGANModel):
         if 'kernel1' in data:
             RealESRGANModel.feed_data(self, data)
             self.remember_files(data)
-            self.prior = self.prior_source(PriorInputs(self.lq))
+            self.prior = self.prior_source(PriorInputs(self.lq, at_use=self.at_use))
         else:
             DePLSRModel.feed_data(self, data)
 

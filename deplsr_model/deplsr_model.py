@@ -117,9 +117,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         # outside autocast: in bf16 an adaptor's levels moved by up to 0.18 (noise) and 0.44 (JPEG quality) of 0..30 and
         # 30..95 at a logit scale of 14, and more at greater scales, while the estimate is a small part of a step
         seen = data['context'].to(self.device, non_blocking=True) if 'context' in data else self.lq
-        self.prior = self.prior_source(
-            PriorInputs(seen, data.get('tokens'), data.get('levels'), self._validating or not self.is_train)
-        )
+        self.prior = self.prior_source(PriorInputs(seen, data.get('tokens'), data.get('levels'), self.at_use))
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Trains on a batch."""
@@ -142,6 +140,11 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         """Builds the optimizers as BasicSR does, and the training step of the generator."""
         super().setup_optimizers()
         self.step_g = self.add_step('g', self.optimizer_g, required(self.options.train))
+
+    @property
+    def at_use(self) -> bool:
+        """Whether photos are those of a validation or a test."""
+        return self._validating or not self.is_train
 
     def _training_prior(self, current_iter: int) -> tuple[Tensor, Tensor]:
         key = (self.options.manual_seed or 0, self.options.rank, current_iter)

@@ -48,7 +48,7 @@ class LevelDistributionModel(LevelRegressorModel):
         self.net = net
 
     def level_loss(self, output: Tensor, positions: Tensor) -> Tensor:
-        """Returns the mean cross entropy of logits (B, K, L) for true levels (B, K) in 0..1."""
+        """Returns the mean cross entropy of logits (B, K, L) or (M, B, K, L) for true levels (B, K) in 0..1."""
         return level_cross_entropy(output, positions).mean()
 
     def estimate_levels(self, lq: Tensor) -> Tensor:

@@ -193,7 +193,7 @@ class RunOptions:
         compile: Whether to compile the networks that are trained (torch.compile): for the size of the training crops,
             and once for images of any size. The first steps take minutes; checkpoints are the same. ``reduce-overhead``
             also replays the kernels of a pass as a CUDA graph: for a GPU that waits for the CPU, as with small batches
-            (not for the discriminator).
+            (not for the discriminator, nor with ``train.accumulate``).
         queue_size: Samples in the training-pair pool (:class:`~deplsr_model.pair_pool.TrainingPairPool`); 0 for none.
         plugins: Modules to import, whose classes the file can name; also from the working directory.
         logger: What is logged, and how often checkpoints are saved.

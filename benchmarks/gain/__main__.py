@@ -1,7 +1,7 @@
 """Does a degradation prior help, does it harm where nobody trained, and does its gain last?
 
     python -m benchmarks.gain --report                                      # tables and figure from the kept results
-    python -m benchmarks.gain --photos data/photos --sets data/sets         # all of it, some hours on two cores
+    python -m benchmarks.gain --photos data/photos --sets data/sets         # all of it, a day on two cores
     python -m benchmarks.gain --photos data/photos --sets data/sets --minutes 60   # for an hour; the next call resumes
     python -m benchmarks.gain --photos data/photos --smoke                  # a few steps of everything, minutes
     python -m benchmarks.gain --photos data/photos --only sr_realesrgan_constant_0
@@ -9,7 +9,7 @@
 `--photos` holds train/ and heldout/, `--sets` RealSR100, Set14SE, and GT of Set14, B100 and Urban100. Pairs are made
 ahead, then estimators and SR networks are trained on them, several jobs at a time with one thread each. Every job
 resumes. Results are written to benchmarks/results/gain_measured.json (each photo) and prior_summary.json, and the
-tables and the figure to docs/prior.md; with --smoke or --work to the folder of the runs.
+tables and the figure to docs/prior.md and docs/notebook_effective.md; with --smoke or --work to the folder of the runs.
 """
 
 from __future__ import annotations

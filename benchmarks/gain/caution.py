@@ -34,7 +34,7 @@ MEMBERS = 2
 def main() -> None:
     """Combines, calibrates and measures what is left."""
     parser = argparse.ArgumentParser(
-        'python -m benchmarks.gain.ensemble', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        'python -m benchmarks.gain.caution', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--photos', type=os.path.abspath, required=True, help='folder with train/ and heldout/')
     parser.add_argument('--sets', type=os.path.abspath, required=True, help='folder of the test sets')

@@ -4,7 +4,7 @@
     python -m benchmarks.gain --photos data/photos --work W --device cuda --jobs 4 --only estimator_mixture ... &
     python -m benchmarks.gain.gpu --work W
 
-Begins with the networks whose pairs are made and whose estimator is trained, and waits for the others. Everything is
+Begins when all pairs are made, with the networks whose estimator is trained, and waits for the others. Everything is
 resumed by the same command. `python -m benchmarks.gain` then measures what is trained.
 """
 

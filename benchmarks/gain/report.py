@@ -29,6 +29,7 @@ from benchmarks.prior.report import write_tables
 from deplsr_model.statistics import bootstrap
 
 PRIORS = ('true_effective', 'true_nominal', 'estimated')
+PAGES = ('prior.md', 'notebook_effective.md')  #: of docs/
 #: Ends of the names of networks that are conditioned on estimates of two members, or on the deviation of the training.
 ENSEMBLE, PLAIN = '_ensemble', '_plain'
 _SET14 = 14  #: images of Set14-SE
@@ -291,10 +292,10 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def report(kept: dict[str, Any], results: Path, docs: Path) -> None:
     """Writes prior_summary.json, the tables of the pages that have their markers, and the figure."""
     (results / 'prior_summary.json').write_text(json.dumps(summarize(kept), indent=1) + '\n', encoding='utf-8')
-    for page in ('prior.md', 'notebook_effective.md'):
-        if (docs / page).exists() or page == 'prior.md':
+    for page in PAGES:
+        if (docs / page).exists() or page == PAGES[0]:
             write_tables(tables(kept), docs / page)
     points = list(curve_points(kept))
     if len({share_ for _, _, share_, _ in points}) > 1:
         draw_curves(points, docs / 'prior_gain.png')
-    print(f'wrote {results / "prior_summary.json"} and the tables of prior.md')
+    print(f'wrote {results / "prior_summary.json"} and the tables of the pages')

@@ -1,13 +1,13 @@
 """Does an adaptor with text embeddings estimate effective levels as well as numbers do?
 
-    python -m benchmarks.gain.text --photos data/photos                     # all of it, an hour on a core
+    python -m benchmarks.gain.text --photos data/photos                     # all of it, two hours on a core
     python -m benchmarks.gain.text --photos data/photos --only text_0       # one training
     python -m benchmarks.gain.text --photos data/photos --only              # measure what is trained
 
 `text` is the control: the network of the degradation estimator up to its head, whose output is an embedding for each
 degradation type. It is compared with the whitened text embeddings of that type's levels, with the ordinal loss of stage
 1. `scaled` spaces these levels as the estimator does. `numbers` is the estimator itself. All have the same crops in the
-same order. Needs the pools that `python -m benchmarks.gain` makes (--work), and takes its estimator as `numbers_0`.
+same order, 8,000 steps. Needs the pools that `python -m benchmarks.gain` makes (--work).
 Trainings are resumed. Results: benchmarks/results/gain_text.json; the table of docs/notebook_effective.md is printed.
 """
 
@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from deplsr_model.level_text import (
 _SCALE = math.log(1 / 0.07)  # of the logits at the start, as in CLIP
 #: `scaled`: texts of levels that are evenly spaced on the estimator's scale, roots of levels for most types.
 SEEDS = {'text': (0, 1), 'scaled': (0,), 'numbers': (0, 1)}
+_STEPS = 8000
 NAMES = tuple(f'{head}_{seed}' for head, seeds in SEEDS.items() for seed in seeds)
 SHOWN = ('blur', 'noise', 'jpeg', 'compression')  #: types in the table
 _DRAWS = 500  # of the bootstrap
@@ -264,10 +266,10 @@ def main() -> None:
     """Trains what is left, and measures."""
     options = parse()
     torch.set_num_threads(1)
-    work, sizes = Path(options.work), SMOKE if options.smoke else Sizes()
+    work = Path(options.work or f'experiments/gain{"_smoke" if options.smoke else ""}').resolve()
+    sizes = SMOKE if options.smoke else replace(Sizes(), estimator_steps=_STEPS)
     out = Path(options.out or work / 'text')
     folders = {name: out / name for name in NAMES}
-    folders['numbers_0'] = work / 'estimators' / MIXTURE
     groups = groups_of(Path(options.photos) / 'train')
     for name in options.only:
         train(name, folders[name], work / 'pools', groups, sizes)
@@ -284,7 +286,7 @@ def parse() -> argparse.Namespace:
         'python -m benchmarks.gain.text', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--photos', type=os.path.abspath, required=True, help='folder with train/')
-    parser.add_argument('--work', default='experiments/gain', type=os.path.abspath, help='of benchmarks.gain')
+    parser.add_argument('--work', type=os.path.abspath, help='folder of benchmarks.gain (experiments/gain)')
     parser.add_argument('--out', type=os.path.abspath, help='folder for the trainings (WORK/text)')
     parser.add_argument('--only', nargs='*', choices=NAMES, default=NAMES, help='train these only')
     parser.add_argument('--smoke', action='store_true', help='as many steps as a smoke run of benchmarks.gain')

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from torch import nn
 
 from basicsr_plugin.errors import OptionError, UserError
 from deplsr_arch import LevelDistribution, LevelRegressor
+from deplsr_arch.level_trunk import build_trunk
 
 SMALL = {'prior_dim': 16, 'num_feat': 8, 'num_degradation_types': 3}
 NAME = 'test_resnet'
@@ -73,3 +75,14 @@ def test_random_numbers_and_modes_are_not_disturbed_by_trying_it():
     net = LevelRegressor(**SMALL, trunk=NAME)
     assert all(part.training for part in net.modules())
     assert int(net.features.net.bn1.num_batches_tracked) == 0
+
+
+def test_in_evaluation_batch_norms_are_part_of_the_convolutions():
+    trunk, _, stride = build_trunk(None, None, 8, 2, 4)
+    x = torch.rand(3, 3, 24, 40)
+    for _ in range(3):
+        trunk(x)  # training: the statistics move
+    assert list(trunk.state_dict()) == list(nn.Sequential(*trunk).state_dict())
+    for module in (trunk.train(), trunk.eval()):
+        torch.testing.assert_close(module(x), nn.Sequential(*module)(x), atol=1e-5, rtol=1e-5)
+    assert stride == 4

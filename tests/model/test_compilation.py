@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from functools import partial
 
+import pytest
 import torch
 from torch import nn
 
-from deplsr_model.compilation import compile_in_place
+from basicsr_plugin.errors import OptionError
+from deplsr_model.compilation import check_compile, compile_in_place
 
 
 def test_a_network_compiled_in_place_keeps_its_names_and_its_copies_are_not_compiled(monkeypatch):
@@ -52,3 +54,10 @@ def test_false_compiles_nothing():
     net = nn.Linear(3, 2)
     compile_in_place(net, False)
     assert net._compiled_call_impl is None
+
+
+def test_cuda_graphs_with_accumulated_gradients_are_refused_in_one_line():
+    with pytest.raises(OptionError, match=r'compile: expected true or false with train\.accumulate: 2, got reduce'):
+        check_compile('reduce-overhead', {'accumulate': 2})
+    check_compile('reduce-overhead', {'accumulate': 1})
+    check_compile(True, {'accumulate': 2})

@@ -71,3 +71,8 @@ def test_the_deviation_is_that_of_the_training_in_training_and_wider_in_validati
     last = len(calls) - 1 - calls[::-1].index('prior')
     assert 'prior_at_use' not in calls[: last + 1]  # training, then the validation at its end
     assert 'prior_at_use' in calls
+    calls.clear()
+    test = {**opt, 'datasets': {'test': opt['datasets']['val']}}
+    test['path'] = {'pretrain_network_g': f'experiments/{opt["name"]}/models/net_g_latest.pth'} | opt.get('path', {})
+    assert workplace.run('test', test) == 0
+    assert set(calls) == {'prior_at_use'}
