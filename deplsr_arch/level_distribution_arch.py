@@ -163,9 +163,12 @@ class LevelDistribution(nn.Module):
 
     def shares(self, features: Tensor) -> Tensor:
         """Returns how likely each level is, (B, K, L), rows that add up to 1, from features (B, F)."""
-        temperature = self.temperature[:, None, :, None] if self.members > 1 else self.temperature[:, None]
-        share = (self.logits(features).float() / temperature).softmax(dim=-1)
-        return share.mean(dim=0) if self.members > 1 else share
+        shape = (self.members, -1, self.num_degradation_types, self.num_levels)
+        logits, temperature = (
+            self.logits(features).float().reshape(shape),
+            self.temperature.reshape(self.members, 1, -1, 1),
+        )
+        return (logits / temperature).softmax(dim=-1).mean(dim=0)
 
     def distance(self, features: Tensor) -> Tensor:
         """Returns the distance (B,) of features (B, F) from those of the training photos; 1 is the end of the range."""

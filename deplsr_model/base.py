@@ -27,7 +27,7 @@ from basicsr_plugin.run_files import resume_hint, save_hint
 from deplsr_data.degradation.deferred import degrade_deferred
 from deplsr_data.degradation.sampling import rng_for
 from deplsr_model.checkpoint import load_into
-from deplsr_model.compilation import check_compile, compile_in_place
+from deplsr_model.compilation import compile_in_place
 from deplsr_model.options import RunOptions, TrainOptions
 from deplsr_model.pair_pool import Batch, TrainingPairPool
 from deplsr_model.precision import Throughput, TrainingStep, autocast, check_amp
@@ -52,8 +52,7 @@ class DePLSRBaseModel(BaseModel):
     A subclass sets ``options`` before it calls the constructor.
 
     Raises:
-        OptionError: The device cannot compute in the precision of option ``amp``, or ``compile`` does not go with
-            ``train.accumulate``.
+        OptionError: The device cannot compute in the precision of option ``amp``.
     """
 
     options: RunOptions
@@ -67,7 +66,6 @@ class DePLSRBaseModel(BaseModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         check_amp(self.options.amp, self.options.num_gpu)
-        check_compile(self.options.compile, opt.get('train') or {})
         self._throughput = Throughput()
         self._steps: dict[str, TrainingStep] = {}
         self._files: deque[list[str]] = deque(maxlen=1)

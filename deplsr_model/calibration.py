@@ -52,8 +52,7 @@ def calibrate(net: LevelDistribution, crops: Crops, beyond: Mapping[int, Tensor]
     device = net.temperature.device
     features = torch.cat([_features(net, lq) for lq, _ in crops])
     positions = torch.cat([known for _, known in crops]).to(device)
-    logits = net.logits(features)
-    members = logits if net.members > 1 else logits[None]
+    members = net.logits(features).reshape(net.members, -1, net.num_degradation_types, net.num_levels)
     temperatures = torch.stack([_temperatures(one, positions) for one in members])
     net.temperature.copy_(temperatures.view_as(net.temperature))
     net.margin.copy_(_margins(net.shares(features), positions))

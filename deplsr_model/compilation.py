@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -16,13 +16,12 @@ __all__ = ['Compile', 'check_compile', 'compile_for_all_sizes', 'compile_in_plac
 Compile = bool | Literal['reduce-overhead']
 
 
-def check_compile(mode: Compile, train: Mapping[str, Any]) -> None:
+def check_compile(mode: Compile, accumulate: int) -> None:
     """Refuses CUDA graphs with accumulated gradients, which the next pass of a graph overwrites.
 
     Raises:
         OptionError: One line.
     """
-    accumulate = train.get('accumulate', 1)
     if mode == 'reduce-overhead' and accumulate > 1:
         raise OptionError(
             f'compile: expected true or false with train.accumulate: {accumulate}, got reduce-overhead, whose CUDA '

@@ -17,6 +17,7 @@ from basicsr_plugin.options import read_options
 from deplsr_arch.protocols import Estimator, is_conditioned, is_estimator, is_text_estimator
 from deplsr_data.degradation.level_tables import level_table
 from deplsr_model.base import Batch, DePLSRBaseModel
+from deplsr_model.compilation import check_compile
 from deplsr_model.consistency import check_checkpoint_levels, check_levels, check_tokens, check_type_count
 from deplsr_model.options import refuse_old_options, required
 from deplsr_model.precision import autocast
@@ -79,6 +80,7 @@ class DePLSRModel(DePLSRBaseModel, SRModel):
         check_levels(options.datasets, options.levels)
         _check_prior(options)
         _check_scale(options)
+        check_compile(options.compile, options.train.accumulate if options.train else 1)
         if options.train and 'type' not in options.train.optim_g:
             raise OptionError("train.optim_g: missing key 'type'; expected an optimizer such as Adam")
         return options

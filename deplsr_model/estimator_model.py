@@ -22,6 +22,7 @@ from basicsr_plugin.training_loop import until_signal
 from deplsr_data.degradation.level_tables import LevelTable, level_table
 from deplsr_model.base import Batch, DePLSRBaseModel, Parameters
 from deplsr_model.checkpoint import save_estimator
+from deplsr_model.compilation import check_compile
 from deplsr_model.consistency import check_checkpoint_levels, check_levels, check_type_count
 from deplsr_model.estimator_options import EstimatorOptions
 from deplsr_model.functional import level_accuracy
@@ -63,6 +64,7 @@ class EstimatorModel(DePLSRBaseModel, ABC):
         refuse_old_options(opt)
         options = read_options(cls.options_class, opt, '')
         check_levels(options.datasets, options.levels)
+        check_compile(options.compile, options.train.accumulate if options.train else 1)
         return options
 
     @abstractmethod

@@ -22,10 +22,10 @@ import torch
 from basicsr_plugin.atomic import save_tensors
 from benchmarks.gain.__main__ import groups_of
 from benchmarks.gain.estimators import Crops, build, calibrate_on, calibration_crops, load_crops, load_estimator
-from benchmarks.gain.measure import load_photos, samples, scores
+from benchmarks.gain.measure import load_photos
 from benchmarks.gain.report import ENSEMBLE, PLAIN
-from benchmarks.gain.results import measure_estimator, parts_measured, write
-from benchmarks.gain.settings import ESTIMATORS, MIXTURE, RUNS, Run, Sizes, parts_of
+from benchmarks.gain.results import measure_estimator, measure_network, write
+from benchmarks.gain.settings import ESTIMATORS, MIXTURE, RUNS, Sizes, parts_of
 from benchmarks.jobs import fork_pool
 
 MEMBERS = 2
@@ -104,18 +104,9 @@ def _measure(job: tuple[str, str]) -> None:
     path = work / 'measured' / f'{name}{end}.json'
     if path.exists():
         return
-    run: Run = {one.name: one for one in RUNS}[name]
-    joint = ENSEMBLE in end
-    folder = _folder(run.estimator) if joint else work / 'estimators' / run.estimator
-    estimator, sets = load_estimator(folder, MEMBERS if joint else 1), Path(_options[0].sets)
-    found = {
-        part: scores(
-            run, work / 'networks' / name, estimator,
-            samples(part, work / 'graded' / 'heldout', photos, sets, Sizes()), PLAIN in end,
-        )
-        for part in parts_measured(run)
-    }  # fmt: skip
-    write(path, found)
+    run = {one.name: one for one in RUNS}[name]
+    joint = load_estimator(_folder(run.estimator), MEMBERS) if ENSEMBLE in end else None
+    measure_network(path, run, work, photos, Path(_options[0].sets), Sizes(), joint, PLAIN in end)
     print(f'{name}{end}: measured', flush=True)
 
 

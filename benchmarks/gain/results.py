@@ -69,17 +69,38 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 def measure_network(
-    path: Path, run: Run | None, work: Path, photos: list[np.ndarray], sets: Path | None, sizes: Sizes
+    path: Path,
+    run: Run | None,
+    work: Path,
+    photos: list[np.ndarray],
+    sets: Path | None,
+    sizes: Sizes,
+    estimator: LevelDistribution | None = None,
+    plain: bool = False,
 ) -> None:
-    """Writes the PSNR-Y of each image of every part."""
-    estimator = load_estimator(work / 'estimators' / run.estimator) if run and run.prior == 'estimated' else None
+    """Writes the PSNR-Y of each image of every part.
+
+    Args:
+        path: The file.
+        run: The network; None for bicubic enlargement.
+        work: Folder of the networks, estimators and degraded photos.
+        photos: The held-out photos.
+        sets: Folder of the test sets, if there are any.
+        sizes: How much is measured.
+        estimator: What a network is conditioned on; None for the estimator of the run.
+        plain: See :func:`~benchmarks.gain.measure.scores`.
+    """
+    if estimator is None and run and run.prior == 'estimated':
+        estimator = load_estimator(work / 'estimators' / run.estimator)
     folder = work / 'networks' / (run.name if run else '')
     found = {}
     for part in parts_measured(run):
         without = part in WITHOUT_LEVELS
         if (without and sets is None) or (without and run and run.prior.startswith('true')):
             continue
-        found[part] = scores(run, folder, estimator, samples(part, work / 'graded' / 'heldout', photos, sets, sizes))
+        found[part] = scores(
+            run, folder, estimator, samples(part, work / 'graded' / 'heldout', photos, sets, sizes), plain
+        )
     write(path, found)
 
 

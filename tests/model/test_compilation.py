@@ -58,6 +58,14 @@ def test_false_compiles_nothing():
 
 def test_cuda_graphs_with_accumulated_gradients_are_refused_in_one_line():
     with pytest.raises(OptionError, match=r'compile: expected true or false with train\.accumulate: 2, got reduce'):
-        check_compile('reduce-overhead', {'accumulate': 2})
-    check_compile('reduce-overhead', {'accumulate': 1})
-    check_compile(True, {'accumulate': 2})
+        check_compile('reduce-overhead', 2)
+    check_compile('reduce-overhead', 1)
+    check_compile(True, 2)
+
+
+@pytest.mark.parametrize('stage', ['stage1', 'stage2'])
+def test_they_are_refused_before_a_folder_is_made(workplace, capsys, request, stage):
+    opt = request.getfixturevalue(stage)
+    assert workplace.run('train', opt, compile='reduce-overhead', train__accumulate=2) == 2
+    assert 'compile: expected true or false with train.accumulate: 2' in capsys.readouterr().err
+    assert not (workplace.path / 'experiments').exists()
