@@ -1,4 +1,4 @@
-"""Summary, tables and figure of docs/prior.md from the measurements."""
+"""Summary, and tables and figure of docs/prior.md and docs/notebook_effective.md, from the measurements."""
 
 from __future__ import annotations
 
